@@ -1,0 +1,1 @@
+"""The names a game developer imports; the only API promised stable."""

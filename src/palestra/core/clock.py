@@ -1,0 +1,57 @@
+"""Time, passed in so that tests can move it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where code gets its time from."""
+
+    def now(self) -> float:
+        """Seconds since 1970, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean something."""
+        ...
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+
+
+class ManualClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, start: float = 1_750_000_000.0) -> None:
+        self._now = start
+
+    def now(self) -> float:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward by `seconds`."""
+        self._now += seconds
+
+
+def timestamp(when: datetime, *, fraction: bool = False) -> str:
+    """A UTC time as RFC 3339 text ending in Z: whole seconds, or with 3 or 6 digits where `fraction` asks for them."""
+    text = f"{when.year:04d}-{when.month:02d}-{when.day:02d}T{when.hour:02d}:{when.minute:02d}:{when.second:02d}"
+    if fraction and when.microsecond:
+        micros = when.microsecond
+        text += f".{micros // 1000:03d}" if micros % 1000 == 0 else f".{micros:06d}"
+    return text + "Z"
+
+
+def utc(seconds: float) -> datetime:
+    """Unix seconds as an aware UTC time."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,204 @@
+"""Settings: every knob of a node with its default and unit, read from flags, environment and file, in that order."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from palestra.core.errors import SetupError
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A table of the settings file."""
+
+
+class SessionSettings(Section):
+    """`[session]`: tokens."""
+
+    token_seconds: int = 3600
+    refresh_token_seconds: int = 7 * 24 * 3600
+    encryption_key: str = "defaultencryptionkey"
+    refresh_encryption_key: str = "defaultrefreshencryptionkey"
+
+
+class SocketSettings(Section):
+    """`[socket]`: what clients may send and how long we wait for them."""
+
+    server_key: str = "defaultkey"
+    request_bytes_max: int = 262_144
+    header_bytes_max: int = 9_216
+    read_timeout_seconds: float = 10.0
+    idle_timeout_seconds: float = 60.0
+    message_bytes_max: int = 4_096
+    ping_period_seconds: float = 15.0
+    pong_wait_seconds: float = 25.0
+    ping_backoff_messages: int = 20
+    write_wait_seconds: float = 5.0
+    close_ack_wait_seconds: float = 2.0
+    outgoing_queue_max: int = 64
+    outgoing_bytes_max: int = 1_048_576
+    incoming_queue_max: int = 256
+    connections_max: int = 50_000
+    requests_in_flight_max: int = 4_096
+    proxy_count: int = 0
+    response_headers: tuple[str, ...] = ()
+
+
+class RuntimeSettings(Section):
+    """`[runtime]`: game code."""
+
+    http_key: str = "defaulthttpkey"
+    hook_seconds_max: float = 10.0
+    event_queue_max: int = 65_536
+    env: dict[str, str] = {}
+
+
+class DatabaseSettings(Section):
+    """`[database]`: PostgreSQL."""
+
+    pool_connections_max: int = 8
+    batch_rows_max: int = 500
+    batch_queue_max: int = 20_000
+    key_ring_file: str = ""
+
+
+class LogSettings(Section):
+    """`[log]`: what is written to standard error."""
+
+    level: str = "info"
+    text: bool = False
+
+
+class Settings(Section):
+    """Everything a node is told. Top-level keys are also flags of `palestra run`."""
+
+    host: str = "127.0.0.1"
+    port: int = 7350
+    console_port: int = 7351
+    data_dir: str = ".palestra"
+    database_url: str = ""
+    redis_url: str = ""
+    node: str = "palestra"
+    workers: int = 1
+    reload: bool = False
+    production: bool = False
+    drain_seconds: float = 5.0
+    session: SessionSettings = SessionSettings()
+    socket: SocketSettings = SocketSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    log: LogSettings = LogSettings()
+
+
+PREFIX = "PALESTRA_"
+FILE_NAME = "palestra.toml"
+SECRETS = (
+    ("socket.server_key", "defaultkey"),
+    ("runtime.http_key", "defaulthttpkey"),
+    ("session.encryption_key", "defaultencryptionkey"),
+    ("session.refresh_encryption_key", "defaultrefreshencryptionkey"),
+)
+
+
+class LoadedSettings(msgspec.Struct, frozen=True):
+    """Settings and, for every dotted key that is not a default, where its value came from."""
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+def keys(kind: type[msgspec.Struct] = Settings, prefix: str = "") -> dict[str, type]:
+    """Every settings key in dotted form, with its type."""
+    found: dict[str, type] = {}
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found.update(keys(field.type, f"{prefix}{field.name}."))
+        else:
+            found[prefix + field.name] = field.type
+    return found
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, file: Path | None = None
+) -> LoadedSettings:
+    """Merge flags (dotted key → value) over environment over file over defaults.
+
+    Raises SetupError, naming the key, its place and what was expected, when something is misspelt or of a wrong type.
+    """
+    known = keys()
+    values: dict[str, tuple[Any, str]] = {}
+    if file is not None:
+        for key, value in _flatten(_read_toml(file)):
+            values[key] = (value, str(file))
+    by_variable = {PREFIX + key.replace(".", "_").upper(): key for key in known}
+    for name, text in (environ or {}).items():
+        if name.startswith(PREFIX):
+            if name not in by_variable:
+                raise SetupError(f"environment variable {name} is no setting{_nearest(name, by_variable)}")
+            values[by_variable[name]] = (text, f"environment variable {name}")
+    for key, value in (flags or {}).items():
+        if value is not None:
+            values[key] = (value, f"flag --{key.replace('_', '-')}")
+    tree: dict[str, Any] = {}
+    for key, (value, source) in values.items():
+        if key not in known:
+            raise SetupError(f"unknown setting {key!r} in {source}{_nearest(key, known)}")
+        place = tree
+        *sections, last = key.split(".")
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = _converted(key, value, known[key], source)
+    return LoadedSettings(msgspec.convert(tree, Settings), {key: source for key, (_, source) in values.items()})
+
+
+def check_production(settings: Settings) -> None:
+    """Refuse to run on a secret that everybody knows."""
+    flat = dict(_flatten(msgspec.to_builtins(settings)))
+    default = [key for key, known in SECRETS if flat[key] == known]
+    if default:
+        variables = ", ".join(PREFIX + key.replace(".", "_").upper() for key in default)
+        raise SetupError(
+            f"production mode refuses default secrets: {', '.join(default)}.\n"
+            f"Set each to a random text of your own, in {FILE_NAME} or as {variables}."
+        )
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        raise SetupError(f"there is no settings file {file}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError(f"{file} is not valid TOML: {error}") from None
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and prefix + key not in ("runtime.env",):
+            flat.extend(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat.append((prefix + key, value))
+    return flat
+
+
+def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
+    if isinstance(value, str) and kind not in (str, int, float, bool):
+        # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`.
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        value = dict(part.split("=", 1) for part in parts if "=" in part) if "dict" in str(kind) else parts
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise SetupError(f"setting {key!r} from {source}: {error}") from None
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

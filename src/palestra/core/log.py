@@ -1,0 +1,49 @@
+"""Structured logging: one JSON line per event, or aligned text on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def get_logger(name: str) -> Any:
+    """A structured logger: `log.info("what happened", key=value)`."""
+    return structlog.get_logger(logger=name)
+
+
+def configure(level: str = "info", text: bool = False) -> None:
+    """Send log events of `level` and above to standard error, as JSON lines or, with `text`, for human eyes."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info if not text else _keep,
+            structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, 20)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries log through the standard module; only what is wrong with them is of interest here.
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+    for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "picows", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL if noisy == "picows" else logging.ERROR)
+
+
+def _keep(_logger: Any, _method: str, event: Any) -> Any:
+    return event
+
+
+class _Forward(logging.Handler):
+    """Hands records of the standard logging module to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(logger=record.name)
+        level = "error" if record.levelno >= 40 else "warning"
+        getattr(log, level)(record.getMessage(), exc_info=record.exc_info or None)
