@@ -12,11 +12,7 @@ import msgspec
 from palestra.core.errors import SetupError
 
 
-class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A table of the settings file."""
-
-
-class SessionSettings(Section):
+class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[session]`: tokens."""
 
     token_seconds: int = 3600
@@ -25,7 +21,7 @@ class SessionSettings(Section):
     refresh_encryption_key: str = "defaultrefreshencryptionkey"
 
 
-class SocketSettings(Section):
+class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[socket]`: what clients may send and how long we wait for them."""
 
     server_key: str = "defaultkey"
@@ -48,7 +44,7 @@ class SocketSettings(Section):
     response_headers: tuple[str, ...] = ()
 
 
-class RuntimeSettings(Section):
+class RuntimeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[runtime]`: game code."""
 
     http_key: str = "defaulthttpkey"
@@ -57,7 +53,7 @@ class RuntimeSettings(Section):
     env: dict[str, str] = {}
 
 
-class DatabaseSettings(Section):
+class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[database]`: PostgreSQL."""
 
     pool_connections_max: int = 8
@@ -66,14 +62,14 @@ class DatabaseSettings(Section):
     key_ring_file: str = ""
 
 
-class LogSettings(Section):
+class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
     level: str = "info"
     text: bool = False
 
 
-class Settings(Section):
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Everything a node is told. Top-level keys are also flags of `palestra run`."""
 
     host: str = "127.0.0.1"

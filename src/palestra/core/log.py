@@ -13,7 +13,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 def get_logger(name: str) -> Any:
     """A structured logger: `log.info("what happened", key=value)`."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(source=name)
 
 
 def configure(level: str = "info", text: bool = False) -> None:
@@ -44,6 +44,6 @@ class _Forward(logging.Handler):
     """Hands records of the standard logging module to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger(logger=record.name)
+        log = structlog.get_logger(source=record.name)
         level = "error" if record.levelno >= 40 else "warning"
         getattr(log, level)(record.getMessage(), exc_info=record.exc_info or None)

@@ -1,1 +1,1 @@
-"""."""
+"""HTTP: routing, decoding, answers, limits."""
