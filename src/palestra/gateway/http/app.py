@@ -1,0 +1,278 @@
+"""The HTTP side of the gateway: one ASGI callable from raw request to whole answer."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from palestra.core.config import SocketSettings
+from palestra.core.errors import Code, PalestraError, Unavailable
+from palestra.core.log import get_logger
+from palestra.gateway.dispatch import Dispatcher
+from palestra.gateway.fields import BadInput, RequestDecoder
+from palestra.gateway.http import cors
+from palestra.gateway.http.answer import (
+    COMPRESS_BYTES_MIN,
+    STATUS_OF,
+    ErrorBody,
+    Headers,
+    RpcErrorBody,
+    Writer,
+    compressed,
+    encode,
+)
+from palestra.gateway.http.credentials import Credentials
+from palestra.gateway.http.intake import Disconnected, inflated, read_body
+from palestra.gateway.http.router import Router
+from palestra.gateway.http.static import StaticFiles
+from palestra.gateway.operation import Auth, Call, Operation, Raw
+
+log = get_logger(__name__)
+
+FORM = b"application/x-www-form-urlencoded"
+RPC_PREFIX = "/v2/rpc/"
+NOT_FOUND = encode(ErrorBody(Code.NOT_FOUND, "Not Found"))
+WRONG_VERB = encode(ErrorBody(Code.UNIMPLEMENTED, "Method Not Allowed"))
+INTERNAL = encode(ErrorBody(Code.INTERNAL, "Internal error."))
+EMPTY = b"{}"
+
+
+class _Plan:
+    """How one operation's request is put together."""
+
+    __slots__ = ("body_field", "decoder", "member", "operation", "reads_body", "skip")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.decoder = RequestDecoder(operation.request)
+        self.body_field = operation.body
+        self.member: RequestDecoder | None = None
+        parameters = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+        if operation.body not in ("", "*"):
+            self.member = RequestDecoder(msgspec.structs.fields(operation.request)[_index(operation)].type)
+        self.skip = frozenset((*parameters, operation.body))
+        self.reads_body = operation.method in ("POST", "PUT", "DELETE")
+
+    def request(self, body: bytes, query: bytes, names: tuple[str, ...], values: tuple[str, ...]) -> Any:
+        """The decoded request. Raises BadInput."""
+        if self.body_field == "*":
+            request = self.decoder.json(body)
+        else:
+            fields: dict[str, Any] = {}
+            if self.member is not None:
+                fields[self.body_field] = self.member.json(body)
+            if query:
+                self.decoder.query(query, self.skip, fields)
+            request = self.decoder.kind(**fields)
+        for name, value in zip(names, values, strict=True):
+            setattr(request, name, value)
+        return request
+
+
+def _index(operation: Operation) -> int:
+    names = [field.name for field in msgspec.structs.fields(operation.request)]
+    return names.index(operation.body)
+
+
+class _Incoming:
+    """The headers of a request that matter here."""
+
+    __slots__ = ("accepted", "authorization", "coding", "content_type", "origin", "repeated")
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self.authorization: bytes | None = None
+        self.repeated = False
+        self.accepted = self.coding = self.content_type = b""
+        self.origin = False
+        for name, value in headers:
+            if name == b"authorization":
+                self.repeated = self.authorization is not None
+                self.authorization = value
+            elif name == b"content-type":
+                self.content_type = value
+            elif name == b"accept-encoding":
+                self.accepted = value
+            elif name == b"content-encoding":
+                self.coding = value
+            elif name == b"origin":
+                self.origin = True
+
+
+class HttpGateway:
+    """Serves the operation table, server-side functions and static files."""
+
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        dispatcher: Dispatcher,
+        credentials: Credentials,
+        settings: SocketSettings,
+        static: StaticFiles,
+    ) -> None:
+        table = list(operations)
+        (self._function_post,) = [o for o in table if o.raw and o.method == "POST"] or [None]
+        (self._function_get,) = [o for o in table if o.raw and o.method == "GET"] or [None]
+        self._router = Router(operation for operation in table if not operation.raw)
+        self._plans = {operation: _Plan(operation) for operation in table if not operation.raw}
+        self._dispatcher = dispatcher
+        self._credentials = credentials
+        self._settings = settings
+        self._static = static
+        self._write = Writer(settings.response_headers)
+        self._last_response: Any = None
+        self._last_body = b""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request. Runs under uvicorn's httptools protocol, whose request cycle `send` is bound to."""
+        cycle = send.__self__
+        method: str = scope["method"]
+        path: str = scope["path"]
+        if method == "OPTIONS":
+            status, granted = cors.preflight(dict(scope["headers"]))
+            self._write.other(cycle, status, b"", granted)
+            return
+        incoming = _Incoming(scope["headers"])
+        more = cors.ALLOW_ANY if incoming.origin else ()
+        if path.startswith(RPC_PREFIX) and method in ("POST", "GET"):
+            await self._function(cycle, scope, receive, incoming, more)
+            return
+        found = self._router.find(method, path)
+        if found is None or found[0] is None:
+            self._unrouted(cycle, scope, method, path, found is not None, more, incoming)
+            return
+        operation, names, values = found
+        try:
+            plan = self._plans[operation]
+            query: bytes = scope["query_string"]
+            body = b""
+            if plan.reads_body:
+                body = await read_body(cycle, receive, self._settings.request_bytes_max)
+                if incoming.coding:
+                    body = inflated(body, incoming.coding, self._settings.request_bytes_max)
+                if not plan.body_field and body and incoming.content_type.startswith(FORM):
+                    query = query + b"&" + body
+            request = plan.request(body, query, names, values)
+            caller = self._credentials.caller(operation.auth, incoming.authorization, incoming.repeated)
+            call = Call(
+                operation, caller, headers=scope["headers"], query=query, client_ip=self._client_ip(cycle, scope)
+            )
+            response = await self._dispatcher.run(operation, call, request)
+            self._answer(cycle, response, incoming, more)
+        except PalestraError as error:
+            self._refuse(cycle, error, more)
+        except Exception as error:
+            log.error("operation failed", operation=operation.name, exc_info=error)
+            self._write.failed(cycle, 500, INTERNAL, more)
+
+    def _answer(self, cycle: Any, response: Any, incoming: _Incoming, more: Headers) -> None:
+        if response is None:
+            body = EMPTY
+        elif response is self._last_response:
+            # Callers that shared one batch of reads get the very same answer: encode it once.
+            body = self._last_body
+        else:
+            body = encode(response)
+            self._last_response, self._last_body = response, body
+        if incoming.accepted and len(body) >= COMPRESS_BYTES_MIN:
+            body, coding = compressed(body, incoming.accepted)
+            more = (*more, *coding)
+        self._write.fine(cycle, body, more)
+
+    def _refuse(self, cycle: Any, error: PalestraError, more: Headers) -> None:
+        if isinstance(error, Disconnected):
+            return
+        body = encode(ErrorBody(error.code, error.message))
+        self._write.failed(cycle, STATUS_OF[error.code], body, (*more, *_hints(error)))
+
+    def _unrouted(
+        self, cycle: Any, scope: Any, method: str, path: str, known: bool, more: Headers, incoming: _Incoming
+    ) -> None:
+        if method in ("GET", "HEAD") and (file := self._static.find(path, incoming.accepted, scope["headers"])):
+            self._write.other(cycle, file.status, file.body, (*file.headers, *more))
+        elif known:
+            self._write.failed(cycle, 501, WRONG_VERB, more)
+        elif path == "/" and method == "GET":
+            self._write.other(cycle, 200, b"", more)
+        elif path == "/ws" and method == "GET":
+            text = ((b"content-type", b"text/plain; charset=utf-8"),)
+            self._write.other(cycle, 400, b"Bad Request\n", text)
+        elif (clean := posixpath.normpath(path.replace("//", "/"))) != path.rstrip("/") and path != "/":
+            self._write.other(cycle, 301, b"", ((b"location", clean.encode("ascii", "ignore")), *more))
+        elif path == RPC_PREFIX[:-1] or path.startswith(RPC_PREFIX):
+            self._write.failed(cycle, 501, WRONG_VERB, more)
+        else:
+            self._write.failed(cycle, 404, NOT_FOUND, more)
+
+    # -- server-side functions: authentication first, raw payloads, an error body of their own
+
+    async def _function(self, cycle: Any, scope: Any, receive: Any, incoming: _Incoming, more: Headers) -> None:
+        operation = self._function_post if scope["method"] == "POST" else self._function_get
+        if operation is None:
+            self._write.failed(cycle, 404, NOT_FOUND, more)
+            return
+        try:
+            query: bytes = scope["query_string"]
+            http_key = _http_key(query) if b"http_key" in query else ""
+            caller = self._credentials.function_caller(incoming.authorization, http_key)
+            call = Call(
+                operation, caller, headers=scope["headers"], query=query, client_ip=self._client_ip(cycle, scope)
+            )
+            if operation.method == "POST":
+                body = await read_body(cycle, receive, self._settings.request_bytes_max)
+                if incoming.coding:
+                    body = inflated(body, incoming.coding, self._settings.request_bytes_max)
+                call.body = body
+            answer: Raw = await self._dispatcher.run(operation, call, scope["path"][len(RPC_PREFIX) :])
+            if answer.content_type == b"application/json":
+                self._write.fine(cycle, answer.body, more)
+            else:
+                self._write.other(cycle, 200, answer.body, ((b"content-type", answer.content_type), *more))
+        except PalestraError as error:
+            if isinstance(error, Disconnected):
+                return
+            detail: Any = {} if getattr(error, "from_game", False) else error.message
+            self._write.failed(
+                cycle,
+                STATUS_OF[error.code],
+                encode(RpcErrorBody(detail, error.message, error.code)),
+                (*more, *_hints(error)),
+            )
+        except Exception as error:
+            log.error("function failed", path=scope["path"], exc_info=error)
+            self._write.failed(cycle, 500, encode(RpcErrorBody({}, "Internal error.", Code.INTERNAL)), more)
+
+    def _client_ip(self, cycle: Any, scope: Any) -> str:
+        """The peer's address, or, behind trusted proxies, the address they were called from."""
+        count = self._settings.proxy_count
+        if count:
+            for name, value in scope["headers"]:
+                if name == b"x-forwarded-for":
+                    hops = value.split(b",")
+                    return hops[-min(count, len(hops))].strip().decode("latin-1")
+        peer = scope["client"]
+        return peer[0] if peer else ""
+
+
+def _http_key(query: bytes) -> str:
+    try:
+        return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).get("http_key", "")
+    except ValueError:
+        raise BadInput("too many query parameters") from None
+
+
+def _hints(error: PalestraError) -> Headers:
+    if error.code is Code.UNAUTHENTICATED:
+        return ((b"www-authenticate", error.message.encode("ascii", "replace")),)
+    if isinstance(error, Unavailable):
+        return ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_seconds))),)
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        return ((b"retry-after", b"1"),)
+    return ()
+
+
+__all__ = ["Auth", "HttpGateway"]
