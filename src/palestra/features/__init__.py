@@ -1,1 +1,1 @@
-"""."""
+"""One folder per capability; a feature sees another only through its `contract.py`."""

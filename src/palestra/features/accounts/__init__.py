@@ -1,0 +1,1 @@
+"""Players: identities, profiles, log-in, linking, deletion."""

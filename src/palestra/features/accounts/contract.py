@@ -1,0 +1,242 @@
+"""What others may know of players and their accounts."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from palestra.core.clock import timestamp
+from palestra.core.errors import AlreadyExists, Internal, NotFound, PermissionDenied, Unauthenticated
+
+
+class IdentityKind(enum.IntEnum):
+    """What can prove that a player is who they say. The numbers are stored."""
+
+    DEVICE = 1
+    EMAIL = 2
+    CUSTOM = 3
+    APPLE = 4
+    FACEBOOK = 5
+    FACEBOOK_INSTANT = 6
+    GAMECENTER = 7
+    GOOGLE = 8
+    STEAM = 9
+
+
+class UserRecord(msgspec.Struct, frozen=True):
+    """A player as everybody may see them, with the provider ids that are public by protocol.
+
+    `metadata` is the text of a JSON object. `identities` holds every identifier in the clear: (kind, text) pairs.
+    """
+
+    id: str
+    username: str
+    display_name: str | None
+    avatar_url: str | None
+    lang_tag: str
+    location: str | None
+    timezone: str | None
+    metadata: str
+    edge_count: int
+    created_at: datetime
+    updated_at: datetime
+    disabled_at: datetime | None
+    identities: tuple[tuple[int, str], ...] = ()
+
+    def identity(self, kind: IdentityKind) -> str:
+        """The player's identifier of a kind, "" when there is none."""
+        for found, text in self.identities:
+            if found == kind:
+                return text
+        return ""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A player as they see themselves."""
+
+    user: UserRecord
+    wallet: Mapping[str, int]
+    devices: tuple[str, ...]
+    email: str
+    custom_id: str
+
+
+class UserWire(msgspec.Struct, omit_defaults=True):
+    """The JSON shape of a player."""
+
+    id: str = ""
+    username: str = ""
+    display_name: str = ""
+    avatar_url: str = ""
+    lang_tag: str = ""
+    location: str = ""
+    timezone: str = ""
+    metadata: str = ""
+    facebook_id: str = ""
+    google_id: str = ""
+    gamecenter_id: str = ""
+    steam_id: str = ""
+    online: bool = False
+    edge_count: int = 0
+    create_time: str = ""
+    update_time: str = ""
+    facebook_instant_game_id: str = ""
+    apple_id: str = ""
+
+
+PUBLIC_IDENTITIES = {
+    IdentityKind.FACEBOOK: "facebook_id",
+    IdentityKind.GOOGLE: "google_id",
+    IdentityKind.GAMECENTER: "gamecenter_id",
+    IdentityKind.STEAM: "steam_id",
+    IdentityKind.FACEBOOK_INSTANT: "facebook_instant_game_id",
+    IdentityKind.APPLE: "apple_id",
+}
+
+
+def user_wire(record: UserRecord) -> UserWire:
+    """The wire form of a player."""
+    wire = UserWire(
+        id=record.id,
+        username=record.username,
+        display_name=record.display_name or "",
+        avatar_url=record.avatar_url or "",
+        lang_tag=record.lang_tag,
+        location=record.location or "",
+        timezone=record.timezone or "",
+        metadata=record.metadata,
+        edge_count=record.edge_count,
+        create_time=timestamp(record.created_at),
+        update_time=timestamp(record.updated_at),
+    )
+    for kind, text in record.identities:
+        field = PUBLIC_IDENTITIES.get(kind)  # type: ignore[call-overload]
+        if field is not None:
+            setattr(wire, field, text)
+    return wire
+
+
+class AccountDeleted(msgspec.Struct, frozen=True):
+    """Published inside the transaction `tx` that deletes a player: delete what is yours with it."""
+
+    user_id: str
+    tx: Any
+
+
+class AccountRemoved(msgspec.Struct, frozen=True):
+    """A player is gone for good; published after the commit."""
+
+    user_id: str
+
+
+class UserBanned(msgspec.Struct, frozen=True):
+    """A player may not log in any more; published after the commit."""
+
+    user_id: str
+
+
+class AccountNotFound(NotFound):
+    """No such player."""
+
+    def __init__(self, message: str = "User account not found.") -> None:
+        super().__init__(message)
+
+
+class AccountBanned(PermissionDenied):
+    """The player is banned."""
+
+    def __init__(self) -> None:
+        super().__init__("User account banned.")
+
+
+class InvalidCredentials(Unauthenticated):
+    """Wrong password."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid credentials.")
+
+
+class UsernameTaken(AlreadyExists):
+    """Another player has the name."""
+
+    def __init__(self) -> None:
+        super().__init__("Username is already in use.")
+
+
+class IdentityTaken(AlreadyExists):
+    """Another player has the identifier."""
+
+
+class CreationFailed(Internal):
+    """The account came into being elsewhere while it was being made here; trying again finds it."""
+
+    def __init__(self) -> None:
+        super().__init__("Error finding or creating user account.")
+
+
+class LastIdentity(PermissionDenied):
+    """A player must keep one way in, and can only drop what is theirs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Cannot unlink last account identifier. Check profile exists and is not last link.",
+        )
+
+
+class Users(Protocol):
+    """Players, as other features see them."""
+
+    async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
+        """The players with these ids, without order; unknown ones are absent. One batched round trip."""
+        ...
+
+    async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:
+        """Username → id of those that exist."""
+        ...
+
+    async def username_for_login(self, user_id: str) -> str | None:
+        """The present name of a player who may log in, None if there is no such player. Raises AccountBanned."""
+        ...
+
+    async def add_edges(self, tx: Any, changes: Mapping[str, int]) -> None:
+        """Change edge counters in the caller's transaction; rows are locked in the order of their ids."""
+        ...
+
+
+class Accounts(Protocol):
+    """Accounts, as game modules see them (`ctx.accounts`)."""
+
+    async def get(self, user_id: str) -> Account:
+        """A player's account. Raises AccountNotFound."""
+        ...
+
+    async def update(
+        self,
+        user_id: str,
+        *,
+        username: str | None = None,
+        display_name: str | None = None,
+        avatar_url: str | None = None,
+        lang_tag: str | None = None,
+        location: str | None = None,
+        timezone: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what is given; "" clears a text. Raises AccountNotFound, UsernameTaken, InvalidArgument."""
+        ...
+
+    async def delete(self, user_id: str) -> None:
+        """Delete a player and everything that is theirs; their tokens and sockets end."""
+        ...
+
+    async def ban(self, user_ids: Iterable[str]) -> None:
+        """Lock players out: log-in is refused, tokens are void, sockets are closed."""
+        ...
+
+    async def unban(self, user_ids: Iterable[str]) -> None:
+        """Let banned players in again."""
+        ...

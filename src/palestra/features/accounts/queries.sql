@@ -1,0 +1,117 @@
+-- name: find_identities
+-- The players behind identifiers, for a whole batch of log-ins.
+SELECT i.lookup, u.id::text AS user_id, u.username, u.disabled_at IS NOT NULL AS banned, u.password_hash
+FROM unnest($1::smallint[], $2::bytea[]) AS wanted (kind, lookup)
+JOIN identities i ON i.kind = wanted.kind AND i.lookup = wanted.lookup
+JOIN users u ON u.id = i.user_id;
+
+-- name: find_username
+-- The player with a name, for log-in by name and password.
+SELECT id::text AS user_id, username, disabled_at IS NOT NULL AS banned, password_hash
+FROM users WHERE username = $1;
+
+-- name: create_accounts
+-- New players with their first identifier, for a whole batch. An identifier that exists already makes nothing; neither
+-- does a taken name. Rows go in sorted, so that batches of several nodes wait for each other in one order.
+-- An identifier taken by another node in this very moment fails the statement, and with it nothing is kept.
+WITH input AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::bytea[], $5::bytea[], $6::text[])
+        AS t (user_id, username, kind, lookup, sealed, password_hash)
+), free AS (
+    SELECT * FROM input i
+    WHERE NOT EXISTS (SELECT FROM identities x WHERE x.kind = i.kind AND x.lookup = i.lookup)
+), made AS (
+    INSERT INTO users (id, username, password_hash)
+    SELECT user_id, username, password_hash FROM free ORDER BY username
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), linked AS (
+    INSERT INTO identities (kind, lookup, user_id, sealed)
+    SELECT f.kind, f.lookup, f.user_id, f.sealed FROM free f JOIN made m ON m.id = f.user_id ORDER BY f.kind, f.lookup
+    RETURNING user_id
+)
+SELECT i.user_id::text, l.user_id IS NOT NULL AS created, f.user_id IS NULL AS existed
+FROM input i LEFT JOIN free f ON f.user_id = i.user_id LEFT JOIN linked l ON l.user_id = i.user_id;
+
+-- name: read_accounts
+-- Players with all their identifiers, for a whole batch of readers.
+SELECT u.id::text, u.username, u.display_name, u.avatar_url, u.lang_tag, u.location, u.timezone, u.metadata::text,
+       u.edge_count, u.created_at, u.updated_at, u.disabled_at, i.kinds, i.lookups, i.sealed
+FROM users u
+LEFT JOIN LATERAL (
+    SELECT array_agg(kind ORDER BY created_at, lookup) AS kinds, array_agg(lookup ORDER BY created_at, lookup) AS lookups,
+           array_agg(sealed ORDER BY created_at, lookup) AS sealed
+    FROM identities WHERE user_id = u.id
+) i ON true
+WHERE u.id = ANY($1::uuid[]);
+
+-- name: ids_of_usernames
+-- Names to ids.
+SELECT username, id::text FROM users WHERE username = ANY($1::text[]);
+
+-- name: update_account
+-- Change what is given (a flag and a value per column); the time moves only if something really changes.
+UPDATE users SET
+    username = CASE WHEN $2 THEN $3 ELSE username END,
+    display_name = CASE WHEN $4 THEN $5 ELSE display_name END,
+    avatar_url = CASE WHEN $6 THEN $7 ELSE avatar_url END,
+    lang_tag = CASE WHEN $8 THEN $9 ELSE lang_tag END,
+    location = CASE WHEN $10 THEN $11 ELSE location END,
+    timezone = CASE WHEN $12 THEN $13 ELSE timezone END,
+    metadata = CASE WHEN $14 THEN $15::jsonb ELSE metadata END,
+    updated_at = now()
+WHERE id = $1 AND (
+    ($2 AND username IS DISTINCT FROM $3) OR ($4 AND display_name IS DISTINCT FROM $5)
+    OR ($6 AND avatar_url IS DISTINCT FROM $7) OR ($8 AND lang_tag IS DISTINCT FROM $9)
+    OR ($10 AND location IS DISTINCT FROM $11) OR ($12 AND timezone IS DISTINCT FROM $13)
+    OR ($14 AND metadata IS DISTINCT FROM $15::jsonb));
+
+-- name: delete_account
+-- The player; identifiers and other rows that hang on it go with it.
+DELETE FROM users WHERE id = $1;
+
+-- name: set_disabled
+-- Ban players, or let them in again.
+UPDATE users SET disabled_at = CASE WHEN $2 THEN now() END, updated_at = now() WHERE id = ANY($1::uuid[]);
+
+-- name: add_edges
+-- Change edge counters; rows are locked in the order of their ids.
+WITH changes AS (
+    SELECT * FROM unnest($1::uuid[], $2::integer[]) AS t (user_id, delta)
+), locked AS (
+    SELECT id FROM users WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE users u SET edge_count = greatest(u.edge_count + c.delta, 0), updated_at = now()
+FROM changes c JOIN locked l ON l.id = c.user_id WHERE u.id = c.user_id;
+
+-- name: lock_account
+-- One linking at a time per player.
+SELECT id FROM users WHERE id = $1 FOR UPDATE;
+
+-- name: identities_of
+-- The identifiers of a player, by blind index.
+SELECT kind, lookup FROM identities WHERE user_id = $1;
+
+-- name: owner_of_identity
+-- Whose an identifier is.
+SELECT user_id::text FROM identities WHERE kind = $1 AND lookup = $2;
+
+-- name: add_identity
+-- Attach an identifier to a player.
+INSERT INTO identities (kind, lookup, user_id, sealed) VALUES ($1, $2, $3, $4);
+
+-- name: remove_identity
+-- Detach one identifier of a player.
+DELETE FROM identities WHERE user_id = $1 AND kind = $2 AND lookup = $3;
+
+-- name: remove_identities_of_kind
+-- Detach whatever identifier of a kind a player has.
+DELETE FROM identities WHERE user_id = $1 AND kind = $2;
+
+-- name: set_password
+-- Set or erase a player's password.
+UPDATE users SET password_hash = $2 WHERE id = $1;
+
+-- name: touch
+-- A player's identifiers changed.
+UPDATE users SET updated_at = now() WHERE id = $1;

@@ -1,0 +1,213 @@
+"""Log-in, profiles, bans and deletion."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from palestra.core.errors import InvalidArgument
+from palestra.core.events import EventBus
+from palestra.core.ids import new_id
+from palestra.features.accounts import rules
+from palestra.features.accounts.contract import (
+    Account,
+    AccountBanned,
+    AccountDeleted,
+    AccountNotFound,
+    AccountRemoved,
+    CreationFailed,
+    IdentityKind,
+    InvalidCredentials,
+    UserBanned,
+    UserRecord,
+)
+from palestra.features.accounts.passwords import Passwords
+from palestra.features.accounts.store import AccountStore, Login, NewAccount
+from palestra.features.sessions.contract import Sessions, TokenPair
+from palestra.features.wallets.contract import Wallets
+
+NAME_LETTERS = string.ascii_letters
+_encode = msgspec.json.Encoder().encode
+
+
+class AccountService:
+    """Implements `Accounts` and `Users`."""
+
+    def __init__(
+        self, store: AccountStore, sessions: Sessions, wallets: Wallets, passwords: Passwords, events: EventBus
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._wallets = wallets
+        self._passwords = passwords
+        self._events = events
+
+    # -- log-in
+
+    async def authenticate(
+        self, kind: IdentityKind, text: str, username: str, create: bool, vars: dict[str, str]
+    ) -> tuple[TokenPair, bool]:
+        """Log in by a valid device or custom id, making the player if `create` allows: (tokens, was made).
+
+        Raises AccountNotFound, AccountBanned, UsernameTaken, CreationFailed.
+        """
+        lookup = self._store.lookup(kind, text)
+        login: Login | None = await self._store.find(kind, lookup)
+        if login is not None:
+            return self._tokens(login, vars), False
+        return await self._make(kind, text, lookup, username, create, None, vars)
+
+    async def authenticate_email(
+        self, address: str, password: str, username: str, create: bool, vars: dict[str, str]
+    ) -> tuple[TokenPair, bool]:
+        """Log in by e-mail address and password, making the player if `create` allows.
+
+        Raises what `authenticate` raises, and InvalidCredentials.
+        """
+        lookup = self._store.lookup(IdentityKind.EMAIL, address)
+        login: Login | None = await self._store.find(IdentityKind.EMAIL, lookup)
+        if login is None:
+            if not create:
+                raise AccountNotFound
+            hashed = await self._passwords.hash(password)
+            return await self._make(IdentityKind.EMAIL, address, lookup, username, create, hashed, vars)
+        if not await self._passwords.matches(login.password_hash, password):
+            raise InvalidCredentials
+        return self._tokens(login, vars), False
+
+    async def authenticate_username(self, username: str, password: str, vars: dict[str, str]) -> TokenPair:
+        """Log in by name and password; never makes a player. Raises AccountNotFound, InvalidCredentials."""
+        login = await self._store.find_username(username)
+        if login is None:
+            raise AccountNotFound
+        if not await self._passwords.matches(login.password_hash, password):
+            raise InvalidCredentials
+        return self._tokens(login, vars)
+
+    async def _make(
+        self,
+        kind: IdentityKind,
+        text: str,
+        lookup: bytes,
+        username: str,
+        create: bool,
+        password_hash: str | None,
+        vars: dict[str, str],
+    ) -> tuple[TokenPair, bool]:
+        if not create:
+            raise AccountNotFound
+        user_id = new_id()
+        name = username or "".join(secrets.choice(NAME_LETTERS) for _ in range(10))
+        sealed = self._store.seal(kind, user_id, lookup, text)
+        if await self._store.create(NewAccount(user_id, name, kind, lookup, sealed, password_hash)):
+            return self._sessions.issue(user_id, name, vars), True
+        # Somebody else came first with this identifier: it is theirs, and usually the same device trying twice.
+        login: Login | None = await self._store.find(kind, lookup)
+        if login is None or password_hash is not None:
+            raise CreationFailed
+        return self._tokens(login, vars), False
+
+    def _tokens(self, login: Login, vars: dict[str, str]) -> TokenPair:
+        if login.banned:
+            raise AccountBanned
+        return self._sessions.issue(login.user_id, login.username, vars)
+
+    # -- reading
+
+    async def get(self, user_id: str) -> Account:
+        """A player's account. Raises AccountNotFound."""
+        reading = self._store.read(user_id)
+        wallet = await self._wallets.get(user_id)
+        user: UserRecord | None = await reading
+        if user is None:
+            raise AccountNotFound("Account not found.")
+        return Account(
+            user,
+            wallet,
+            tuple(text for kind, text in user.identities if kind == IdentityKind.DEVICE),
+            user.identity(IdentityKind.EMAIL),
+            user.identity(IdentityKind.CUSTOM),
+        )
+
+    async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
+        """The players with these ids, unknown ones absent."""
+        found = await asyncio.gather(*[self._store.read(user_id) for user_id in ids])
+        return [user for user in found if user is not None]
+
+    async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:
+        """Username → id of those that exist."""
+        return await self._store.ids_of_usernames(usernames)
+
+    async def ids_of_identities(self, kind: IdentityKind, texts: Iterable[str]) -> list[str]:
+        """The players behind identifiers of a kind, unknown ones absent."""
+        found = await asyncio.gather(*[self._store.find(kind, self._store.lookup(kind, text)) for text in texts])
+        return [login.user_id for login in found if login is not None]
+
+    async def username_for_login(self, user_id: str) -> str | None:
+        """The present name of a player who may log in."""
+        user: UserRecord | None = await self._store.read(user_id)
+        if user is None:
+            return None
+        if user.disabled_at is not None:
+            raise AccountBanned
+        return user.username
+
+    # -- changing
+
+    async def update(
+        self,
+        user_id: str,
+        *,
+        username: str | None = None,
+        display_name: str | None = None,
+        avatar_url: str | None = None,
+        lang_tag: str | None = None,
+        location: str | None = None,
+        timezone: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what is given. Raises UsernameTaken, InvalidArgument."""
+        changes = rules.profile(
+            {
+                "username": username,
+                "display_name": display_name,
+                "avatar_url": avatar_url,
+                "lang_tag": lang_tag,
+                "location": location,
+                "timezone": timezone,
+            }
+        )
+        if metadata is not None:
+            changes["metadata"] = _encode(metadata).decode()
+        if not changes:
+            raise InvalidArgument("No fields to update.")
+        await self._store.update(user_id, changes)
+
+    async def delete(self, user_id: str) -> None:
+        """Delete a player; everything that is theirs goes in one transaction, then tokens and sockets end."""
+        async with self._store.database.transaction() as tx:
+            await self._events.publish(AccountDeleted(user_id, tx))
+            await self._store.delete(tx, user_id)
+        await self._sessions.revoke_for_good(user_id)
+        await self._events.publish(AccountRemoved(user_id))
+
+    async def ban(self, user_ids: Iterable[str]) -> None:
+        """Lock players out."""
+        ids = list(user_ids)
+        await self._store.set_disabled(ids, True)
+        for user_id in ids:
+            await self._sessions.revoke_user(user_id)
+            await self._events.publish(UserBanned(user_id))
+
+    async def unban(self, user_ids: Iterable[str]) -> None:
+        """Let banned players in again."""
+        await self._store.set_disabled(user_ids, False)
+
+    async def add_edges(self, tx: Any, changes: Mapping[str, int]) -> None:
+        """Change edge counters in the caller's transaction."""
+        await self._store.add_edges(tx, changes)

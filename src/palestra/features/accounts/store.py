@@ -1,0 +1,164 @@
+"""Rows of players and their sealed identifiers, and the batches of log-ins, creations and reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from palestra.core.config import DatabaseSettings
+from palestra.core.ids import parse_id
+from palestra.database.batch import Batch
+from palestra.database.pool import Database
+from palestra.database.queries import load_queries
+from palestra.database.sealed import Sealer
+from palestra.features.accounts.contract import IdentityKind, UserRecord, UsernameTaken
+
+SQL = load_queries(__file__)
+PROFILE = ("username", "display_name", "avatar_url", "lang_tag", "location", "timezone", "metadata")
+
+
+class Login(NamedTuple):
+    """What log-in needs to know of a player."""
+
+    user_id: str
+    username: str
+    banned: bool
+    password_hash: str | None
+
+
+class NewAccount(NamedTuple):
+    """A player to be made."""
+
+    user_id: str
+    username: str
+    kind: int
+    lookup: bytes
+    sealed: bytes
+    password_hash: str | None
+
+
+class AccountStore:
+    """Players and identities. Hot single-purpose work goes through batches, the rest through the caller's transaction."""
+
+    def __init__(self, database: Database, settings: DatabaseSettings, sealer: Sealer) -> None:
+        self.database = database
+        self._sealer = sealer
+        limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
+        self._find: Batch[tuple[int, bytes], Login | None] = Batch(
+            "accounts.find", database, _find, idempotent=True, **limits
+        )
+        self._create: Batch[NewAccount, bool] = Batch(
+            "accounts.create", database, _create, key=lambda item: item.lookup, **limits
+        )
+        self._read: Batch[str, UserRecord | None] = Batch(
+            "accounts.read", database, self._read_many, idempotent=True, **limits
+        )
+        self.batches = [self._find, self._create, self._read]
+
+    async def stop(self) -> None:
+        """Finish what is queued."""
+        for batch in self.batches:
+            await batch.stop()
+
+    # -- identifiers: a keyed blind index to find them, a ciphertext bound to player and kind to read them
+
+    def lookup(self, kind: IdentityKind, text: str) -> bytes:
+        """The blind index of an identifier."""
+        return self._sealer.index(kind.name, text)
+
+    def seal(self, kind: int, user_id: str, lookup: bytes, text: str) -> bytes:
+        """The ciphertext of an identifier."""
+        return self._sealer.seal(text, _context(kind, user_id, lookup))
+
+    def find(self, kind: IdentityKind, lookup: bytes) -> Any:
+        """(awaitable) The player behind an identifier, or None."""
+        return self._find.submit((kind, lookup))
+
+    def create(self, account: NewAccount) -> Any:
+        """(awaitable) Make a player: True if made, False if the identifier exists by now. Raises UsernameTaken."""
+        return self._create.submit(account)
+
+    def read(self, user_id: str) -> Any:
+        """(awaitable) A player, or None."""
+        return self._read.submit(user_id)
+
+    async def _read_many(self, connection: asyncpg.Connection, ids: list[str]) -> list[UserRecord | None]:
+        rows = await connection.fetch(SQL["read_accounts"], list(dict.fromkeys(ids)))
+        found = {row[0]: self._record(row) for row in rows}
+        return [found.get(user_id) for user_id in ids]
+
+    def _record(self, row: asyncpg.Record) -> UserRecord:
+        *profile, kinds, lookups, sealed = row
+        identities: tuple[tuple[int, str], ...] = ()
+        if kinds:
+            user_id = profile[0]
+            unseal = self._sealer.open
+            identities = tuple(
+                (kind, unseal(secret, _context(kind, user_id, lookup)))
+                for kind, lookup, secret in zip(kinds, lookups, sealed, strict=True)
+            )
+        return UserRecord(*profile, identities)
+
+    async def find_username(self, username: str) -> Login | None:
+        """The player with a name."""
+        row = await self.database.fetchrow(SQL["find_username"], username)
+        return Login(*row) if row else None
+
+    async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:
+        """Name → id of those that exist."""
+        return dict(await self.database.fetch(SQL["ids_of_usernames"], list(usernames)))
+
+    async def update(self, user_id: str, changes: Mapping[str, str | None]) -> None:
+        """Set columns of a player. Raises UsernameTaken."""
+        args: list[Any] = [user_id]
+        for column in PROFILE:
+            args += (column in changes, changes.get(column))
+        try:
+            await self.database.execute(SQL["update_account"], *args)
+        except asyncpg.UniqueViolationError:
+            raise UsernameTaken from None
+
+    async def delete(self, tx: asyncpg.Connection, user_id: str) -> bool:
+        """Delete a player; False if there was none."""
+        return await tx.execute(SQL["delete_account"], user_id) != "DELETE 0"
+
+    async def set_disabled(self, user_ids: Iterable[str], disabled: bool) -> None:
+        """Ban, or lift bans."""
+        await self.database.execute(SQL["set_disabled"], list(user_ids), disabled)
+
+    async def add_edges(self, tx: asyncpg.Connection, changes: Mapping[str, int]) -> None:
+        """Change edge counters."""
+        await tx.execute(SQL["add_edges"], list(changes), list(changes.values()))
+
+
+def _context(kind: int, user_id: str, lookup: bytes) -> bytes:
+    return b"%d:%b:%b" % (kind, user_id.encode(), lookup)
+
+
+async def _find(connection: asyncpg.Connection, items: list[tuple[int, bytes]]) -> list[Login | None]:
+    kinds, lookups = zip(*items, strict=True)
+    rows = await connection.fetch(SQL["find_identities"], kinds, lookups)
+    # The blind index covers the kind, so it alone names the identifier.
+    found = {row[0]: Login(row[1], row[2], row[3], row[4]) for row in rows}
+    return [found.get(lookup) for lookup in lookups]
+
+
+async def _create(connection: asyncpg.Connection, items: list[NewAccount]) -> list[bool | Exception]:
+    rows = await connection.fetch(SQL["create_accounts"], *map(list, zip(*items, strict=True)))
+    outcome: dict[str, bool | Exception] = {}
+    for user_id, created, existed in rows:
+        outcome[user_id] = True if created else False if existed else UsernameTaken()
+    return [outcome[item.user_id] for item in items]
+
+
+def canonical_ids(ids: Iterable[str]) -> list[str]:
+    """Ids in canonical form, each once. Raises ValueError, carrying the bad one."""
+    unique: dict[str, None] = {}
+    for text in ids:
+        try:
+            unique[parse_id(text)] = None
+        except ValueError:
+            raise ValueError(text) from None
+    return list(unique)

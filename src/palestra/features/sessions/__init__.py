@@ -1,0 +1,1 @@
+"""Session tokens: issued at log-in, refreshed, revoked."""

@@ -1,0 +1,56 @@
+"""What others may know of sessions."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from palestra.core.errors import InvalidArgument, Unauthenticated
+from palestra.gateway.operation import Caller
+
+
+class TokenPair(msgspec.Struct, frozen=True):
+    """A session token and the refresh token that belongs to it."""
+
+    token: str
+    refresh_token: str
+
+
+class RefreshTokenInvalid(Unauthenticated):
+    """The refresh token is forged, expired, revoked, or no refresh token at all."""
+
+    def __init__(self) -> None:
+        super().__init__("Refresh token invalid or expired.")
+
+
+class TokenInvalid(InvalidArgument):
+    """A token handed in for log-out is not one of the caller's."""
+
+
+class Sessions(Protocol):
+    """Tokens, as other features and game modules use them (`ctx.sessions`)."""
+
+    def issue(self, user_id: str, username: str, vars: dict[str, str]) -> TokenPair:
+        """A new pair of tokens for a player who has proved an identity."""
+        ...
+
+    def verify(self, token: str) -> Caller | None:
+        """The caller of a valid, unexpired, unrevoked session token, else None."""
+        ...
+
+    async def revoke_user(self, user_id: str) -> None:
+        """Void all tokens issued to a player before now, on disk too. Tokens of this very second stay valid."""
+        ...
+
+    async def revoke_for_good(self, user_id: str) -> None:
+        """Void all tokens of a player who is gone, without the second of grace."""
+        ...
+
+
+class SessionWire(msgspec.Struct, omit_defaults=True):
+    """The answer to every log-in and refresh."""
+
+    created: bool = False
+    token: str = ""
+    refresh_token: str = ""

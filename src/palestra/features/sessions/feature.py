@@ -1,0 +1,17 @@
+"""Sessions: table of contents."""
+
+from __future__ import annotations
+
+from palestra.features.sessions import wire
+from palestra.features.sessions.routes import SessionRoutes
+from palestra.gateway.operation import Auth, Operation
+
+REFRESH = "/v2/account/session/refresh"
+
+
+def operations(routes: SessionRoutes) -> list[Operation]:
+    """HTTP operations of this feature."""
+    return [
+        Operation("sessions.refresh", "POST", REFRESH, Auth.SERVER_KEY, routes.refresh, wire.RefreshRequest, "*"),
+        Operation("sessions.logout", "POST", "/v2/session/logout", Auth.SESSION, routes.logout, wire.LogoutRequest, "*"),
+    ]

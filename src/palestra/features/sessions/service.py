@@ -1,0 +1,141 @@
+"""Issuing, checking, refreshing and revoking tokens."""
+
+from __future__ import annotations
+
+import math
+
+from palestra.core.clock import Clock
+from palestra.core.config import SessionSettings
+from palestra.core.errors import InvalidArgument
+from palestra.core.ids import new_id, parse_id
+from palestra.features.sessions.contract import RefreshTokenInvalid, TokenInvalid, TokenPair
+from palestra.features.sessions.store import SessionStore
+from palestra.features.sessions.tokens import Claims, check, sign
+from palestra.gateway.operation import Caller
+
+KNOWN_TOKENS_MAX = 100_000
+FOR_GOOD = 32_503_680_000.0
+"""A moment far after every token: the year 3000."""
+
+
+class SessionService:
+    """Implements `Sessions`. Revocations are kept in memory, checked on every use, and written through to the store."""
+
+    def __init__(self, store: SessionStore, settings: SessionSettings, clock: Clock) -> None:
+        self._store = store
+        self._settings = settings
+        self._now = clock.now
+        self._key = settings.encryption_key.encode()
+        self._refresh_key = settings.refresh_encryption_key.encode()
+        self._known: dict[str, Caller] = {}
+        self._revoked: dict[tuple[str, bool], float] = {}
+        self._issued_before: dict[str, tuple[float, float]] = {}
+
+    async def load(self) -> None:
+        """Take the revocations of earlier runs into memory."""
+        tokens, users = await self._store.load(self._now())
+        self._revoked = {(token_id, refresh): expires_at for token_id, refresh, expires_at in tokens}
+        self._issued_before = {user_id: (before, expires_at) for user_id, before, expires_at in users}
+
+    def issue(self, user_id: str, username: str, vars: dict[str, str]) -> TokenPair:
+        """A new pair of tokens."""
+        now = int(self._now())
+        return self._pair(new_id(), user_id, username, vars, now, now)
+
+    def _pair(self, token_id: str, user_id: str, username: str, vars: dict[str, str], iat: int, now: int) -> TokenPair:
+        claims = Claims(token_id, user_id, username, now + self._settings.token_seconds, iat, vars)
+        token = sign(claims, self._key)
+        claims.exp = now + self._settings.refresh_token_seconds
+        return TokenPair(token, sign(claims, self._refresh_key))
+
+    def verify(self, token: str) -> Caller | None:
+        """The caller of a valid, unexpired, unrevoked session token, else None."""
+        caller = self._known.get(token)
+        if caller is None:
+            claims = check(token, self._key)
+            if claims is None or not _is_id(claims.uid):
+                return None
+            caller = Caller(claims.uid, claims.usn, claims.vrs, claims.tid, claims.exp, claims.iat)
+            if len(self._known) >= KNOWN_TOKENS_MAX:
+                # Oldest first, as dictionaries keep their order: no bookkeeping on the way in.
+                del self._known[next(iter(self._known))]
+            self._known[token] = caller
+        if caller.expires_at <= self._now():
+            self._known.pop(token, None)
+            return None
+        if self._issued_before or self._revoked:
+            issued = caller.expires_at - self._settings.token_seconds
+            if self._is_revoked(caller.user_id, caller.token_id, issued, refresh=False):
+                return None
+        return caller
+
+    def _is_revoked(self, user_id: str, token_id: str, issued: int, *, refresh: bool) -> bool:
+        if (token_id, refresh) in self._revoked:
+            return True
+        entry = self._issued_before.get(user_id)
+        return entry is not None and issued < entry[0]
+
+    def read_refresh(self, token: str) -> Claims:
+        """The claims of a refresh token that may be used. Raises InvalidArgument, RefreshTokenInvalid."""
+        if not token:
+            raise InvalidArgument("Refresh token is required.")
+        claims = check(token, self._refresh_key)
+        if claims is None or claims.exp <= self._now() or not _is_id(claims.uid):
+            raise RefreshTokenInvalid
+        issued = claims.exp - self._settings.refresh_token_seconds
+        if self._is_revoked(claims.uid, claims.tid, issued, refresh=True):
+            raise RefreshTokenInvalid
+        return claims
+
+    def renew(self, claims: Claims, username: str, vars: dict[str, str]) -> TokenPair:
+        """A fresh pair for a refresh token: same token id and first authentication, current name, kept or given vars."""
+        return self._pair(claims.tid, claims.uid, username, vars or claims.vrs, claims.iat, int(self._now()))
+
+    async def logout(self, caller: Caller, token: str, refresh_token: str) -> None:
+        """Void the given tokens of the caller, or all of them when none is given. Raises TokenInvalid."""
+        if not token and not refresh_token:
+            await self.revoke_user(caller.user_id)
+            return
+        session = self._own(token, self._key, caller, "Session token invalid.")
+        refresh = self._own(refresh_token, self._refresh_key, caller, "Refresh token invalid.")
+        # A revoked session token must stay so for as long as its refresh token could bring the same id back.
+        until = int(self._now()) + self._settings.refresh_token_seconds + self._settings.token_seconds
+        for claims, is_refresh in ((session, False), (refresh, True)):
+            if claims is not None:
+                await self._store.revoke_token(claims.tid, is_refresh, until)
+                self._revoked[claims.tid, is_refresh] = until
+
+    def _own(self, token: str, key: bytes, caller: Caller, message: str) -> Claims | None:
+        if not token:
+            return None
+        claims = check(token, key)
+        if claims is None or claims.uid != caller.user_id or claims.exp <= self._now():
+            raise TokenInvalid(message)
+        return claims
+
+    async def revoke_user(self, user_id: str) -> None:
+        """Void all tokens issued to a player before this second."""
+        await self._revoke(user_id, math.floor(self._now()))
+
+    async def revoke_for_good(self, user_id: str) -> None:
+        """Void all tokens of a player, whenever they were or will be issued, until the last of them has expired."""
+        await self._revoke(user_id, FOR_GOOD)
+
+    async def _revoke(self, user_id: str, issued_before: float) -> None:
+        until = self._now() + max(self._settings.token_seconds, self._settings.refresh_token_seconds)
+        await self._store.revoke_user(user_id, issued_before, until)
+        self._issued_before[user_id] = (issued_before, until)
+
+    async def forget_expired(self) -> None:
+        """Drop revocations that no longer matter, in memory and on disk."""
+        now = self._now()
+        self._revoked = {key: until for key, until in self._revoked.items() if until > now}
+        self._issued_before = {user: entry for user, entry in self._issued_before.items() if entry[1] > now}
+        await self._store.forget(now)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return parse_id(text) == text
+    except ValueError:
+        return False
