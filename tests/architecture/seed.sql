@@ -1,0 +1,53 @@
+-- Twenty thousand rows in every table that grows, spread as a running game would spread them, so that the planner
+-- has a reason to prefer an index. Player i has the id md5('user' || i).
+
+INSERT INTO users (id, username, display_name)
+SELECT md5('user' || i)::uuid, 'player' || i, 'Player ' || i FROM generate_series(1, 20000) AS i;
+
+-- A device for everybody, an e-mail address for every second player.
+INSERT INTO identities (kind, lookup, user_id, sealed)
+SELECT 1, sha256(('device' || i)::bytea), md5('user' || i)::uuid, sha256(('sealed' || i)::bytea)
+FROM generate_series(1, 20000) AS i;
+INSERT INTO identities (kind, lookup, user_id, sealed)
+SELECT 2, sha256(('email' || i)::bytea), md5('user' || i)::uuid, sha256(('sealed' || i)::bytea)
+FROM generate_series(2, 20000, 2) AS i;
+
+INSERT INTO revoked_tokens (token_id, refresh, expires_at)
+SELECT md5('token' || i)::uuid, i % 2 = 0, now() + (i - 10000) * interval '1 second' FROM generate_series(1, 20000) AS i;
+
+INSERT INTO revoked_users (user_id, issued_before, expires_at)
+SELECT md5('user' || i)::uuid, now(), now() + (i - 10000) * interval '1 second' FROM generate_series(1, 20000) AS i;
+
+-- Twenty collections, one object of a player in each of four.
+INSERT INTO objects (collection, key, user_id, value, version, permission_read, permission_write)
+SELECT 'collection' || (i % 20), 'key' || (i / 20), md5('user' || (i / 4))::uuid, '{"level": 1}', md5(i::text), i % 3, 1
+FROM generate_series(1, 20000) AS i;
+
+-- Many boards, of which twenty hold the records.
+INSERT INTO leaderboards (id, authoritative, sort, operator, enable_ranks)
+SELECT 'board' || i, false, 1, 0, true FROM generate_series(1, 20000) AS i;
+INSERT INTO leaderboard_records (leaderboard_id, owner_id, username, score, subscore)
+SELECT 'board' || (i % 20), md5('user' || (i / 20))::uuid, 'player' || (i / 20), i, 0 FROM generate_series(1, 20000) AS i;
+
+INSERT INTO friends (user_id, friend_id, state, position)
+SELECT md5('user' || i)::uuid, md5('user' || (i + step))::uuid, (i + step) % 4, i
+FROM generate_series(1, 5000) AS i, generate_series(1, 4) AS step;
+
+INSERT INTO groups (id, creator_id, name)
+SELECT md5('group' || i)::uuid, md5('user' || i)::uuid, 'group ' || i FROM generate_series(1, 20000) AS i;
+INSERT INTO group_members (group_id, user_id, state, position)
+SELECT md5('group' || i)::uuid, md5('user' || (i + step))::uuid, (i + step) % 5, i
+FROM generate_series(1, 1000) AS i, generate_series(1, 20) AS step;
+
+INSERT INTO wallets (user_id, asset, amount)
+SELECT md5('user' || i)::uuid, 'coins', i FROM generate_series(1, 20000) AS i;
+INSERT INTO wallet_changes (id, user_id, key, changeset, result, created_at)
+SELECT md5('change' || i)::uuid, md5('user' || (i / 10))::uuid, 'key' || i, '{"coins": 1}', '{"coins": 1}',
+       now() - i * interval '1 second'
+FROM generate_series(1, 20000) AS i;
+
+INSERT INTO messages (id, channel_id, sender_id, username, created_at)
+SELECT md5('message' || i)::uuid, 'channel' || (i % 50), md5('user' || (i % 1000))::uuid, 'player', now() - i * interval '1 second'
+FROM generate_series(1, 20000) AS i;
+
+ANALYZE;
