@@ -1,0 +1,80 @@
+-- name: write
+-- Creates or overwrites many objects, each at most once per call, in key order so that two calls never deadlock.
+-- Returns the rows that were really written: not those that are unchanged, that an untrusted caller ($9 false) may not
+-- write, or that exist although they were only to be created ($8 true).
+INSERT INTO objects AS stored (collection, key, user_id, value, version, permission_read, permission_write)
+SELECT item.collection, item.key, item.user_id, item.value::jsonb, item.version, item.permission_read, item.permission_write
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::smallint[], $7::smallint[])
+    AS item (collection, key, user_id, value, version, permission_read, permission_write)
+ORDER BY item.collection, item.key, item.user_id
+ON CONFLICT (collection, key, user_id) DO UPDATE
+SET value = excluded.value,
+    version = excluded.version,
+    permission_read = excluded.permission_read,
+    permission_write = excluded.permission_write,
+    updated_at = now()
+WHERE NOT $8::boolean
+    AND ($9::boolean OR stored.permission_write = 1)
+    AND (stored.version, stored.permission_read, stored.permission_write)
+        IS DISTINCT FROM (excluded.version, excluded.permission_read, excluded.permission_write)
+RETURNING stored.collection, stored.key, stored.user_id::text AS user_id, stored.created_at, stored.updated_at;
+
+-- name: standing
+-- Everything but the values of many objects, to explain why a write did not take place.
+SELECT stored.collection, stored.key, stored.user_id::text AS user_id, stored.version, stored.permission_read,
+    stored.permission_write, stored.created_at, stored.updated_at
+FROM unnest($1::text[], $2::text[], $3::uuid[]) AS wanted (collection, key, user_id)
+JOIN objects AS stored USING (collection, key, user_id);
+
+-- name: lock
+-- The same, locked until the end of the transaction, in key order so that two transactions never deadlock.
+SELECT stored.collection, stored.key, stored.user_id::text AS user_id, stored.version, stored.permission_read,
+    stored.permission_write, stored.created_at, stored.updated_at
+FROM unnest($1::text[], $2::text[], $3::uuid[]) AS wanted (collection, key, user_id)
+JOIN objects AS stored USING (collection, key, user_id)
+ORDER BY stored.collection, stored.key, stored.user_id
+FOR UPDATE OF stored;
+
+-- name: delete
+-- Deletes many objects that the transaction has locked.
+DELETE FROM objects AS stored
+USING unnest($1::text[], $2::text[], $3::uuid[]) AS wanted (collection, key, user_id)
+WHERE stored.collection = wanted.collection AND stored.key = wanted.key AND stored.user_id = wanted.user_id;
+
+-- name: read
+-- Many objects by their names, whoever may see them.
+SELECT stored.collection, stored.key, stored.user_id::text AS user_id, stored.value::text AS value, stored.version,
+    stored.permission_read, stored.permission_write, stored.created_at, stored.updated_at
+FROM unnest($1::text[], $2::text[], $3::uuid[]) AS wanted (collection, key, user_id)
+JOIN objects AS stored USING (collection, key, user_id);
+
+-- name: list_of_owner
+-- One owner's objects after the position (read permission, key); the position's permission is the lowest that is shown.
+SELECT collection, key, user_id::text AS user_id, value::text AS value, version, permission_read, permission_write,
+    created_at, updated_at
+FROM objects
+WHERE user_id = $1::uuid AND collection = $2 AND (permission_read, key) > ($3::smallint, $4)
+ORDER BY permission_read, objects.key
+LIMIT $5;
+
+-- name: list_public
+-- Everybody's public objects after the position (key, owner).
+SELECT collection, key, user_id::text AS user_id, value::text AS value, version, permission_read, permission_write,
+    created_at, updated_at
+FROM objects
+WHERE permission_read = 2 AND collection = $1 AND (key, user_id) > ($2, $3::uuid)
+ORDER BY objects.key, objects.user_id
+LIMIT $4;
+
+-- name: list_all
+-- Everybody's objects after the position (key, owner), hidden ones too: for the server only.
+SELECT collection, key, user_id::text AS user_id, value::text AS value, version, permission_read, permission_write,
+    created_at, updated_at
+FROM objects
+WHERE collection = $1 AND (key, user_id) > ($2, $3::uuid)
+ORDER BY objects.key, objects.user_id
+LIMIT $4;
+
+-- name: forget
+-- All objects of a player whose account is being deleted.
+DELETE FROM objects WHERE user_id = $1::uuid;
