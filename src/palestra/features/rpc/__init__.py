@@ -1,0 +1,1 @@
+"""Server-side functions: the game's own code, called by clients and by other servers."""

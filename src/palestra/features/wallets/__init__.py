@@ -1,0 +1,1 @@
+"""Wallets: whole-number balances per player and asset that are never negative."""
