@@ -1,0 +1,191 @@
+"""What game code gets with every call: the caller, the platform's features, a logger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from palestra.core.errors import Code, GameError
+from palestra.features.accounts.contract import Accounts, Users
+from palestra.features.chat.contract import Chat
+from palestra.features.events.contract import Events
+from palestra.features.friends.contract import Friends
+from palestra.features.groups.contract import Groups
+from palestra.features.leaderboards.contract import Leaderboards
+from palestra.features.matches.contract import Matches
+from palestra.features.sessions.contract import Sessions
+from palestra.features.storage.contract import Storage
+from palestra.features.streams.contract import Streams
+from palestra.features.wallets.contract import Wallets
+from palestra.gateway.operation import Call
+
+
+@dataclass(slots=True, frozen=True)
+class Platform:
+    """The features a game module can use, each through its contract."""
+
+    accounts: Accounts
+    users: Users
+    sessions: Sessions
+    storage: Storage
+    leaderboards: Leaderboards
+    wallet: Wallets
+    matches: Matches
+    streams: Streams
+    friends: Friends
+    groups: Groups
+    chat: Chat
+    events: Events
+    env: Mapping[str, str]
+    now: Callable[[], float]
+
+
+class Player(msgspec.Struct, frozen=True):
+    """Who is calling: user id, username as of log-in, session vars."""
+
+    id: str
+    username: str
+    vars: dict[str, str]
+
+
+class Context:
+    """One call into game code. Cheap to make: everything is looked up when it is asked for."""
+
+    __slots__ = ("_call", "_platform", "log")
+
+    def __init__(self, platform: Platform, call: Call | None, log: Any) -> None:
+        self._platform = platform
+        self._call = call
+        self.log = log
+        """A structured logger: `ctx.log.info("claimed", coins=10)`."""
+
+    # -- who calls, and how
+
+    @property
+    def caller(self) -> Player | None:
+        """The player behind the call, None for calls with the http key and for the server's own work."""
+        if self._call is None or self._call.caller is None:
+            return None
+        caller = self._call.caller
+        return Player(caller.user_id, caller.username, caller.vars)
+
+    @property
+    def player(self) -> Player:
+        """The player behind the call. Raises GameError (unauthenticated) when there is none."""
+        player = self.caller
+        if player is None:
+            raise GameError("This function needs a player's session.", Code.UNAUTHENTICATED)
+        return player
+
+    @property
+    def session_id(self) -> str | None:
+        """The socket the call came over, None for HTTP."""
+        session = self._call.session if self._call else None
+        return session.id if session else None
+
+    @property
+    def language(self) -> str:
+        """The language the socket was opened with, "en" by default."""
+        session = self._call.session if self._call else None
+        return session.language if session else "en"
+
+    @property
+    def client_ip(self) -> str:
+        """Where the call came from, as text."""
+        return self._call.client_ip if self._call else ""
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """Query parameters of an HTTP call, without the http key."""
+        raw = self._call.query if self._call else b""
+        found = parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
+        found.pop("http_key", None)
+        return found
+
+    @property
+    def headers(self) -> dict[str, list[str]]:
+        """Headers of an HTTP call, names in lower case."""
+        found: dict[str, list[str]] = {}
+        for name, value in (self._call.headers if self._call else None) or ():
+            found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+        return found
+
+    @property
+    def operation(self) -> str:
+        """The name of the operation being worked on, "" outside of one."""
+        return self._call.operation.name if self._call else ""
+
+    # -- the platform
+
+    @property
+    def accounts(self) -> Accounts:
+        """Accounts: get, update, delete, ban."""
+        return self._platform.accounts
+
+    @property
+    def users(self) -> Users:
+        """Players as others see them."""
+        return self._platform.users
+
+    @property
+    def sessions(self) -> Sessions:
+        """Tokens: issue, verify, revoke."""
+        return self._platform.sessions
+
+    @property
+    def storage(self) -> Storage:
+        """Stored objects; the server may read and write everything."""
+        return self._platform.storage
+
+    @property
+    def leaderboards(self) -> Leaderboards:
+        """Leaderboards: create, submit, list."""
+        return self._platform.leaderboards
+
+    @property
+    def wallet(self) -> Wallets:
+        """Wallets: read and change."""
+        return self._platform.wallet
+
+    @property
+    def matches(self) -> Matches:
+        """Matches: list."""
+        return self._platform.matches
+
+    @property
+    def streams(self) -> Streams:
+        """Streams of presences: join, leave, send."""
+        return self._platform.streams
+
+    @property
+    def friends(self) -> Friends:
+        """Friendships."""
+        return self._platform.friends
+
+    @property
+    def groups(self) -> Groups:
+        """Groups and their members."""
+        return self._platform.groups
+
+    @property
+    def chat(self) -> Chat:
+        """Chat history."""
+        return self._platform.chat
+
+    @property
+    def events(self) -> Events:
+        """Events, handled in the background."""
+        return self._platform.events
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Settings of the game itself, from `[runtime.env]`."""
+        return self._platform.env
+
+    def now(self) -> float:
+        """Unix seconds, from the platform's clock: tests can move it."""
+        return self._platform.now()

@@ -1,0 +1,182 @@
+"""Game: what a module declares, by decorators. Declaring does nothing yet; a node binds it at start."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from palestra.core.errors import SetupError
+from palestra.sdk.context import Context
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+FUNCTION_ID_CHARS_MAX = 128
+
+
+@dataclass(slots=True, frozen=True)
+class Function:
+    """A server-side function: its code, how its payload is read and how its result is written."""
+
+    id: str
+    code: Callable[..., Awaitable[Any]]
+    read: Callable[[str], Any] | None
+    write: Callable[[Any], str] | None
+    place: str
+
+
+@dataclass(slots=True, frozen=True)
+class Hook:
+    """Game code before or after an operation."""
+
+    operation: str
+    code: Callable[..., Awaitable[Any]]
+    place: str
+
+
+@dataclass(slots=True, frozen=True)
+class StaticFolder:
+    """A folder of files served under a path."""
+
+    path: str
+    folder: Path
+
+
+class Game:
+    """A game's server logic.
+
+    ::
+
+        game = Game("harvest")
+
+        @game.rpc
+        async def hello(ctx, request: Hello) -> Greeting: ...
+
+    `name` is for logs and metrics. Relative folders are taken from where the module's file is.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not name:
+            raise SetupError('a game needs a name: Game("my-game")')
+        self.name = name
+        self.functions: dict[str, Function] = {}
+        self.before_hooks: list[Hook] = []
+        self.after_hooks: list[Hook] = []
+        self.start_hooks: list[Callable[[Context], Awaitable[None]]] = []
+        self.event_hooks: list[Callable[..., Awaitable[None]]] = []
+        self.static_folders: list[StaticFolder] = []
+        self._folder = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve().parent
+
+    @overload
+    def rpc(self, function: F) -> F: ...
+    @overload
+    def rpc(self, function: str) -> Callable[[F], F]: ...
+    def rpc(self, function: Any) -> Any:
+        """Offer a function to clients: `@game.rpc`, or `@game.rpc("other.name")` under another id.
+
+        The function is `async def f(ctx)` or `async def f(ctx, request: T) -> R`: T is what the payload's JSON is
+        checked against (any type msgspec knows), or `str` for the payload as it is; R is written as JSON, `str` as it
+        is, None as nothing.
+        """
+        if isinstance(function, str):
+            return lambda code: self._add_function(function, code)
+        return self._add_function(function.__name__, function)
+
+    def _add_function(self, function_id: str, code: F) -> F:
+        place = _place(code)
+        _require_async(code, place)
+        if not 1 <= len(function_id) <= FUNCTION_ID_CHARS_MAX:
+            raise SetupError(f"{place}: a function's id has 1 to {FUNCTION_ID_CHARS_MAX} characters")
+        key = function_id.lower()
+        if key in self.functions:
+            raise SetupError(f"{place}: {function_id!r} is already the id of {self.functions[key].place}")
+        parameters = list(inspect.signature(code).parameters.values())
+        if len(parameters) not in (1, 2):
+            raise SetupError(f"{place}: a function takes (ctx) or (ctx, request), not {inspect.signature(code)}")
+        hints = _hints(code, place)
+        read = None
+        if len(parameters) == 2:
+            name = parameters[1].name
+            if name not in hints:
+                raise SetupError(f"{place}: give {name!r} a type, for example `{name}: str` for the raw payload")
+            read = _reader(hints[name], place)
+        write = _writer(hints.get("return", typing.Any))
+        self.functions[key] = Function(function_id, code, read, write, place)
+        return code
+
+    def before(self, operation: str) -> Callable[[F], F]:
+        """Run before an operation, by its name: `async def hook(ctx, request)` returns the request, changed or not.
+
+        Raising GameError refuses the call; returning None switches the operation off.
+        """
+        return lambda code: self._add_hook(self.before_hooks, operation, code, 2)
+
+    def after(self, operation: str) -> Callable[[F], F]:
+        """Run after an operation succeeded: `async def hook(ctx, response, request)`. It cannot change the answer."""
+        return lambda code: self._add_hook(self.after_hooks, operation, code, 3)
+
+    def _add_hook(self, hooks: list[Hook], operation: str, code: F, arguments: int) -> F:
+        place = _place(code)
+        _require_async(code, place)
+        if len(inspect.signature(code).parameters) != arguments:
+            wanted = "(ctx, request)" if arguments == 2 else "(ctx, response, request)"
+            raise SetupError(f"{place}: this hook takes {wanted}, not {inspect.signature(code)}")
+        hooks.append(Hook(operation, code, place))
+        return code
+
+    def on_start(self, code: F) -> F:
+        """Run once when a node starts, before it serves players; again after a live reload. Make it repeatable."""
+        _require_async(code, _place(code))
+        self.start_hooks.append(code)
+        return code
+
+    def on_event(self, code: F) -> F:
+        """Run for every event that clients or the server report: `async def handler(ctx, event)`."""
+        _require_async(code, _place(code))
+        self.event_hooks.append(code)
+        return code
+
+    def static(self, path: str, folder: str) -> None:
+        """Serve the files of a folder beside the module under `path`, such as a web client."""
+        self.static_folders.append(StaticFolder(path, self._folder / folder))
+
+
+def _place(code: Callable[..., Any]) -> str:
+    own = getattr(code, "__code__", None)
+    name = getattr(code, "__qualname__", repr(code))
+    return f"{name} ({own.co_filename}:{own.co_firstlineno})" if own else name
+
+
+def _require_async(code: Callable[..., Any], place: str) -> None:
+    if not inspect.iscoroutinefunction(code):
+        raise SetupError(f"{place}: write it as `async def`")
+
+
+def _hints(code: Callable[..., Any], place: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(code)
+    except NameError as error:
+        raise SetupError(f"{place}: a type is not defined: {error}") from None
+
+
+def _reader(kind: Any, place: str) -> Callable[[str], Any] | None:
+    if kind is str:
+        return str
+    try:
+        decode = msgspec.json.Decoder(kind).decode
+    except TypeError as error:
+        raise SetupError(f"{place}: the payload's type cannot be read from JSON: {error}") from None
+    return lambda payload: decode(payload or "{}")
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _writer(kind: Any) -> Callable[[Any], str] | None:
+    """None where results need no writing: text and nothing."""
+    return None if kind in (str, type(None)) else lambda result: _encode(result).decode()

@@ -1,0 +1,160 @@
+"""Binds declared games to a node: functions, hooks, start and event handlers, live reload."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from palestra.core.errors import Code, GameError, PalestraError, SetupError
+from palestra.core.log import get_logger
+from palestra.features.events.contract import ClientEvent
+from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
+from palestra.gateway.operation import Call, Message, Operation
+from palestra.sdk.bounds import Bounds
+from palestra.sdk.context import Context, Platform
+from palestra.sdk.game import Function, Game, Hook
+
+log = get_logger(__name__)
+BROKEN = "The game's code failed; the server's log says how."
+
+
+class Runtime:
+    """Implements `Functions` for the loaded games, and installs their hooks into the operation table."""
+
+    def __init__(self, table: Iterable[Operation | Message], bounds: Bounds) -> None:
+        self._table = list(table)
+        self.bounds = bounds
+        self._functions: dict[str, Function] = {}
+        self._games: list[Game] = []
+        self._platform: Platform | None = None
+        self.failures = 0
+
+    # -- binding
+
+    def check(self, games: Iterable[Game]) -> None:
+        """Find mistakes that show before anything runs. Raises SetupError naming the place and the nearest match."""
+        known = {entry.name for entry in self._table if not isinstance(entry, Message) or entry.hookable}
+        known.discard("rpc.call")
+        seen: dict[str, str] = {}
+        for game in games:
+            for hook in (*game.before_hooks, *game.after_hooks):
+                if hook.operation not in known:
+                    near = difflib.get_close_matches(hook.operation, known, 1, 0.4)
+                    hint = f"; did you mean {near[0]!r}?" if near else "; `palestra map` lists them"
+                    raise SetupError(f"{hook.place}: there is no operation {hook.operation!r}{hint}")
+            for key, function in game.functions.items():
+                if key in seen:
+                    raise SetupError(f"{function.place}: {function.id!r} is already the id of {seen[key]}")
+                seen[key] = function.place
+
+    def bind(self, games: list[Game], platform: Platform) -> None:
+        """Make the games' functions and hooks the ones in force, in one step. Raises SetupError and changes nothing."""
+        self.check(games)
+        self._platform = platform
+        self._games = games
+        self._functions = {key: function for game in games for key, function in game.functions.items()}
+        for entry in self._table:
+            before = [hook for game in games for hook in game.before_hooks if hook.operation == entry.name]
+            after = [hook for game in games for hook in game.after_hooks if hook.operation == entry.name]
+            entry.before = self._before(before) if before else None
+            entry.after = self._after(after) if after else None
+
+    async def start(self) -> None:
+        """Run the games' start code. Raises SetupError when one fails."""
+        for game in self._games:
+            for code in game.start_hooks:
+                try:
+                    await self.bounds.run(code(self._context(None, game.name)))
+                except Exception as error:
+                    raise SetupError(f"{game.name}: {code.__name__} failed at start: {error!r}") from error
+
+    def _context(self, call: Call | None, name: str) -> Context:
+        assert self._platform is not None, "bind first"
+        return Context(self._platform, call, get_logger(name))
+
+    # -- functions
+
+    async def call(self, function_id: str, payload: str, call: Call) -> str | None:
+        """Run a function. Raises FunctionNotFound, FunctionFailed."""
+        function = self._functions.get(function_id) or self._functions.get(function_id.lower())
+        if function is None:
+            raise FunctionNotFound
+        context = self._context(call, function.id)
+        if function.read is None:
+            running = function.code(context)
+        else:
+            try:
+                request = function.read(payload)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                raise FunctionFailed(f"invalid payload: {error}", Code.INVALID_ARGUMENT) from None
+            running = function.code(context, request)
+        try:
+            result = await self.bounds.run(running)
+            if result is None or function.write is None:
+                return result if result is None else _text(result)
+            return function.write(result)
+        except PalestraError as error:
+            raise FunctionFailed(error.message, error.code) from error
+        except (Exception, SystemExit) as error:
+            self._report(function.place, error)
+            raise FunctionFailed(BROKEN, Code.INTERNAL) from None
+
+    def _report(self, place: str, error: BaseException) -> None:
+        self.failures += 1
+        log.error("game code failed", place=place, exc_info=error)
+
+    # -- hooks
+
+    def _before(self, hooks: list[Hook]) -> Callable[[Call, Any], Awaitable[Any]]:
+        async def run(call: Call, request: Any) -> Any:
+            for hook in hooks:
+                request = await self._guarded(hook, hook.code(self._context(call, hook.operation), request))
+                if request is None:
+                    return None
+            return request
+
+        return run
+
+    def _after(self, hooks: list[Hook]) -> Callable[[Call, Any, Any], Awaitable[None]]:
+        async def run(call: Call, response: Any, request: Any) -> None:
+            for hook in hooks:
+                try:
+                    await self._guarded(hook, hook.code(self._context(call, hook.operation), response, request))
+                except PalestraError as error:
+                    log.warning("after-hook refused in vain", place=hook.place, error=error.message)
+
+        return run
+
+    async def _guarded(self, hook: Hook, running: Any) -> Any:
+        try:
+            return await self.bounds.run(running)
+        except PalestraError:
+            raise
+        except (Exception, SystemExit) as error:
+            self._report(hook.place, error)
+            raise GameError(BROKEN) from None
+
+    # -- events
+
+    async def handle_event(self, event: ClientEvent) -> None:
+        """Hand an event to the games that want events."""
+        for game in self._games:
+            for code in game.event_hooks:
+                try:
+                    await self.bounds.run(code(self._context(None, game.name), event))
+                except (Exception, SystemExit) as error:
+                    self._report(f"{game.name}.{code.__name__}", error)
+
+    @property
+    def wants_events(self) -> bool:
+        """Whether any game handles events."""
+        return any(game.event_hooks for game in self._games)
+
+
+def _text(result: Any) -> str:
+    if not isinstance(result, str):
+        raise TypeError(f"the function promised text or nothing and returned {type(result).__name__}")
+    return result
