@@ -1,0 +1,241 @@
+"""The way to PostgreSQL: dedicated connections for batches, a small pool for explicit transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal, cast
+
+import asyncpg
+
+from palestra.core.errors import DeadlineExceeded, OutcomeUnknown, Overloaded, SetupError, Unavailable
+
+STATEMENT_SECONDS_MAX = 30.0
+"""How long one statement of the small pool may run, and how long its transaction may idle."""
+WAIT_SECONDS_MAX = 5.0
+"""How long a caller waits for a connection of the small pool."""
+WAITING_MAX = 1_000
+"""How many callers may wait for one."""
+PROBE_SECONDS = 0.25
+
+# Codes of class 08 are connection failures, 53300 is a full server, 57P01-57P05 are a server that stops or starts.
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleSessionTimeoutError,
+)
+_REFUSED = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ClientConfigurationError,
+)
+
+Isolation = Literal["read_committed", "repeatable_read", "serializable"]
+
+
+class Database:
+    """PostgreSQL at `url`, wherever it runs. No connection is made before it is needed.
+
+    Every method that talks to the server raises Unavailable while it is away and works again once it is back;
+    SetupError when it refuses the user or knows no such database.
+    """
+
+    def __init__(self, url: str, *, pool_connections_max: int = 8, connect_timeout_seconds: float = 5.0) -> None:
+        self.url = url
+        self._connections_max = pool_connections_max
+        # The driver's hints say whole seconds, it takes fractions.
+        self._connect_timeout: Any = connect_timeout_seconds
+        self._pool: asyncpg.Pool | None = None
+        self._slots = asyncio.Semaphore(pool_connections_max)
+        self._waiting = 0
+        self._available = True
+        self._probe: asyncio.Task[None] | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether the server answered when last asked; while it does not, it is asked again four times a second."""
+        return self._available
+
+    async def open(self) -> None:
+        """Prepare the small pool. Costs nothing. Raises SetupError when the URL cannot be understood."""
+        limit = str(int(STATEMENT_SECONDS_MAX * 1000))
+        try:
+            self._pool = await asyncpg.create_pool(
+                self.url,
+                min_size=0,
+                max_size=self._connections_max,
+                timeout=self._connect_timeout,
+                # The server gives up first; this one is for a server that does not answer at all.
+                command_timeout=STATEMENT_SECONDS_MAX + 5,
+                server_settings={
+                    "application_name": "palestra",
+                    "statement_timeout": limit,
+                    "idle_in_transaction_session_timeout": limit,
+                },
+            )
+        except (asyncpg.ClientConfigurationError, ValueError) as error:
+            raise SetupError(f"the database URL {redacted(self.url)} is not usable: {error}") from None
+
+    async def close(self) -> None:
+        """Close the small pool, waiting a little for transactions in flight; dedicated connections stay open."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+            self._probe = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), WAIT_SECONDS_MAX)
+            except TimeoutError:
+                pool.terminate()
+
+    async def connect(self) -> asyncpg.Connection:
+        """A new connection of the caller's own, without time limits; the caller closes it."""
+        try:
+            connection = await asyncpg.connect(
+                self.url, timeout=self._connect_timeout, server_settings={"application_name": "palestra"}
+            )
+        except (*_AWAY, *_REFUSED, asyncpg.InterfaceError) as error:
+            raise self._translated(error, None) from error
+        self._available = True
+        return connection
+
+    @asynccontextmanager
+    async def transaction(self, isolation: Isolation = "read_committed") -> AsyncIterator[asyncpg.Connection]:
+        """A connection inside a transaction: committed when the block ends, rolled back when it raises.
+
+        Raises Overloaded when no connection of the small pool gets free in time, DeadlineExceeded when a statement
+        runs too long, OutcomeUnknown when the connection is lost during the commit. Costs three round trips.
+        """
+        async with self._acquired() as connection:
+            transaction = connection.transaction(isolation=isolation)
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                if not connection.is_closed():
+                    await transaction.rollback()
+                raise
+            try:
+                await transaction.commit()
+            except BaseException as error:
+                if _lost(error, connection):
+                    self._away()
+                    raise OutcomeUnknown("The database went away during the commit.") from error
+                raise
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        """All rows of one statement."""
+        async with self._acquired() as connection:
+            return await connection.fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        """The first row of one statement, or None."""
+        async with self._acquired() as connection:
+            return await connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        """The first column of the first row of one statement, or None."""
+        async with self._acquired() as connection:
+            return await connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        """Run one statement (or, without arguments, a script); answers its command tag, such as `DELETE 3`."""
+        async with self._acquired() as connection:
+            return await connection.execute(sql, *args)
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the small pool, with errors of the way to the server translated."""
+        pool = self._pool
+        if pool is None:
+            raise Unavailable("The database is not open.")
+        await self._take_slot()
+        connection: asyncpg.Connection | None = None
+        try:
+            # A slot is held, so the pool has a connection to give and only making a new one can take time.
+            connection = cast(asyncpg.Connection, await pool.acquire(timeout=self._connect_timeout))
+            self._available = True
+            yield connection
+        except BaseException as error:
+            translated = self._translated(error, connection)
+            if translated is error:
+                raise
+            raise translated from error
+        finally:
+            if connection is not None:
+                await self._released(pool, connection)
+            self._slots.release()
+
+    async def _take_slot(self) -> None:
+        if self._slots.locked() and self._waiting >= WAITING_MAX:
+            raise Overloaded("The database is busy, try again.")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Overloaded("The database is busy, try again.") from None
+        finally:
+            self._waiting -= 1
+
+    async def _released(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+        try:
+            await pool.release(cast(Any, connection))
+        except (*_AWAY, asyncpg.InterfaceError):
+            # The work is done and answered; a connection that fails its reset is thrown away by the pool.
+            self._away()
+
+    def _translated(self, error: BaseException, connection: asyncpg.Connection | None) -> BaseException:
+        """What callers should see instead of `error`; `error` itself when it is not about the way to the server."""
+        if connection is None and isinstance(error, _REFUSED):
+            return SetupError(f"PostgreSQL at {redacted(self.url)} refused: {error}. Check the database URL.")
+        if isinstance(error, asyncpg.QueryCanceledError):
+            return DeadlineExceeded("The database took too long.")
+        if _lost(error, connection):
+            self._away()
+            return Unavailable("The database is away, try again.", retry_after_seconds=1.0)
+        return error
+
+    def _away(self) -> None:
+        """Remember that the server does not answer, and ask it until it does."""
+        self._available = False
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.get_running_loop().create_task(self._ask(), name="database-probe")
+
+    async def _ask(self) -> None:
+        while self._pool is not None and not self._available:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                connection = await asyncpg.connect(self.url, timeout=self._connect_timeout)
+                await connection.close()
+            except (*_AWAY, asyncpg.PostgresError, asyncpg.InterfaceError):
+                continue
+            self._available = True
+
+
+def _lost(error: BaseException, connection: asyncpg.Connection | None) -> bool:
+    """Whether `error` says that the server cannot be reached or that the connection is gone."""
+    if connection is None:
+        return isinstance(error, (*_AWAY, asyncpg.InterfaceError))
+    if isinstance(error, asyncpg.InterfaceError):
+        return connection.is_closed()
+    # With a connection in hand, an OSError or a time-out may be the caller's own, from within its transaction.
+    if isinstance(error, (OSError, TimeoutError)):
+        return connection.is_closed()
+    return isinstance(error, _AWAY)
+
+
+def redacted(url: str) -> str:
+    """`url` without its password, fit for messages."""
+    scheme, separator, rest = url.partition("://")
+    place = rest.rsplit("@", 1)
+    if not separator or len(place) == 1 or ":" not in place[0]:
+        return url
+    return f"{scheme}://{place[0].split(':', 1)[0]}:***@{place[1]}"
