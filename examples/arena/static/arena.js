@@ -447,11 +447,13 @@ function listen() {
   addEventListener("keydown", (event) => event.code === "Escape" && finish());
   // A phone that is put away may never come back: hand in what there is.
   addEventListener("visibilitychange", () => document.hidden && me.running && keepScore());
-  const wide = matchMedia("(min-width: 701px)");
+  const [wide, roomy] = [matchMedia("(min-width: 701px)"), matchMedia("(min-width: 701px) and (min-height: 521px)")];
   const arrange = () => {
-    for (const panel of document.querySelectorAll(".panel")) panel.open = wide.matches;
-    field.covered = wide.matches ? 80 : document.querySelector(".panel summary").getBoundingClientRect().bottom;
+    for (const panel of document.querySelectorAll(".panel")) panel.open = roomy.matches;
+    const top = wide.matches ? 80 : document.querySelector(".panel summary").getBoundingClientRect().bottom;
+    field.covered = { top, right: roomy.matches ? 250 : 0 };
   };
+  for (const query of [wide, roomy]) query.addEventListener("change", arrange);
   wide.addEventListener("change", arrange);
   arrange();
   setInterval(showPage, 200);

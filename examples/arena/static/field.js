@@ -7,7 +7,7 @@ const TRAIL_POINTS = 26;
 const FONT = 'ui-rounded, "SF Pro Rounded", "Segoe UI", system-ui, "Noto Sans", sans-serif';
 
 export class Field {
-  covered = 90; // CSS pixels at the top that the page covers
+  covered = { top: 80, right: 0 }; // CSS pixels that the page has put over the canvas
   #canvas;
   #pen;
   #size = { width: 0, height: 0 }; // CSS pixels
@@ -84,7 +84,7 @@ export class Field {
 
   #follow(me, seconds) {
     const camera = this.#camera;
-    // At a border the view stops, with a margin; above it is wide enough that nothing hides under the score line.
+    // At a border the view stops, with a margin; wide enough that nothing hides under the score line or the panels.
     const aim = (centre, seen, world, before, after) => {
       const half = seen / 2;
       if (seen > world + before + after) return (world + after - before) / 2;
@@ -92,8 +92,8 @@ export class Field {
     };
     const [width, height] = [this.#size.width / camera.scale, this.#size.height / camera.scale];
     const part = this.#calm.matches ? 1 : 1 - Math.exp(-7 * seconds);
-    camera.x += (aim(me.x, width, WORLD.width, 70, 70) - camera.x) * part;
-    camera.y += (aim(me.y, height, WORLD.height, this.covered / camera.scale + 30, 70) - camera.y) * part;
+    camera.x += (aim(me.x, width, WORLD.width, 70, this.covered.right / camera.scale + 70) - camera.x) * part;
+    camera.y += (aim(me.y, height, WORLD.height, this.covered.top / camera.scale + 30, 70) - camera.y) * part;
   }
 
   #drawGround() {
