@@ -62,6 +62,10 @@ class RequestDecoder:
         """A struct from JSON text; an empty body is an empty object. Raises BadInput."""
         return self._build(parse(body, strict=self._strict))
 
+    def pairs(self, pairs: Any) -> msgspec.Struct:
+        """A struct from an object as `parse` delivers it. Raises BadInput."""
+        return self._build(pairs)
+
     def query(self, query: bytes, skip: frozenset[str], values: dict[str, Any]) -> None:
         """Add the fields found in a query string to `values`, but for those in `skip`. Raises BadInput."""
         lists: set[str] = set()

@@ -47,6 +47,10 @@ class Session(Protocol):
         """Queue bytes made by `frame_of`: a broadcast is framed once and handed to every member."""
         ...
 
+    def after_reply(self, callback: Callable[[], None]) -> None:
+        """Call back once the message being handled has been answered; with none in hand, when the loop is next free."""
+        ...
+
     def close(self, reason: str) -> None:
         """Flush what is queued, then close normally (1000) with `reason`."""
         ...
@@ -128,8 +132,10 @@ class Operation:
 class Message:
     """One message a client may send over its socket: `key` is the envelope's member.
 
-    The handler returns the reply envelope's member as a (key, struct) pair, or None for an empty reply. A `direct`
-    handler is an ordinary function called with (session, payload bytes) for the few messages that must not cost a task.
+    The handler returns the reply envelope's member as a (key, struct) pair, or None for an empty reply. With `replies`
+    off nothing is answered, and errors go out without the request's cid. A `direct` handler is an ordinary function for
+    the few messages that must not cost a task: it gets the whole envelope as it arrived and says whether it dealt with
+    it; if not, or if the message has a hook, the envelope goes the usual way.
     """
 
     name: str
@@ -138,6 +144,7 @@ class Message:
     handler: Handler
     replies: bool = True
     hookable: bool = True
+    direct: Callable[[Session, bytes], bool] | None = None
     before: Hook | None = None
     after: Hook | None = None
     stats: Stats = field(default_factory=Stats)

@@ -1,0 +1,1 @@
+"""Matches: relayed ones, where players send to each other through a stream."""

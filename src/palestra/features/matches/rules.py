@@ -1,0 +1,112 @@
+"""Match ids, and the two ways to read what a player sends to a match."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import uuid
+from typing import NamedTuple
+
+from palestra.core.ids import parse_id
+from palestra.features.matches.contract import BadListing, InvalidMatchId
+
+RELAYED_NODE = ""
+LIST_LIMIT_MAX = 100
+TOKEN_SECONDS = 30
+
+_PLAIN = re.compile(
+    rb'\{"match_data_send": ?\{"match_id": ?"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\."'
+    rb', ?"op_code": ?(?:"(0|-?[1-9][0-9]{0,17})"|(0|-?[1-9][0-9]{0,17}))'
+    rb'(?:, ?"presences": ?\[\])?'
+    rb', ?"data": ?"([A-Za-z0-9+/]*={0,2})"'
+    rb'(?:, ?"presences": ?\[\])?'
+    rb'(?:, ?"reliable": ?(?:(true)|false))?\}\}'
+).fullmatch
+_FOREIGN = str.maketrans("-_", "+/", "\r\n")
+_DIGITS = re.compile(r"[A-Za-z0-9+/]*").fullmatch
+
+
+class Data(NamedTuple):
+    """What a player sends to everybody else in a relayed match; texts as they go out again."""
+
+    match: str
+    op_code: bytes
+    data: bytes
+    reliable: bool
+
+
+def plain_data(payload: bytes) -> Data | None:
+    """A whole match_data_send envelope of the form nearly all are sent in; None for any other, valid or not.
+
+    The pattern admits no member twice and nothing that a full decoder would read differently.
+    """
+    found = _PLAIN(payload)
+    if found is None:
+        return None
+    match, quoted, number, data, reliable = found.groups()
+    if not _is_canonical(data):
+        return None
+    return Data(match.decode(), quoted or number, data, reliable is not None)
+
+
+def _is_canonical(data: bytes) -> bool:
+    if len(data) & 3:
+        return False
+    # Only the last group may end in padding or carry bits that do not belong to any byte.
+    if data[-1:] != b"=":
+        return True
+    last = data[-4:]
+    try:
+        return binascii.b2a_base64(binascii.a2b_base64(last, strict_mode=True), newline=False) == last
+    except ValueError:
+        return False
+
+
+def canonical_base64(text: str) -> bytes:
+    """Base64 in the standard alphabet with padding, from any of its forms. Raises ValueError."""
+    text = text.translate(_FOREIGN)
+    body = text.rstrip("=")
+    padding = len(text) - len(body)
+    if not _DIGITS(body) or len(body) % 4 == 1 or (padding and padding != -len(body) % 4):
+        raise ValueError("invalid base64")
+    raw = binascii.a2b_base64(body + "=" * (-len(body) % 4))
+    return binascii.b2a_base64(raw, newline=False)
+
+
+def split_match_id(text: str) -> tuple[str, str]:
+    """(UUID, node) of a match id; the node of a relayed match is empty. Raises InvalidMatchId."""
+    first, dot, node = text.partition(".")
+    if not dot:
+        raise InvalidMatchId
+    try:
+        return parse_id(first), node
+    except ValueError:
+        raise InvalidMatchId from None
+
+
+def named_match(name: str) -> str:
+    """The UUID of the match that all who use this name share."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+
+
+def check_listing(
+    limit: int,
+    authoritative: bool | None,
+    label: str | None,
+    query: str | None,
+    min_size: int | None,
+    max_size: int | None,
+) -> None:
+    """Raises BadListing, with the wire's text, for parameters out of range or out of place."""
+    if not 1 <= limit <= LIST_LIMIT_MAX:
+        raise BadListing("Invalid limit - limit must be between 1 and 100.")
+    if authoritative is False and label is not None:
+        raise BadListing("Label filtering is not supported for non-authoritative matches.")
+    if authoritative is False and query is not None:
+        raise BadListing("Query filtering is not supported for non-authoritative matches.")
+    if min_size is not None and min_size < 0:
+        raise BadListing("Minimum size must be 0 or above.")
+    if max_size is not None and max_size < 0:
+        raise BadListing("Maximum size must be 0 or above.")
+    if min_size is not None and max_size is not None and max_size < min_size:
+        raise BadListing("Maximum size must be greater than or equal to minimum size when both are specified.")

@@ -1,0 +1,80 @@
+"""What streams look like in envelopes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from palestra.features.streams.contract import Presence, Stream
+
+encode = msgspec.json.Encoder().encode
+
+
+class UserPresence(msgspec.Struct, omit_defaults=True):
+    """A presence as clients see it."""
+
+    user_id: str = ""
+    session_id: str = ""
+    username: str = ""
+    persistence: bool = False
+
+
+class StreamName(msgspec.Struct, omit_defaults=True):
+    """A stream as clients see it."""
+
+    mode: int = 0
+    subject: str = ""
+    subcontext: str = ""
+    label: str = ""
+
+
+class StreamPresenceEvent(msgspec.Struct, omit_defaults=True):
+    """Who came to a stream and who went."""
+
+    stream: StreamName
+    joins: list[UserPresence] = []
+    leaves: list[UserPresence] = []
+
+
+class StreamData(msgspec.Struct, omit_defaults=True):
+    """Text that the server sends to a stream."""
+
+    stream: StreamName
+    data: str = ""
+    reliable: bool = False
+
+
+class EventEnvelope(msgspec.Struct):
+    """A pushed stream_presence_event."""
+
+    stream_presence_event: StreamPresenceEvent
+
+
+class DataEnvelope(msgspec.Struct):
+    """A pushed stream_data."""
+
+    stream_data: StreamData
+
+
+def user_presence(presence: Presence) -> UserPresence:
+    """A presence in an event."""
+    return UserPresence(presence.user_id, presence.session_id, presence.username, presence.persistence)
+
+
+def stream_name(stream: Stream) -> StreamName:
+    """The name of a stream."""
+    return StreamName(stream.mode, stream.subject, stream.subcontext, stream.label)
+
+
+def stream_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> bytes:
+    """The event of a stream whose mode belongs to game modules."""
+    event = StreamPresenceEvent(
+        stream_name(stream), [user_presence(one) for one in joins], [user_presence(one) for one in leaves]
+    )
+    return encode(EventEnvelope(event))
+
+
+def stream_data(stream: Stream, data: str) -> bytes:
+    """Text sent by the server to a stream."""
+    return encode(DataEnvelope(StreamData(stream_name(stream), data, True)))

@@ -1,0 +1,273 @@
+"""All sockets of this node: who is connected, what is to be written, who has gone quiet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from palestra.core.clock import Clock
+from palestra.core.config import SocketSettings
+from palestra.core.log import get_logger
+from palestra.core.metrics import Metrics
+from palestra.core.tasks import Tasks
+from palestra.gateway.dispatch import Dispatcher
+from palestra.gateway.operation import Authenticator, Message
+from palestra.gateway.websocket.envelope import Envelopes
+from palestra.gateway.websocket.frames import PING
+from palestra.gateway.websocket.handshake import (
+    UNAVAILABLE,
+    Accepted,
+    Headers,
+    Refusal,
+    check_handshake,
+    client_address,
+)
+from palestra.gateway.websocket.protocol import SocketProtocol, upgrade_request
+from palestra.gateway.websocket.socket import Socket
+
+log = get_logger(__name__)
+
+SWEEP_SECONDS = 1.0
+DISCONNECTED = "server-side session disconnect"
+
+OnOpen = Callable[[Socket], None]
+OnClose = Callable[[Socket, str], None]
+
+
+class SocketGateway:
+    """Opens, feeds, watches and ends sockets. Callbacks are called on the loop, in the order of their registration.
+
+    No socket has a timer. `_quiet` and `_pinged` hold sockets in the order of their last sign of life, so one sweep a
+    second looks only at those whose time has come; `_stalled` and `_closing` hold the few that are in trouble.
+    """
+
+    def __init__(
+        self,
+        settings: SocketSettings,
+        authenticator: Authenticator,
+        dispatcher: Dispatcher,
+        messages: Iterable[Message],
+        *,
+        tasks: Tasks,
+        clock: Clock,
+    ) -> None:
+        table = list(messages)
+        self.settings = settings
+        self.dispatcher = dispatcher
+        self.tasks = tasks
+        self.envelopes = Envelopes(table)
+        self.direct: dict[bytes, Any] = {
+            message.key.encode(): message for message in table if message.direct is not None
+        }
+        self.backoff_messages = settings.ping_backoff_messages
+        self.loop: asyncio.AbstractEventLoop
+        self.sessions: dict[str, Socket] = {}
+        self.accepting = True
+        self.frames_sent = 0
+        self.messages_received = 0
+        self.closed_by_reason: dict[str, int] = {}
+        self._authenticator = authenticator
+        self._monotonic = clock.monotonic
+        self._by_user: dict[str, list[Socket]] = {}
+        self._on_open: list[OnOpen] = []
+        self._on_close: list[OnClose] = []
+        self._dirty: list[Socket] = []
+        self._quiet: dict[Socket, None] = {}
+        self._pinged: dict[Socket, None] = {}
+        self._stalled: dict[Socket, tuple[int, float]] = {}
+        self._closing: dict[Socket, float] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    # -- life of the gateway
+
+    def start(self) -> None:
+        """Begin to watch sockets; call on the running loop, before the first handshake."""
+        self.loop = asyncio.get_running_loop()
+        self._sweep_again()
+
+    async def stop(self, reason: str = DISCONNECTED) -> None:
+        """Refuse new sockets, close those that are open, and wait until they are gone or out of time."""
+        self.accepting = False
+        for socket in list(self.sessions.values()):
+            socket.close(reason)
+        until = self.loop.time() + self.settings.close_ack_wait_seconds
+        while self._closing and self.loop.time() < until:
+            await asyncio.sleep(0.01)
+        for socket in list(self._closing):
+            socket.drop(reason)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+
+    def on_open(self, callback: OnOpen) -> None:
+        """Call back for every new socket, before its first message is read."""
+        self._on_open.append(callback)
+
+    def on_close(self, callback: OnClose) -> None:
+        """Call back once for every socket that has ended, with the reason ("" when the client closed it)."""
+        self._on_close.append(callback)
+
+    def of_user(self, user_id: str) -> list[Socket]:
+        """The open sockets of a player."""
+        return list(self._by_user.get(user_id, ()))
+
+    def disconnect_user(self, user_id: str, reason: str = DISCONNECTED, final_envelope: bytes | None = None) -> int:
+        """Close all sockets of a player, after a last envelope where one is given. Returns how many there were."""
+        sockets = self.of_user(user_id)
+        for socket in sockets:
+            if final_envelope is not None:
+                socket.send(final_envelope)
+            socket.close(reason)
+        return len(sockets)
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show what sockets do."""
+        metrics.gauge("palestra_sockets", "Open sockets", (), lambda: [((), len(self.sessions))])
+        metrics.counter(
+            "palestra_socket_messages_received", "Messages from clients", (), lambda: [((), self.messages_received)]
+        )
+        metrics.counter("palestra_socket_frames_sent", "Frames to clients", (), lambda: [((), self.frames_sent)])
+        metrics.counter(
+            "palestra_sockets_closed",
+            "Sockets closed by us, by reason",
+            ("reason",),
+            lambda: [((reason,), count) for reason, count in self.closed_by_reason.items()],
+        )
+
+    # -- handshake
+
+    def check(self, method: str, query: bytes, headers: Headers) -> Refusal | Accepted:
+        """Decide about a request for the socket path, upgrade asked for or not."""
+        verdict = check_handshake(self._authenticator, method, query, headers)
+        if isinstance(verdict, Accepted) and (
+            not self.accepting or len(self.sessions) >= self.settings.connections_max
+        ):
+            return UNAVAILABLE
+        return verdict
+
+    def upgrade(self, transport: asyncio.Transport, accepted: Accepted, headers: Headers) -> SocketProtocol:
+        """Turn an HTTP connection whose handshake was accepted into a socket."""
+        peer = transport.get_extra_info("peername")
+        address = client_address(headers, str(peer[0]) if peer else "", self.settings.proxy_count)
+        socket = Socket(
+            self,
+            accepted.caller,
+            language=accepted.language,
+            show_status=accepted.status,
+            client_ip=address,
+        )
+        protocol = SocketProtocol(socket, self.settings.message_bytes_max)
+        protocol.connection_made(transport)
+        protocol.data_received(upgrade_request(accepted.key))
+        transport.set_protocol(protocol)
+        return protocol
+
+    # -- called by sockets
+
+    def opened(self, socket: Socket) -> None:
+        """A socket may be used."""
+        self.sessions[socket.id] = socket
+        self._by_user.setdefault(socket.caller.user_id, []).append(socket)
+        socket.alive_at = self._monotonic()
+        self._quiet[socket] = None
+        for callback in self._on_open:
+            self._guarded(callback, socket)
+
+    def flush_soon(self, socket: Socket) -> None:
+        """Write the socket's frames when the loop has worked through what it has in hand."""
+        dirty = self._dirty
+        if not dirty:
+            self.loop.call_soon(self._flush)
+        dirty.append(socket)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for socket in dirty:
+            socket.flush()
+
+    def alive(self, socket: Socket) -> None:
+        """The peer has shown that it lives."""
+        self._quiet.pop(socket, None)
+        self._pinged.pop(socket, None)
+        socket.alive_at = self._monotonic()
+        if not socket.closing:
+            self._quiet[socket] = None
+
+    def stalled(self, socket: Socket) -> None:
+        """The peer has stopped reading."""
+        self._stalled[socket] = (socket.unwritten_bytes(), self._monotonic())
+
+    def moving(self, socket: Socket) -> None:
+        """The peer reads again."""
+        self._stalled.pop(socket, None)
+
+    def closing(self, socket: Socket) -> None:
+        """A socket is on its way out: it is out of the registry at once, and dropped when the peer takes too long."""
+        self._quiet.pop(socket, None)
+        self._pinged.pop(socket, None)
+        self._closing[socket] = self._monotonic() + self.settings.close_ack_wait_seconds
+        # Not now: a socket may be closed in the midst of a broadcast, whose audience must not change.
+        self.loop.call_soon(self._end, socket)
+
+    def lost(self, socket: Socket) -> None:
+        """The connection of a socket is gone."""
+        self._quiet.pop(socket, None)
+        self._pinged.pop(socket, None)
+        self._stalled.pop(socket, None)
+        self._closing.pop(socket, None)
+        self._end(socket)
+
+    def _end(self, socket: Socket) -> None:
+        if socket.ended:
+            return
+        socket.ended = True
+        del self.sessions[socket.id]
+        others = self._by_user[socket.caller.user_id]
+        others.remove(socket)
+        if not others:
+            del self._by_user[socket.caller.user_id]
+        if socket.reason:
+            self.closed_by_reason[socket.reason] = self.closed_by_reason.get(socket.reason, 0) + 1
+        socket.run_after()
+        for callback in self._on_close:
+            self._guarded(callback, socket, socket.reason)
+
+    def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except Exception as error:
+            log.error("socket callback failed", exc_info=error)
+
+    # -- the sweep
+
+    def _sweep_again(self) -> None:
+        self._sweeping = self.loop.call_later(SWEEP_SECONDS, self._sweep_again)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Ping those that are quiet, drop those that are dead, stuck, or do not agree to close."""
+        now = self._monotonic()
+        settings = self.settings
+        while self._quiet:
+            socket = next(iter(self._quiet))
+            if now - socket.alive_at < settings.ping_period_seconds:
+                break
+            del self._quiet[socket]
+            self._pinged[socket] = None
+            socket.send_frame(PING)
+        while self._pinged:
+            socket = next(iter(self._pinged))
+            if now - socket.alive_at < settings.pong_wait_seconds:
+                break
+            socket.drop("no sign of life")
+            self._pinged.pop(socket, None)
+        for socket, (size, since) in list(self._stalled.items()):
+            left = socket.unwritten_bytes()
+            if left < size:
+                self._stalled[socket] = (left, now)
+            elif now - since >= settings.write_wait_seconds:
+                socket.drop("peer does not read")
+        for socket, until in list(self._closing.items()):
+            if now >= until:
+                socket.drop(socket.reason)
