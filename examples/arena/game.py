@@ -48,7 +48,7 @@ async def daily_spark(ctx: Context, request: Place) -> DailySpark:
     Players cannot choose it, because it is the server that answers; nothing is stored, because a digest of the day and
     the room gives the same answer on every node.
     """
-    today = datetime.datetime.now(datetime.UTC).date()
+    today = datetime.datetime.fromtimestamp(ctx.now(), datetime.UTC).date()
     digest = hashlib.sha256(f"{today}/{request.room}".encode()).digest()
     return DailySpark(worth=4 + digest[0] % 5, hue=SPARK_HUES[digest[1] % len(SPARK_HUES)])
 
