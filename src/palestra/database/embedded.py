@@ -349,7 +349,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 async def _until(condition: Callable[[], bool], seconds: float) -> bool:
     """Wait for something outside this process that tells nobody when it happens; whether it did in time."""
     deadline = time.monotonic() + seconds
-    while not (happened := condition()) and time.monotonic() < deadline:
+    while not (happened := condition()) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(POLL_SECONDS)
     return happened
 
