@@ -343,6 +343,19 @@ async def test_a_failing_key_function_fails_its_caller_only() -> None:
     assert await batch.submit(1) == 1
 
 
+async def test_a_lane_torn_down_with_its_loop_leaves_no_caller_waiting() -> None:
+    rounds = Rounds()
+    batch = make(rounds)
+    rounds.gate.clear()
+    result = batch.submit("a")
+    await rounds.begun(1)
+    for task in asyncio.all_tasks():
+        if task.get_name() == "batch test":
+            task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(result, 5)
+
+
 def test_limits_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="every limit must be at least 1"):
         make(None, lanes=0)
