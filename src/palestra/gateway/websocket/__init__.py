@@ -1,1 +1,1 @@
-"""."""
+"""The socket: handshake, frames, envelopes, liveness and queues."""
