@@ -281,6 +281,20 @@ async def test_idempotent_work_whose_line_never_holds_ends_as_unknown() -> None:
     assert len(rounds.seen) == 3
 
 
+async def test_work_that_was_cut_off_is_unknown_even_if_no_second_try_is_possible() -> None:
+    rounds, lines = Rounds(), Lines()
+    rounds.failures = [ConnectionResetError("cut")]
+    rounds.gate.clear()
+    batch = make(rounds, lines, idempotent=True)
+    in_flight = batch.submit("a")
+    await rounds.begun(1)
+    never_sent = batch.submit("b")
+    lines.away = True
+    rounds.gate.set()
+    outcomes = await asyncio.gather(in_flight, never_sent, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown, Unavailable]
+
+
 async def test_while_the_database_is_away_everybody_is_told_and_nobody_spins() -> None:
     rounds, lines = Rounds(), Lines()
     lines.away = True
