@@ -131,7 +131,7 @@ async def _plan(connection: asyncpg.Connection, text: str) -> dict[str, Any]:
     arguments = f"({', '.join(['NULL'] * count)})" if count else ""
     plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE looked_at{arguments}")
     await connection.execute("DEALLOCATE looked_at")
-    return json.loads(plan)[0]["Plan"]
+    return json.loads(str(plan))[0]["Plan"]
 
 
 def _whole_reads(node: dict[str, Any], limited: bool = False) -> Iterator[str]:
