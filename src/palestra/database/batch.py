@@ -157,10 +157,11 @@ class Batch(Generic[Item, Result]):
         if len(queue) + self._parked >= self._queue_max:
             self.sheds += 1
             raise Overloaded(f"{self.name}: {self._queue_max} requests are waiting already; try again in a moment.")
-        key = None if self._key is None else self._key(item)
         size = 0 if self._size_bytes is None else self._size_bytes(item)
+        key = None
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         if self._key is not None:
+            key = self._key(item)
             if key in self._lines:
                 self._park((item, future, key, size))
                 return future
@@ -243,15 +244,16 @@ class Batch(Generic[Item, Result]):
                 self.rows_last = len(batch)
                 self.items += len(batch)
                 outcomes = await self._outcomes(lane, [entry[0] for entry in batch])
-                for (_, future, key, _), outcome in zip(batch, outcomes, strict=True):
+                for (_, future, _, _), outcome in zip(batch, outcomes, strict=True):
                     if future.done():
-                        pass
-                    elif isinstance(outcome, Exception):
+                        continue
+                    if isinstance(outcome, Exception):
                         future.set_exception(outcome)
                     else:
                         future.set_result(outcome)
-                    if self._key is not None:
-                        self._release(key)
+                if self._key is not None:
+                    for entry in batch:
+                        self._release(entry[2])
         finally:
             # Something is left only if the loop is being torn down around this task: nobody may wait for ever.
             for _, future, _, _ in batch:
