@@ -93,7 +93,8 @@ class EmbeddedPostgres:
         """
         if self.pid is not None:
             return self._url()
-        self._take_lock()
+        if self._lock is None:
+            self._take_lock()
         try:
             self._account = account_for(self._cluster)
             await self._stop_leftover()
@@ -204,7 +205,8 @@ class EmbeddedPostgres:
     async def _make(self) -> None:
         """Make an empty database under a passing name and rename it when it is whole: half a one is never used."""
         for abandoned in self._data_dir.glob("pg-new-*"):
-            shutil.rmtree(abandoned)
+            # A killed initdb may have a child that writes for a moment more.
+            await _until(lambda folder=abandoned: _removed(folder), 5.0)
         new = Path(tempfile.mkdtemp(prefix="pg-new-", dir=self._data_dir))
         if self._account is not None:
             os.chown(new, self._account.uid, self._account.gid)
@@ -221,7 +223,7 @@ class EmbeddedPostgres:
         except BaseException:
             if child.poll() is None:
                 await _end(child, signal.SIGKILL)
-            shutil.rmtree(new, ignore_errors=True)
+            await _until(lambda: _removed(new), 5.0)
             raise
         self._syncing = self._spawn(
             "initdb", "--sync-only", f"--pgdata={self._cluster}", at_parents_death=signal.SIGKILL
@@ -344,6 +346,11 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def _removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 async def _until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -64,23 +64,22 @@ class Database:
 
     async def open(self) -> None:
         """Prepare the small pool. Costs nothing. Raises SetupError when the URL cannot be understood."""
+        if not self.url.startswith(("postgresql://", "postgres://")):
+            raise SetupError(f"the database URL {redacted(self.url)} must begin with postgresql://")
         limit = str(int(STATEMENT_SECONDS_MAX * 1000))
-        try:
-            self._pool = await asyncpg.create_pool(
-                self.url,
-                min_size=0,
-                max_size=self._connections_max,
-                timeout=self._connect_timeout,
-                # The server gives up first; this one is for a server that does not answer at all.
-                command_timeout=STATEMENT_SECONDS_MAX + 5,
-                server_settings={
-                    "application_name": "palestra",
-                    "statement_timeout": limit,
-                    "idle_in_transaction_session_timeout": limit,
-                },
-            )
-        except (asyncpg.ClientConfigurationError, ValueError) as error:
-            raise SetupError(f"the database URL {redacted(self.url)} is not usable: {error}") from None
+        self._pool = await asyncpg.create_pool(
+            self.url,
+            min_size=0,
+            max_size=self._connections_max,
+            timeout=self._connect_timeout,
+            # The server gives up first; this one is for a server that does not answer at all.
+            command_timeout=STATEMENT_SECONDS_MAX + 5,
+            server_settings={
+                "application_name": "palestra",
+                "statement_timeout": limit,
+                "idle_in_transaction_session_timeout": limit,
+            },
+        )
 
     async def close(self) -> None:
         """Close the small pool, waiting a little for transactions in flight; dedicated connections stay open."""
@@ -119,13 +118,16 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                if not connection.is_closed():
+                if not _is_gone(connection):
                     await transaction.rollback()
                 raise
+            if _is_gone(connection):
+                self._away()
+                raise Unavailable("The database went away before the commit, try again.")
             try:
                 await transaction.commit()
             except BaseException as error:
-                if _lost(error, connection):
+                if connection_lost(error, connection):
                     self._away()
                     raise OutcomeUnknown("The database went away during the commit.") from error
                 raise
@@ -161,8 +163,8 @@ class Database:
         try:
             # A slot is held, so the pool has a connection to give and only making a new one can take time.
             connection = cast(asyncpg.Connection, await pool.acquire(timeout=self._connect_timeout))
-            self._available = True
             yield connection
+            self._available = True
         except BaseException as error:
             translated = self._translated(error, connection)
             if translated is error:
@@ -188,7 +190,7 @@ class Database:
     async def _released(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
         try:
             await pool.release(cast(Any, connection))
-        except (*_AWAY, asyncpg.InterfaceError):
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             # The work is done and answered; a connection that fails its reset is thrown away by the pool.
             self._away()
 
@@ -198,7 +200,7 @@ class Database:
             return SetupError(f"PostgreSQL at {redacted(self.url)} refused: {error}. Check the database URL.")
         if isinstance(error, asyncpg.QueryCanceledError):
             return DeadlineExceeded("The database took too long.")
-        if _lost(error, connection):
+        if connection_lost(error, connection):
             self._away()
             return Unavailable("The database is away, try again.", retry_after_seconds=1.0)
         return error
@@ -215,21 +217,28 @@ class Database:
             try:
                 connection = await asyncpg.connect(self.url, timeout=self._connect_timeout)
                 await connection.close()
-            except (*_AWAY, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 continue
             self._available = True
 
 
-def _lost(error: BaseException, connection: asyncpg.Connection | None) -> bool:
-    """Whether `error` says that the server cannot be reached or that the connection is gone."""
+def connection_lost(error: BaseException, connection: asyncpg.Connection | None) -> bool:
+    """Whether `error`, met on `connection` or while making one (None), says that the way to the server is lost."""
     if connection is None:
         return isinstance(error, (*_AWAY, asyncpg.InterfaceError))
-    if isinstance(error, asyncpg.InterfaceError):
+    # With a connection in hand these may be the caller's own: a misuse, or a time-out of other work it does meanwhile.
+    if isinstance(error, (asyncpg.InterfaceError, OSError, TimeoutError)):
+        return _is_gone(connection)
+    # The driver loses count when a server says goodbye at the very moment a statement is sent.
+    return isinstance(error, (*_AWAY, asyncpg.InternalClientError))
+
+
+def _is_gone(connection: asyncpg.Connection) -> bool:
+    """Whether a connection that was not given back is lost; the pool takes a lost one away at once."""
+    try:
         return connection.is_closed()
-    # With a connection in hand, an OSError or a time-out may be the caller's own, from within its transaction.
-    if isinstance(error, (OSError, TimeoutError)):
-        return connection.is_closed()
-    return isinstance(error, _AWAY)
+    except asyncpg.InterfaceError:
+        return True
 
 
 def redacted(url: str) -> str:
