@@ -1,0 +1,1 @@
+"""Friendships: invitations, friends, blocks, and friends of friends."""

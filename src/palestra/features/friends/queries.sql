@@ -1,0 +1,55 @@
+-- name: lock_players
+-- Everybody whose edges a transaction may change, one transaction at a time. Keys come sorted, and are taken in that
+-- order, so that two transactions never wait for each other in a circle. The lock is advisory because the edges to be
+-- guarded may not exist yet.
+SELECT pg_advisory_xact_lock($1::integer, player) FROM unnest($2::integer[]) AS player;
+
+-- name: edges_between
+-- The edges from a player to others, and from them to the player.
+SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = $1 AND friend_id = ANY($2::uuid[])
+UNION ALL
+SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = ANY($2::uuid[]) AND friend_id = $1;
+
+-- name: set_edges
+-- Makes edges, or moves them to another state; an edge keeps its age, and metadata is added to what it has.
+INSERT INTO friends (user_id, friend_id, state, position, metadata)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::bigint[], $5::jsonb[])
+    AS t (user_id, friend_id, state, position, metadata)
+ORDER BY user_id, friend_id
+ON CONFLICT (user_id, friend_id) DO UPDATE
+SET state = excluded.state, metadata = friends.metadata || excluded.metadata, updated_at = now();
+
+-- name: delete_edges
+-- Removes edges.
+DELETE FROM friends AS f
+USING unnest($1::uuid[], $2::uuid[]) AS gone (user_id, friend_id)
+WHERE f.user_id = gone.user_id AND f.friend_id = gone.friend_id;
+
+-- name: list_edges
+-- A player's edges behind a position, up to a state.
+SELECT friend_id::text, state, position, updated_at, metadata::text
+FROM friends
+WHERE user_id = $1 AND state <= $5 AND (state, position, friend_id) > ($2::smallint, $3::bigint, $4::uuid)
+ORDER BY friends.state, friends.position, friends.friend_id
+LIMIT $6;
+
+-- name: list_friends_of_friends
+-- Friends of a player's friends behind a position, without the player and the player's own friends.
+SELECT mine.friend_id::text AS referrer_id, theirs.friend_id::text AS friend_id
+FROM friends mine
+JOIN friends theirs ON theirs.user_id = mine.friend_id AND theirs.state = 0
+WHERE mine.user_id = $1 AND mine.state = 0 AND mine.friend_id >= $2
+    AND theirs.friend_id <> $1 AND (mine.friend_id, theirs.friend_id) > ($2, $3)
+    AND NOT EXISTS (SELECT FROM friends own WHERE own.user_id = $1 AND own.friend_id = theirs.friend_id AND own.state = 0)
+ORDER BY mine.friend_id, theirs.friend_id
+LIMIT $4;
+
+-- name: blocked_among
+-- Those among others whom a player has blocked.
+SELECT friend_id::text FROM friends WHERE user_id = $1 AND friend_id = ANY($2::uuid[]) AND state = 3;
+
+-- name: lock_edges_of
+-- All edges to and from a player, locked in one order: two players who leave at once may share some.
+SELECT user_id::text, friend_id::text FROM friends WHERE user_id = $1 OR friend_id = $1
+ORDER BY friends.user_id, friends.friend_id
+FOR UPDATE;

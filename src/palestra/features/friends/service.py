@@ -1,0 +1,204 @@
+"""What players do to each other; implements the contract's `Friends`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from palestra.core.clock import Clock
+from palestra.core.errors import Unavailable
+from palestra.core.events import EventBus
+from palestra.features.accounts.contract import AccountNotFound, Users
+from palestra.features.friends import rules
+from palestra.features.friends.contract import (
+    PAGE_FRIENDS_MAX,
+    PAGE_SUGGESTIONS_MAX,
+    BadLimit,
+    BadMetadata,
+    Friend,
+    FriendAccepted,
+    FriendBlocked,
+    FriendInvited,
+    FriendOfFriend,
+    FriendOfFriendPage,
+    FriendPage,
+    FriendRemoved,
+    NobodyNamed,
+    OwnId,
+)
+from palestra.features.friends.rules import Act, Outcome
+from palestra.features.friends.store import Edge, FriendStore
+
+ATTEMPTS_MAX = 3
+"""How often a change is tried while players it names disappear."""
+NO_METADATA = "{}"
+
+
+class FriendService:
+    """Friendships for clients and game code."""
+
+    def __init__(self, store: FriendStore, users: Users, events: EventBus, clock: Clock) -> None:
+        self._store = store
+        self._users = users
+        self._events = events
+        self._clock = clock
+
+    # -- reading
+
+    async def list(
+        self, user_id: str, limit: int = PAGE_FRIENDS_MAX, state: int | None = None, cursor: str = ""
+    ) -> FriendPage:
+        """See Friends.list."""
+        if not 1 <= limit <= PAGE_FRIENDS_MAX:
+            raise BadLimit(PAGE_FRIENDS_MAX)
+        after, last_state = rules.friends_start(user_id, state, cursor)
+        # One more than asked for tells whether there is a next page.
+        rows = await self._store.list(user_id, after, last_state, limit + 1)
+        shown = rows[:limit]
+        users = {user.id: user for user in await self._users.get_many([row[0] for row in shown])}
+        friends = [Friend(users[row[0]], row[1], row[3], row[4]) for row in shown if row[0] in users]
+        if len(rows) <= limit:
+            return FriendPage(friends)
+        end = shown[-1]
+        return FriendPage(friends, rules.friends_cursor(user_id, rules.Position(end[1], end[2], end[0])))
+
+    async def friends_of_friends(self, user_id: str, limit: int = 10, cursor: str = "") -> FriendOfFriendPage:
+        """See Friends.friends_of_friends."""
+        if not 1 <= limit <= PAGE_SUGGESTIONS_MAX:
+            raise BadLimit(PAGE_SUGGESTIONS_MAX)
+        after = rules.referrals_start(user_id, cursor)
+        rows = await self._store.list_referrals(user_id, after, limit + 1)
+        shown = rows[:limit]
+        users = {user.id: user for user in await self._users.get_many({row.friend_id for row in shown})}
+        found = [FriendOfFriend(row.referrer_id, users[row.friend_id]) for row in shown if row.friend_id in users]
+        if len(rows) <= limit:
+            return FriendOfFriendPage(found)
+        return FriendOfFriendPage(found, rules.referrals_cursor(user_id, shown[-1]))
+
+    async def blocks(self, user_id: str, other_ids: Iterable[str]) -> set[str]:
+        """See Friends.blocks."""
+        return await self._store.blocked_among(user_id, other_ids)
+
+    # -- changing
+
+    async def add(
+        self,
+        user_id: str,
+        username: str,
+        ids: Sequence[str] = (),
+        usernames: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """See Friends.add."""
+        try:
+            text = msgspec.json.encode(metadata).decode() if metadata else NO_METADATA
+        except RecursionError:
+            raise BadMetadata from None
+        await self._act(Act.ADD, user_id, username, ids, usernames, text)
+
+    async def add_with_text(
+        self, user_id: str, username: str, ids: Sequence[str], usernames: Sequence[str], metadata: str
+    ) -> None:
+        """`add` for metadata that comes as JSON text."""
+        await self._act(Act.ADD, user_id, username, ids, usernames, rules.metadata_text(metadata))
+
+    async def delete(self, user_id: str, username: str, ids: Sequence[str] = (), usernames: Sequence[str] = ()) -> None:
+        """See Friends.delete."""
+        await self._act(Act.DELETE, user_id, username, ids, usernames)
+
+    async def block(self, user_id: str, username: str, ids: Sequence[str] = (), usernames: Sequence[str] = ()) -> None:
+        """See Friends.block."""
+        await self._act(Act.BLOCK, user_id, username, ids, usernames)
+
+    async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
+        """See Friends.forget."""
+        await self._store.lock(tx, [user_id])
+        changes = await self._store.take_all(tx, user_id)
+        if changes:
+            await self._users.add_edges(tx, changes)
+
+    async def _act(
+        self,
+        act: Act,
+        user_id: str,
+        username: str,
+        ids: Sequence[str],
+        usernames: Sequence[str],
+        metadata: str = NO_METADATA,
+    ) -> None:
+        if not ids and not usernames:
+            return
+        targets = await self._targets(act, user_id, username, ids, usernames)
+        if not targets:
+            if act is Act.DELETE:
+                return
+            raise NobodyNamed
+        for _ in range(ATTEMPTS_MAX):
+            known = {user.id for user in await self._users.get_many([user_id, *targets])}
+            if user_id not in known:
+                raise AccountNotFound
+            present = [target for target in targets if target in known]
+            if not present:
+                return
+            try:
+                outcomes = await self._change(act, user_id, present, metadata)
+            except asyncpg.ForeignKeyViolationError:
+                # Somebody was deleted between the look and the act.
+                continue
+            await self._tell(user_id, username, outcomes)
+            return
+        raise Unavailable
+
+    async def _targets(
+        self, act: Act, user_id: str, username: str, ids: Sequence[str], usernames: Sequence[str]
+    ) -> list[str]:
+        """The ids named, each once, in the order of naming."""
+        named = rules.check_named(act, user_id, username, ids, usernames)
+        found = await self._users.ids_of_usernames(rules.possible_names(usernames)) if usernames else {}
+        targets = dict.fromkeys([*named, *(found[name] for name in usernames if name in found)])
+        if user_id in targets:
+            raise OwnId(act.value)
+        return list(targets)
+
+    async def _change(self, act: Act, user_id: str, targets: Sequence[str], metadata: str) -> dict[str, Outcome]:
+        """Carry out an act on every target in one transaction; what came of each."""
+        async with self._store.transaction() as tx:
+            await self._store.lock(tx, [user_id, *targets])
+            before = await self._store.edges(tx, user_id, targets)
+            now_ns = int(self._clock.now() * 1e9)
+            outcomes: dict[str, Outcome] = {}
+            kept: list[Edge] = []
+            gone: list[tuple[str, str]] = []
+            counts = dict.fromkeys([user_id, *targets], 0)
+            for number, (target, edges) in enumerate(before.items()):
+                after, outcomes[target] = rules.decide(act, edges)
+                sides = ((user_id, target, metadata), (target, user_id, NO_METADATA))
+                for (owner, other, added), was, becomes in zip(sides, edges, after, strict=True):
+                    if was == becomes:
+                        continue
+                    if becomes is None:
+                        gone.append((owner, other))
+                    else:
+                        # Those named together keep the order in which they were named.
+                        kept.append(Edge(owner, other, becomes, now_ns + number, added))
+                    counts[owner] += (becomes is not None) - (was is not None)
+            await self._store.set(tx, kept)
+            await self._store.delete(tx, gone)
+            changes = {one: count for one, count in counts.items() if count}
+            if changes:
+                await self._users.add_edges(tx, changes)
+        return outcomes
+
+    async def _tell(self, user_id: str, username: str, outcomes: Mapping[str, Outcome]) -> None:
+        for target, outcome in outcomes.items():
+            if outcome is Outcome.INVITED:
+                await self._events.publish(FriendInvited(target, user_id, username))
+            elif outcome is Outcome.ACCEPTED:
+                await self._events.publish(FriendAccepted(target, user_id, username))
+            elif outcome is Outcome.REMOVED:
+                await self._events.publish(FriendRemoved(target, user_id, username))
+            elif outcome is Outcome.BLOCKED:
+                await self._events.publish(FriendBlocked(target, user_id))

@@ -1,0 +1,88 @@
+"""Rows of friendships, changed only inside transactions that hold the players concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
+
+import asyncpg
+
+from palestra.database.pool import Database
+from palestra.database.queries import load_queries
+from palestra.features.friends.contract import BadMetadata
+from palestra.features.friends.rules import Edges, Position, Referral
+
+SQL = load_queries(__file__)
+LOCKS = 0x667269
+"""The class of this feature's advisory locks."""
+
+
+class Edge(NamedTuple):
+    """One edge as it is to be. `position` is its age in nanoseconds since 1970, used if it is new."""
+
+    user_id: str
+    friend_id: str
+    state: int
+    position: int
+    metadata: str
+
+
+class FriendStore:
+    """Reads and writes rows of `friends`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def transaction(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """A transaction of the small pool."""
+        return self._database.transaction()
+
+    async def lock(self, tx: asyncpg.Connection, user_ids: Iterable[str]) -> None:
+        """Wait until nobody else changes edges of these players, and keep it so until the transaction ends."""
+        # Thirty-two bits of an id: two players who share a key merely wait for each other more often.
+        keys = sorted({int(user_id[:8], 16) - 2**31 for user_id in user_ids})
+        await tx.execute(SQL["lock_players"], LOCKS, keys)
+
+    async def edges(self, tx: asyncpg.Connection, user_id: str, others: Sequence[str]) -> dict[str, Edges]:
+        """The states between a player and each of the others."""
+        rows = await tx.fetch(SQL["edges_between"], user_id, others)
+        states = {(row[0], row[1]): row[2] for row in rows}
+        return {other: (states.get((user_id, other)), states.get((other, user_id))) for other in others}
+
+    async def set(self, tx: asyncpg.Connection, edges: Sequence[Edge]) -> None:
+        """Make or change edges. Raises BadMetadata; ForeignKeyViolationError if a player is gone by now."""
+        if not edges:
+            return
+        try:
+            await tx.execute(SQL["set_edges"], *map(list, zip(*edges, strict=True)))
+        except (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.ProgramLimitExceededError):
+            raise BadMetadata from None
+
+    async def delete(self, tx: asyncpg.Connection, edges: Sequence[tuple[str, str]]) -> None:
+        """Remove edges."""
+        if edges:
+            await tx.execute(SQL["delete_edges"], *map(list, zip(*edges, strict=True)))
+
+    async def list(self, user_id: str, after: Position, last_state: int, limit: int) -> list[asyncpg.Record]:
+        """Edges behind a position: (friend_id, state, position, updated_at, metadata)."""
+        return await self._database.fetch(
+            SQL["list_edges"], user_id, after.state, after.position, after.friend_id, last_state, limit
+        )
+
+    async def list_referrals(self, user_id: str, after: Referral, limit: int) -> list[Referral]:
+        """Friends of friends behind a position."""
+        rows = await self._database.fetch(
+            SQL["list_friends_of_friends"], user_id, after.referrer_id, after.friend_id, limit
+        )
+        return [Referral(*row) for row in rows]
+
+    async def blocked_among(self, user_id: str, others: Iterable[str]) -> set[str]:
+        """Those among the others whom the player has blocked."""
+        return {row[0] for row in await self._database.fetch(SQL["blocked_among"], user_id, list(others))}
+
+    async def take_all(self, tx: asyncpg.Connection, user_id: str) -> Mapping[str, int]:
+        """Remove every edge to and from a player; what that changes in the counters of the others."""
+        rows = await tx.fetch(SQL["lock_edges_of"], user_id)
+        await self.delete(tx, [(row[0], row[1]) for row in rows])
+        return {row[0]: -1 for row in rows if row[0] != user_id}

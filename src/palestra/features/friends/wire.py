@@ -1,0 +1,88 @@
+"""The JSON shapes of the friend endpoints."""
+
+from __future__ import annotations
+
+import msgspec
+
+from palestra.core.clock import timestamp
+from palestra.features.accounts.contract import UserWire, user_wire
+from palestra.features.friends import contract
+from palestra.gateway.fields import Int32
+
+
+class ListRequest(msgspec.Struct):
+    """Which of the caller's edges; `limit` left out is 1000."""
+
+    limit: Int32 | None = None
+    state: Int32 | None = None
+    cursor: str = ""
+
+
+class NamedRequest(msgspec.Struct):
+    """Players by id and by name."""
+
+    ids: list[str] = []
+    usernames: list[str] = []
+
+
+class AddRequest(msgspec.Struct):
+    """Players by id and by name; `metadata` is JSON text."""
+
+    ids: list[str] = []
+    usernames: list[str] = []
+    metadata: str = ""
+
+
+class FriendsOfFriendsRequest(msgspec.Struct):
+    """A page of friends of friends; `limit` left out is 10."""
+
+    limit: Int32 | None = None
+    cursor: str = ""
+
+
+class Friend(msgspec.Struct, omit_defaults=True):
+    """An edge; state 0 is written."""
+
+    user: UserWire
+    state: int | None = None
+    update_time: str = ""
+    metadata: str = ""
+
+
+class FriendList(msgspec.Struct, omit_defaults=True):
+    """One page of edges."""
+
+    friends: list[Friend] = []
+    cursor: str = ""
+
+
+class FriendOfFriend(msgspec.Struct, omit_defaults=True):
+    """A player and the friend who knows them."""
+
+    referrer: str
+    user: UserWire
+
+
+class FriendsOfFriendsList(msgspec.Struct, omit_defaults=True):
+    """One page of friends of friends."""
+
+    friends_of_friends: list[FriendOfFriend] = []
+    cursor: str = ""
+
+
+def friends_of(page: contract.FriendPage) -> FriendList:
+    """A page of edges in its wire form."""
+    friends = [Friend(_user(one.user), one.state, timestamp(one.updated_at), one.metadata) for one in page.friends]
+    return FriendList(friends, page.cursor)
+
+
+def friends_of_friends_of(page: contract.FriendOfFriendPage) -> FriendsOfFriendsList:
+    """A page of friends of friends in its wire form."""
+    return FriendsOfFriendsList([FriendOfFriend(one.referrer_id, _user(one.user)) for one in page.found], page.cursor)
+
+
+def _user(record: contract.UserRecord) -> UserWire:
+    """A player as friend lists show them: how many friends they have is not told."""
+    wire = user_wire(record)
+    wire.edge_count = 0
+    return wire
