@@ -104,7 +104,8 @@ async def test_the_same_two_writers_without_the_order_deadlock_and_yet_lose_noth
 ) -> None:
     upward, downward = make(add_unordered), make(add_unordered)
     results = await meet_in_the_middle(registers, other, upward, downward)
-    assert upward.retries + downward.retries == 1
+    # At least one of them was the victim; after that they may meet again.
+    assert upward.retries + downward.retries >= 1
     assert sorted(results) == [1] * ROWS + [2] * ROWS
 
 
