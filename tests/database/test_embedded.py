@@ -35,6 +35,7 @@ asyncio.run(main())
 """
 
 Make = Callable[[Path], EmbeddedPostgres]
+Put = Callable[[Path], Path]
 
 
 @pytest.fixture
@@ -133,20 +134,20 @@ async def test_the_server_is_durable_unicode_and_closed_to_the_network_and_to_ot
     assert server.pid is not None and os.getsid(server.pid) != os.getsid(0), "Ctrl-C would reach it"
 
 
-async def test_the_server_has_no_more_rights_than_it_needs(make: Make) -> None:
+async def test_the_server_has_no_more_rights_than_it_needs(make: Make, with_database: Put) -> None:
     # Not under tmp_path, whose parents may be closed to other accounts.
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o711)
-        server = make(Path(folder) / "data")
+        server = make(with_database(Path(folder) / "data"))
         await server.start()
         assert int(ps(server.pid, "euid")) != 0
         await server.stop()
 
 
-async def test_a_data_directory_below_a_closed_one_works(make: Make, tmp_path: Path) -> None:
+async def test_a_data_directory_below_a_closed_one_works(make: Make, with_database: Put, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    assert await run(await make(closed / "data").start(), "SELECT 1") == 1
+    assert await run(await make(with_database(closed / "data")).start(), "SELECT 1") == 1
 
 
 def test_the_directory_that_bars_the_way_is_named_with_the_remedy(tmp_path: Path) -> None:
@@ -160,8 +161,8 @@ def test_the_directory_that_bars_the_way_is_named_with_the_remedy(tmp_path: Path
     assert blocked_directory(tmp_path / "pg", Account("owner", owner.st_uid, owner.st_gid)) is None
 
 
-async def test_stopping_ends_open_sessions(make: Make, tmp_path: Path) -> None:
-    server = make(tmp_path)
+async def test_stopping_ends_open_sessions(make: Make, with_database: Put, tmp_path: Path) -> None:
+    server = make(with_database(tmp_path))
     connection = await asyncpg.connect(await server.start())
     ended = asyncio.Event()
     connection.add_termination_listener(lambda _: ended.set())
@@ -169,14 +170,34 @@ async def test_stopping_ends_open_sessions(make: Make, tmp_path: Path) -> None:
     await asyncio.wait_for(ended.wait(), 10)
 
 
-async def test_a_killed_server_starts_again_with_all_that_was_committed(make: Make, tmp_path: Path) -> None:
-    server = make(tmp_path)
+async def test_a_killed_server_starts_again_with_all_that_was_committed(
+    make: Make, with_database: Put, tmp_path: Path
+) -> None:
+    server = make(with_database(tmp_path))
     url = await server.start()
     await run(url, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (7) RETURNING n")
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     await until(lambda: server.pid is None)
     assert await run(await server.start(), "SELECT n FROM kept") == 7
+
+
+async def test_a_watched_server_that_dies_is_started_again(make: Make, with_database: Put, tmp_path: Path) -> None:
+    server = make(with_database(tmp_path))
+    url = await server.start()
+    watch = asyncio.create_task(server.keep_running())
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: server.pid not in (None, pid))
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                assert await run(url, "SELECT 1") == 1
+                break
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(0.01)
+    watch.cancel()
 
 
 async def test_a_killed_node_takes_its_server_along_and_the_next_one_starts(
@@ -193,8 +214,10 @@ async def test_a_killed_node_takes_its_server_along_and_the_next_one_starts(
     assert not alive(pid) and server.pid is not None
 
 
-async def test_a_server_left_behind_is_stopped_before_another_starts(make: Make, tmp_path: Path) -> None:
-    server = make(tmp_path)
+async def test_a_server_left_behind_is_stopped_before_another_starts(
+    make: Make, with_database: Put, tmp_path: Path
+) -> None:
+    server = make(with_database(tmp_path))
     url = await server.start()
     await run(url, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (7) RETURNING n")
     left_behind = server.pid
@@ -208,9 +231,9 @@ async def test_a_server_left_behind_is_stopped_before_another_starts(make: Make,
 
 
 async def test_a_note_that_names_another_program_does_not_keep_the_server_from_starting(
-    make: Make, tmp_path: Path
+    make: Make, with_database: Put, tmp_path: Path
 ) -> None:
-    server = make(tmp_path)
+    server = make(with_database(tmp_path))
     await server.start()
     assert server.pid is not None
     note = tmp_path / "pg" / "postmaster.pid"
@@ -229,8 +252,10 @@ async def test_a_note_that_names_another_program_does_not_keep_the_server_from_s
         other.wait()
 
 
-async def test_a_second_node_on_the_same_directory_is_told_who_holds_it(make: Make, tmp_path: Path) -> None:
-    url = await make(tmp_path).start()
+async def test_a_second_node_on_the_same_directory_is_told_who_holds_it(
+    make: Make, with_database: Put, tmp_path: Path
+) -> None:
+    url = await make(with_database(tmp_path)).start()
     with pytest.raises(SetupError, match=f"in use by another node, process {os.getpid()}") as refusal:
         await make(tmp_path).start()
     assert "--data-dir" in str(refusal.value) and "--database-url" in str(refusal.value)
@@ -259,8 +284,8 @@ async def test_a_cancelled_start_leaves_no_process_and_no_lock(make: Make, tmp_p
     assert await run(await make(tmp_path).start(), "SELECT 1") == 1
 
 
-async def test_a_database_of_another_version_is_refused(make: Make, tmp_path: Path) -> None:
-    server = make(tmp_path)
+async def test_a_database_of_another_version_is_refused(make: Make, with_database: Put, tmp_path: Path) -> None:
+    server = make(with_database(tmp_path))
     await server.start()
     await server.stop()
     (tmp_path / "pg" / "PG_VERSION").write_text("16\n")
@@ -313,16 +338,18 @@ async def test_a_full_disk_is_called_that_and_nothing_half_made_stays(make: Make
     assert not list((small_disk / "data").glob("pg*"))
 
 
-async def test_a_server_that_refuses_its_settings_is_quoted(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path, extra_settings={"shared_buffers": "plenty"})
+async def test_a_server_that_refuses_its_settings_is_quoted(with_database: Put, tmp_path: Path) -> None:
+    server = EmbeddedPostgres(with_database(tmp_path), extra_settings={"shared_buffers": "plenty"})
     with pytest.raises(SetupError, match='invalid value for parameter "shared_buffers"') as refusal:
         await server.start()
     assert f"its log is {tmp_path}/postgres.log" in str(refusal.value) and server.pid is None
 
 
-async def test_a_path_too_long_for_a_socket_gets_one_elsewhere_that_goes_away(make: Make, tmp_path: Path) -> None:
+async def test_a_path_too_long_for_a_socket_gets_one_elsewhere_that_goes_away(
+    make: Make, with_database: Put, tmp_path: Path
+) -> None:
     before = socket_directories()
-    server = make(tmp_path / ("long" * 25) / "data")
+    server = make(with_database(tmp_path / ("long" * 25) / "data"))
     assert await run(await server.start(), "SELECT 1") == 1
     (sockets,) = socket_directories() - before
     assert sockets.stat().st_mode & 0o777 == 0o700
@@ -330,8 +357,8 @@ async def test_a_path_too_long_for_a_socket_gets_one_elsewhere_that_goes_away(ma
     assert not sockets.exists()
 
 
-async def test_a_socket_directory_that_is_not_ours_is_not_used(make: Make, tmp_path: Path) -> None:
+async def test_a_socket_directory_that_is_not_ours_is_not_used(make: Make, with_database: Put, tmp_path: Path) -> None:
     (tmp_path / "trap").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "trap")
     with pytest.raises(SetupError, match="is another's"):
-        await make(tmp_path).start()
+        await make(with_database(tmp_path)).start()

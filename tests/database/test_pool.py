@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import asyncpg
@@ -23,9 +23,9 @@ async def table(database: Database) -> Database:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
+async def server(with_database: Callable[[Path], Path], tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
     """A server of this test's own, to be stopped and started at will."""
-    server = EmbeddedPostgres(tmp_path, extra_settings={"fsync": "off"})
+    server = EmbeddedPostgres(with_database(tmp_path), extra_settings={"fsync": "off"})
     await server.start()
     yield server
     await server.stop()

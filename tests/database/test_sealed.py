@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import threading
@@ -86,6 +87,12 @@ def test_the_blind_index_is_stable_and_its_own_for_each_kind_and_ring(sealer: Se
         Sealer(KeyRing.load_or_create(tmp_path / "other.json")).index("email", "ann@example.org"),
     }
     assert len(others | {index}) == 4
+
+
+def test_the_blind_index_is_the_standard_keyed_hash_of_kind_and_text(path: Path) -> None:
+    ring = KeyRing.load_or_create(path)
+    expected = hmac.digest(ring.index_key, b"email\0ann", "sha256")
+    assert Sealer(ring).index("email", "ann") == expected
 
 
 def test_a_new_ring_is_readable_by_its_owner_alone(path: Path) -> None:

@@ -32,6 +32,8 @@ LOG_BYTES_MAX = 16 << 20
 SOCKET_DIRECTORY_BYTES_MAX = 90
 """Socket paths end at 104 bytes on some systems, and the name of the socket itself takes 14."""
 POLL_SECONDS = 0.005
+WATCH_SECONDS = 0.25
+"""How often a node looks whether its server still lives."""
 
 SETTINGS = {
     "listen_addresses": "",
@@ -123,6 +125,17 @@ class EmbeddedPostgres:
             # Closing gives the lock up. The file stays: removing it would let two nodes lock two different files.
             os.close(self._lock)
             self._lock = None
+
+    async def keep_running(self) -> None:
+        """Start the server again whenever it dies by itself. Never returns: cancel it before calling `stop`."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self.pid is None:
+                log.error("the database server died; starting it again")
+                try:
+                    await self.start()
+                except SetupError as error:
+                    log.error("the database server does not start", reason=str(error))
 
     @property
     def _cluster(self) -> Path:
