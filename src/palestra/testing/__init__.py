@@ -1,1 +1,6 @@
-"""For tests of games and of the platform itself: a platform in process, bots and a clock that can be set."""
+"""A node inside a test: start it with a game, let bots play, look at the results."""
+
+from palestra.testing.bot import Bot, BotError
+from palestra.testing.platform import Platform
+
+__all__ = ["Bot", "BotError", "Platform"]
