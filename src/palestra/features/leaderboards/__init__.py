@@ -1,0 +1,1 @@
+"""Leaderboards: best scores per period, listed in order, with ranks."""

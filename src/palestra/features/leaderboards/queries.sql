@@ -1,0 +1,151 @@
+-- Statements of the leaderboards feature.
+
+-- name: submit
+-- Writes many scores, each owner at most once per call ($3 ascending), and returns what they led to, unchanged records
+-- included. Rows are locked in the order of owners, here and in every other node, so that two calls never deadlock.
+-- $8 says what a number does: 1 the greater wins, 2 the lesser wins, 3 set, 4 add, 5 subtract.
+-- A conflicting row knows only the columns that were to be inserted, and a first subtraction inserts 0; so the update
+-- finds what was submitted in the parameters, at the place of its owner (width_bucket is a binary search).
+-- A row that appeared after the statement began, and is not changed by it, is missing in the answer.
+WITH submitted AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
+        $8::smallint[]) AS item (leaderboard_id, expires_at, owner_id, username, score, subscore, metadata, change)
+), written AS (
+    INSERT INTO leaderboard_records AS stored
+        (leaderboard_id, expires_at, owner_id, username, score, subscore, metadata)
+    SELECT leaderboard_id, expires_at, owner_id, username, CASE change WHEN 5 THEN 0 ELSE score END,
+        CASE change WHEN 5 THEN 0 ELSE subscore END, coalesce(metadata::jsonb, '{}')
+    FROM submitted
+    ORDER BY owner_id
+    ON CONFLICT (leaderboard_id, expires_at, owner_id) DO UPDATE
+    SET score = CASE ($8::smallint[])[width_bucket(excluded.owner_id, $3::uuid[])]
+            WHEN 1 THEN greatest(stored.score, excluded.score)
+            WHEN 2 THEN least(stored.score, excluded.score)
+            WHEN 3 THEN excluded.score
+            WHEN 4 THEN stored.score + least(excluded.score, 9223372036854775807 - stored.score)
+            ELSE greatest(stored.score - ($5::bigint[])[width_bucket(excluded.owner_id, $3::uuid[])], 0)
+        END,
+        subscore = CASE ($8::smallint[])[width_bucket(excluded.owner_id, $3::uuid[])]
+            WHEN 1 THEN greatest(stored.subscore, excluded.subscore)
+            WHEN 2 THEN least(stored.subscore, excluded.subscore)
+            WHEN 3 THEN excluded.subscore
+            WHEN 4 THEN stored.subscore + least(excluded.subscore, 9223372036854775807 - stored.subscore)
+            ELSE greatest(stored.subscore - ($6::bigint[])[width_bucket(excluded.owner_id, $3::uuid[])], 0)
+        END,
+        num_score = least(stored.num_score, 2147483646) + 1,
+        username = excluded.username,
+        metadata = coalesce(($7::text[])[width_bucket(excluded.owner_id, $3::uuid[])]::jsonb, stored.metadata),
+        updated_at = now()
+    WHERE CASE ($8::smallint[])[width_bucket(excluded.owner_id, $3::uuid[])]
+        WHEN 1 THEN excluded.score > stored.score OR excluded.subscore > stored.subscore
+        WHEN 2 THEN excluded.score < stored.score OR excluded.subscore < stored.subscore
+        WHEN 3 THEN excluded.score <> stored.score OR excluded.subscore <> stored.subscore
+        ELSE ($5::bigint[])[width_bucket(excluded.owner_id, $3::uuid[])] <> 0
+            OR ($6::bigint[])[width_bucket(excluded.owner_id, $3::uuid[])] <> 0
+    END
+    RETURNING stored.*
+)
+SELECT true AS changed, owner_id::text AS owner_id, username, score, subscore, num_score, max_num_score, metadata,
+    created_at, updated_at
+FROM written
+UNION ALL
+SELECT false, stored.owner_id::text, stored.username, stored.score, stored.subscore, stored.num_score,
+    stored.max_num_score, stored.metadata, stored.created_at, stored.updated_at
+FROM submitted JOIN leaderboard_records AS stored USING (leaderboard_id, expires_at, owner_id)
+WHERE submitted.owner_id NOT IN (SELECT owner_id FROM written);
+
+-- name: remove
+-- Deletes many records, in the order of owners, as `submit` locks them.
+DELETE FROM leaderboard_records AS stored
+USING (
+    SELECT leaderboard_id, expires_at, owner_id
+    FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS item (leaderboard_id, expires_at, owner_id)
+    JOIN leaderboard_records USING (leaderboard_id, expires_at, owner_id)
+    ORDER BY owner_id
+    FOR UPDATE OF leaderboard_records
+) AS locked
+WHERE (stored.leaderboard_id, stored.expires_at, stored.owner_id)
+    = (locked.leaderboard_id, locked.expires_at, locked.owner_id);
+
+-- name: read_down
+-- The records below many places, each in its own board and period, highest first.
+SELECT wanted.n, found.*
+FROM unnest($1::text[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::uuid[], $6::integer[])
+    WITH ORDINALITY AS wanted (leaderboard_id, expires_at, score, subscore, owner_id, row_count, n)
+CROSS JOIN LATERAL (
+    SELECT owner_id::text AS owner_id, username, score, subscore, num_score, max_num_score, metadata, created_at,
+        updated_at
+    FROM leaderboard_records AS stored
+    WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
+        AND (stored.score, stored.subscore, stored.owner_id) < (wanted.score, wanted.subscore, wanted.owner_id)
+    ORDER BY stored.score DESC, stored.subscore DESC, stored.owner_id DESC
+    LIMIT wanted.row_count
+) AS found;
+
+-- name: read_up
+-- The records above many places, each in its own board and period, lowest first.
+SELECT wanted.n, found.*
+FROM unnest($1::text[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::uuid[], $6::integer[])
+    WITH ORDINALITY AS wanted (leaderboard_id, expires_at, score, subscore, owner_id, row_count, n)
+CROSS JOIN LATERAL (
+    SELECT owner_id::text AS owner_id, username, score, subscore, num_score, max_num_score, metadata, created_at,
+        updated_at
+    FROM leaderboard_records AS stored
+    WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
+        AND (stored.score, stored.subscore, stored.owner_id) > (wanted.score, wanted.subscore, wanted.owner_id)
+    ORDER BY stored.score, stored.subscore, stored.owner_id
+    LIMIT wanted.row_count
+) AS found;
+
+-- name: read_owners
+-- The records of many owners, each in a board and period.
+SELECT wanted.n, stored.owner_id::text AS owner_id, stored.username, stored.score, stored.subscore, stored.num_score,
+    stored.max_num_score, stored.metadata, stored.created_at, stored.updated_at
+FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
+    AS wanted (leaderboard_id, expires_at, owner_id, n)
+JOIN leaderboard_records AS stored USING (leaderboard_id, expires_at, owner_id);
+
+-- name: read_order
+-- All scores of a period in board order, straight from the index, to fill the ranks after a start.
+SELECT uuid_send(owner_id) AS owner, score, subscore
+FROM leaderboard_records
+WHERE leaderboard_id = $1 AND expires_at = $2
+ORDER BY score, subscore, owner_id;
+
+-- name: forget
+-- Deletes all records of an owner who leaves.
+DELETE FROM leaderboard_records WHERE owner_id = $1;
+
+-- name: all_boards
+-- Every definition, once per start of a node.
+-- plan: whole table, because a node keeps all boards in memory.
+SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at FROM leaderboards;
+
+-- name: find_boards
+-- Definitions by id: boards that were made elsewhere.
+SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at
+FROM leaderboards
+WHERE id = ANY ($1::text[]);
+
+-- name: list_boards
+-- Definitions behind an id, in order.
+SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at
+FROM leaderboards
+WHERE id > $1
+ORDER BY id
+LIMIT $2;
+
+-- name: create_board
+-- A new definition; no row comes back when the id is taken.
+INSERT INTO leaderboards (id, authoritative, sort, operator, reset, metadata, enable_ranks)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO NOTHING
+RETURNING id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at;
+
+-- name: delete_board
+-- A definition alone; its records are deleted in the same transaction.
+DELETE FROM leaderboards WHERE id = $1;
+
+-- name: delete_records
+-- The records of a board, all periods of it.
+DELETE FROM leaderboard_records WHERE leaderboard_id = $1;

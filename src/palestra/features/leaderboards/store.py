@@ -1,0 +1,311 @@
+"""The rows of boards and records: shared round trips for scores, pages and owners, plain statements for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from palestra.core.config import DatabaseSettings
+from palestra.core.errors import Unavailable
+from palestra.database.batch import Batch
+from palestra.database.pool import Database
+from palestra.database.queries import load_queries
+from palestra.features.leaderboards.boards import Period
+from palestra.features.leaderboards.contract import Leaderboard, LeaderboardRecord, Operator, RecordPage, Sort
+from palestra.features.leaderboards.pages import PageRequest, page_of, record_of
+from palestra.features.leaderboards.rules import Change, Score, applied
+
+SQL = load_queries(__file__)
+ATTEMPTS_MAX = 8
+"""How often a score is tried again because other nodes wrote the same record meanwhile."""
+READ_LANES = 2
+LOAD_ROWS = 500
+"""Rows put into ranks at a time: two milliseconds in which the node does nothing else."""
+RECORD_BYTES = 512
+"""What one record to be read counts in a round trip, whose size cannot be known before."""
+READ_BYTES_MAX = 4 << 20
+
+
+class Submission(NamedTuple):
+    """A score to be written. `metadata` is JSON text, None to keep what is stored."""
+
+    period: Period
+    owner_id: str
+    username: str | None
+    score: Score
+    metadata: str | None
+    change: Change
+
+
+class Removal(NamedTuple):
+    """A record to be deleted."""
+
+    period: Period
+    owner_id: str
+
+
+class OwnersRequest(NamedTuple):
+    """Whose records to read."""
+
+    period: Period
+    owner_ids: tuple[str, ...]
+
+
+class LeaderboardStore:
+    """Rows of `leaderboards` and `leaderboard_records`; keeps the ranks of periods in step with what is committed."""
+
+    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+        self._database = database
+        limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
+        reads: dict[str, Any] = {**limits, "idempotent": True, "lanes": READ_LANES, "bytes_max": READ_BYTES_MAX}
+        self._writes: Batch[Submission | Removal, LeaderboardRecord | None] = Batch(
+            "leaderboards.write",
+            database,
+            _write,
+            # One owner at a time, whatever the board: the statement finds its parameters by owner.
+            key=lambda item: item.owner_id,
+            size_bytes=lambda item: len(item.metadata or "") if isinstance(item, Submission) else 0,
+            **limits,
+        )
+        self._pages: Batch[PageRequest, RecordPage] = Batch(
+            "leaderboards.page", database, _read_pages, size_bytes=lambda item: item.limit * RECORD_BYTES, **reads
+        )
+        self._owners: Batch[OwnersRequest, list[LeaderboardRecord]] = Batch(
+            "leaderboards.owners",
+            database,
+            _read_owners,
+            size_bytes=lambda item: len(item.owner_ids) * RECORD_BYTES,
+            **reads,
+        )
+        self._finds: Batch[str, Leaderboard | None] = Batch(
+            "leaderboards.find", database, _find_boards, idempotent=True, **limits
+        )
+        self.batches = [self._writes, self._pages, self._owners, self._finds]
+
+    async def stop(self) -> None:
+        """Finish what is queued and close the connections of the batches."""
+        for batch in self.batches:
+            await batch.stop()
+
+    # -- records
+
+    def submit(self, submission: Submission) -> Awaitable[Any]:
+        """Write a score; answers the record with its rank, which the period's ranks know by then."""
+        return self._writes.submit(submission)
+
+    def remove(self, removal: Removal) -> Awaitable[Any]:
+        """Delete a record, here and in the period's ranks."""
+        return self._writes.submit(removal)
+
+    def page(self, request: PageRequest) -> Awaitable[RecordPage]:
+        """A page of a board. Equal requests that travel together are given the same page."""
+        return self._pages.submit(request)
+
+    def owners(self, request: OwnersRequest) -> Awaitable[list[LeaderboardRecord]]:
+        """The records of some owners, without order; those who have none are absent."""
+        return self._owners.submit(request)
+
+    async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
+        """Delete all records of an owner in the given transaction."""
+        await tx.execute(SQL["forget"], user_id)
+
+    async def load_ranks(self, periods: Iterable[Period]) -> None:
+        """Fill the ranks that are loading from the database, row by row, over a connection of its own."""
+        connection = await self._database.connect()
+        try:
+            for period in periods:
+                # Ranks that are replaced meanwhile are loaded again by whoever replaced them.
+                ranks = period.ranks
+                if ranks is None or not ranks.loading:
+                    continue
+                async with connection.transaction(readonly=True):
+                    cursor = await connection.cursor(SQL["read_order"], period.board_id, period.expires_at)
+                    while rows := await cursor.fetch(LOAD_ROWS):
+                        ranks.load(rows)
+                ranks.loaded()
+        finally:
+            await connection.close()
+
+    # -- boards
+
+    def find_board(self, id: str) -> Awaitable[Leaderboard | None]:
+        """A definition, or None."""
+        return self._finds.submit(id)
+
+    async def all_boards(self) -> list[Leaderboard]:
+        """Every definition."""
+        return [_board(row) for row in await self._database.fetch(SQL["all_boards"])]
+
+    async def list_boards(self, after: str, limit: int) -> list[Leaderboard]:
+        """Up to `limit` definitions behind an id, in order of id."""
+        return [_board(row) for row in await self._database.fetch(SQL["list_boards"], after, limit)]
+
+    async def create_board(self, board: Leaderboard) -> Leaderboard | None:
+        """The definition as stored; None when the id is taken. Its `created_at` is the database's."""
+        row = await self._database.fetchrow(
+            SQL["create_board"],
+            board.id,
+            board.authoritative,
+            board.sort,
+            board.operator,
+            board.reset,
+            board.metadata,
+            board.enable_ranks,
+        )
+        return _board(row) if row else None
+
+    async def delete_board(self, id: str) -> None:
+        """Delete a definition and all its records."""
+        async with self._database.transaction() as tx:
+            await tx.execute(SQL["delete_board"], id)
+            await tx.execute(SQL["delete_records"], id)
+
+
+# -- scores
+
+
+async def _write(
+    connection: asyncpg.Connection, items: list[Submission | Removal]
+) -> list[LeaderboardRecord | Exception | None]:
+    """Write and delete records of different owners, then bring the ranks up to date in the order of commits."""
+    submissions = sorted((item for item in items if isinstance(item, Submission)), key=_by_owner)
+    removals = sorted((item for item in items if isinstance(item, Removal)), key=_by_owner)
+    if removals:
+        async with connection.transaction():
+            await connection.execute(SQL["remove"], *_places((item.period, item.owner_id) for item in removals))
+            rows = await _submit(connection, submissions)
+        for item in removals:
+            if item.period.ranks is not None:
+                item.period.ranks.remove(_bytes(item.owner_id))
+    else:
+        rows = await _submit(connection, submissions)
+    outcomes: dict[str, LeaderboardRecord | Exception] = {}
+    left = _settle(submissions, rows, outcomes)
+    try:
+        for _ in range(ATTEMPTS_MAX):
+            if not left:
+                break
+            left = _settle(left, await _submit(connection, left), outcomes)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        pass  # The others are committed, so this may not fail as a whole.
+    for item in left:
+        outcomes[item.owner_id] = Unavailable()
+    return [outcomes.get(item.owner_id) for item in items]
+
+
+async def _submit(connection: asyncpg.Connection, items: Sequence[Submission]) -> list[asyncpg.Record]:
+    if not items:
+        return []
+    return await connection.fetch(
+        SQL["submit"],
+        *_places((item.period, item.owner_id) for item in items),
+        [item.username for item in items],
+        [item.score.score for item in items],
+        [item.score.subscore for item in items],
+        [item.metadata for item in items],
+        [item.change for item in items],
+    )
+
+
+def _settle(
+    items: Sequence[Submission],
+    rows: Iterable[asyncpg.Record],
+    outcomes: dict[str, LeaderboardRecord | Exception],
+) -> list[Submission]:
+    """Note ranks and records of what was written; returns the submissions that must be tried again.
+
+    An unchanged record is read as it was when the statement began. If the score would have changed that, the statement
+    met a newer one that another node wrote.
+    """
+    found = {row[1]: row for row in rows}
+    settled: list[tuple[Submission, asyncpg.Record, bytes]] = []
+    left: list[Submission] = []
+    for item in items:
+        row = found.get(item.owner_id)
+        if row is None or not (row[0] or applied(item.change, Score(row[3], row[4]), item.score) is None):
+            left.append(item)
+            continue
+        owner = _bytes(item.owner_id)
+        if item.period.ranks is not None:
+            item.period.ranks.set(owner, row[3], row[4])
+        settled.append((item, row, owner))
+    for item, row, owner in settled:
+        outcomes[item.owner_id] = record_of(item.period, row[1:], item.period.rank(owner))
+    return left
+
+
+def _by_owner(item: Submission | Removal) -> str:
+    """Canonical ids sort as texts as PostgreSQL sorts their bytes."""
+    return item.owner_id
+
+
+def _bytes(owner_id: str) -> bytes:
+    return bytes.fromhex(owner_id.replace("-", ""))
+
+
+def _places(pairs: Iterable[tuple[Period, str]]) -> tuple[list[Any], list[Any], list[str]]:
+    """Boards, ends of periods and owners, as three arrays."""
+    boards, ends, owners = [], [], []
+    for period, owner_id in pairs:
+        boards.append(period.board_id)
+        ends.append(period.expires_at)
+        owners.append(owner_id)
+    return boards, ends, owners
+
+
+# -- pages
+
+
+async def _read_pages(connection: asyncpg.Connection, requests: list[PageRequest]) -> list[RecordPage]:
+    """Answer each different request once: one statement for all that read downwards, one for those that read up."""
+    different = list(dict.fromkeys(requests))
+    pages: dict[PageRequest, RecordPage] = {}
+    for query, downwards in (("read_down", True), ("read_up", False)):
+        group = [request for request in different if request.downwards == downwards]
+        if not group:
+            continue
+        starts = [request.start for request in group]
+        rows = await connection.fetch(
+            SQL[query],
+            [request.period.board_id for request in group],
+            [request.period.expires_at for request in group],
+            [start.score for start in starts],
+            [start.subscore for start in starts],
+            [start.owner_id for start in starts],
+            [request.limit + 1 for request in group],
+        )
+        of_request: list[list[Any]] = [[] for _ in group]
+        for row in rows:
+            of_request[row[0] - 1].append(row[1:])
+        for request, found in zip(group, of_request, strict=True):
+            pages[request] = page_of(request, found)
+    return [pages[request] for request in requests]
+
+
+async def _read_owners(connection: asyncpg.Connection, requests: list[OwnersRequest]) -> list[list[LeaderboardRecord]]:
+    wanted = [(at, owner_id) for at, request in enumerate(requests) for owner_id in request.owner_ids]
+    rows = await connection.fetch(
+        SQL["read_owners"], *_places((requests[at].period, owner_id) for at, owner_id in wanted)
+    )
+    found: list[list[LeaderboardRecord]] = [[] for _ in requests]
+    for row in rows:
+        at, owner_id = wanted[row[0] - 1]
+        period = requests[at].period
+        found[at].append(record_of(period, row[1:], period.rank(_bytes(owner_id))))
+    return found
+
+
+# -- boards
+
+
+async def _find_boards(connection: asyncpg.Connection, ids: list[str]) -> list[Leaderboard | None]:
+    rows = await connection.fetch(SQL["find_boards"], list(set(ids)))
+    found = {row[0]: _board(row) for row in rows}
+    return [found.get(id) for id in ids]
+
+
+def _board(row: asyncpg.Record) -> Leaderboard:
+    id, authoritative, sort, operator, *rest = row
+    return Leaderboard(id, authoritative, Sort(sort), Operator(operator), *rest)
