@@ -157,6 +157,7 @@ def test_the_directory_that_bars_the_way_is_named_with_the_remedy(tmp_path: Path
     # A parent of pytest's own may be closed as well; the first one on the way is the answer.
     assert blocked is not None and (tmp_path / "x").is_relative_to(blocked)
     assert f"chmod o+x {blocked}" in unreachable(blocked, stranger)
+    assert "may not become account 'stranger'" in unreachable(None, stranger)
     owner = tmp_path.stat()
     assert blocked_directory(tmp_path / "pg", Account("owner", owner.st_uid, owner.st_gid)) is None
 

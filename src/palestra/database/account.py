@@ -101,8 +101,13 @@ def preparation(account: Account | None, blocked: Path | None, at_parents_death:
     return prepare
 
 
-def unreachable(blocked: Path, account: Account) -> str:
-    """What to tell the operator when a directory is closed to the account and cannot be opened to it."""
+def unreachable(blocked: Path | None, account: Account) -> str:
+    """What to tell the operator when the server could not be started as the account."""
+    if blocked is None:
+        return (
+            f"PostgreSQL does not run as root, and this process may not become account {account.name!r}.\n"
+            "Start it as a user other than root, or give a --database-url."
+        )
     return (
         f"PostgreSQL does not run as root, and account {account.name!r}, which it would run as, "
         f"may not enter {blocked}.\n"

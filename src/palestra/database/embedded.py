@@ -307,7 +307,7 @@ class EmbeddedPostgres:
             except subprocess.SubprocessError as error:
                 if self._account is None:
                     raise SetupError(self._advice(str(error))) from error
-                raise SetupError(unreachable(blocked or self._data_dir, self._account)) from error
+                raise SetupError(unreachable(blocked, self._account)) from error
 
     @property
     def _log_file(self) -> Path:
