@@ -1,0 +1,241 @@
+"""The measurements in their order: in every round the floors, then the workloads beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench import costs, parse, servers, sockets
+from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
+from bench.servers import HOST, Failed, Node, Postgres
+from bench.workloads import BOARD_ROWS, COMMITS, HTTP, PLAYERS, RELAYS, WORKLOADS, Workload
+from palestra.database.embedded import binaries
+
+CONNECTIONS = 64
+LUA = servers.HERE / "lua" / "requests.lua"
+TRANSFER = servers.HERE / "transfer.pgbench"
+GRACE_SECONDS = 30
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One workload, or one floor, in one round. CPU is µs per request of the node and of PostgreSQL."""
+
+    load: parse.Load
+    node_us: float | None = None
+    postgres_us: float | None = None
+    ratio: float | None = None
+
+
+@dataclass
+class Results:
+    """Everything that was measured, round by round. `failures` are sentences about what could not be."""
+
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    relays: dict[str, list[sockets.Relay]] = field(default_factory=dict)
+    ready: list[tuple[float, float]] = field(default_factory=list)
+    idle: list[sockets.Idle] = field(default_factory=list)
+    costs_us: dict[str, float] = field(default_factory=dict)
+    postgres: dict[str, str] = field(default_factory=dict)
+    others_percent: float | None = None
+    """Share of all CPUs that went to processes which are not ours while the rounds ran: figures suffer beyond a few."""
+    failures: list[str] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for."""
+
+    chosen: set[str]
+    seconds: int
+    rounds: int
+    idle_sockets: int
+
+
+@dataclass(frozen=True)
+class _Site:
+    """The servers of the rounds, and the file of session tokens."""
+
+    floor: Node
+    node: Node
+    postgres: Postgres
+    tokens_file: Path
+    tokens: list[str]
+
+
+def run(options: Options, folder: Path, say: Say) -> Results:
+    """Measure everything that was chosen. What fails is told in the results; the rest goes on."""
+    logging.getLogger("picows").setLevel(logging.ERROR)
+    results = Results()
+    if "costs" in options.chosen:
+        with _telling(results, "costs"):
+            say("costs of sealing and of batches")
+            results.costs_us = {**costs.sealing(folder), **costs.batching()}
+    rounds_of = [w for w in WORKLOADS if w.name in options.chosen], [r for r in RELAYS if r.name in options.chosen]
+    if any(rounds_of):
+        with _telling(results, "the rounds"), _site(folder, say) as site:
+            results.postgres = site.postgres.settings
+            if "leaderboard_list" in options.chosen:
+                _fill_board(site)
+            total, busy, ours = _cpu(site)
+            for number in range(options.rounds):
+                _round(options, site, results, lambda text, n=number: say(f"round {n + 1}/{options.rounds}  {text}"))
+            total_after, busy_after, ours_after = _cpu(site)
+            results.others_percent = 100 * max(0.0, busy_after - busy - ours_after + ours) / (total_after - total)
+    if options.chosen & {"ready", "idle"}:
+        for number in range(options.rounds if "ready" in options.chosen else 1):
+            with _telling(results, "start and idle sockets"):
+                _starts(options, folder / f"start-{number}", results, say)
+    return results
+
+
+@contextmanager
+def _site(folder: Path, say: Say) -> Iterator[_Site]:
+    say("starting PostgreSQL, the floor and a node")
+    with (
+        servers.postgres(folder / "postgres") as postgres,
+        servers.floor(folder) as floor,
+        servers.node(folder / "node", postgres.node_url) as node,
+    ):
+        say(f"logging {PLAYERS} players in")
+        tokens = servers.log_in(node.port, PLAYERS)
+        tokens_file = folder / "tokens"
+        tokens_file.write_text("\n".join(tokens) + "\n")
+        yield _Site(floor, node, postgres, tokens_file, tokens)
+
+
+def _cpu(site: _Site) -> tuple[float, float, float]:
+    """CPU seconds since the machine started that there were, that were used, and that were ours."""
+    own = os.times()
+    ours = own.user + own.system + own.children_user + own.children_system + family_cpu_seconds(site.postgres.pid)
+    return *machine_cpu_seconds(), ours + cpu_seconds(site.node.pid) + cpu_seconds(site.floor.pid)
+
+
+def _fill_board(site: _Site) -> None:
+    """A record for some players, so that a page of the board is full from the first round on."""
+    for number in range(5 * BOARD_ROWS):
+        body, token = f'{{"score":"{number}"}}', site.tokens[number]
+        status, text = servers.call(site.node.port, "POST", "/v2/leaderboard/bench", body, f"Bearer {token}")
+        if status != 200:
+            raise Failed(f"filling the leaderboard: {status} {text[:200].decode(errors='replace')}")
+
+
+def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
+    floors: dict[str, Sample] = {}
+    for workload in WORKLOADS:
+        if workload.name not in options.chosen:
+            continue
+        with _telling(results, workload.name):
+            if workload.floor not in floors:
+                floors[workload.floor] = _floor(workload.floor, options.seconds, site)
+                _keep(results, workload.floor, floors[workload.floor], say)
+            sample = _workload(workload, options.seconds, site, floors[workload.floor].load.per_second)
+            _keep(results, workload.name, sample, say)
+    for relay in RELAYS:
+        if relay.name not in options.chosen:
+            continue
+        with _telling(results, relay.name):
+            load = relay.matches, relay.players, relay.rate, options.seconds
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                seen = runner.run(sockets.relay(HOST, site.node.port, site.node.pid, site.tokens, *load))
+            results.relays.setdefault(relay.name, []).append(seen)
+            told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
+            say(f"{relay.name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
+
+
+def _floor(kind: str, seconds: int, site: _Site) -> Sample:
+    if kind == HTTP:
+        before = cpu_seconds(site.floor.pid)
+        load = _wrk(site.floor.port, seconds)
+        return Sample(load, node_us=_us(cpu_seconds(site.floor.pid) - before, load))
+    assert kind == COMMITS
+    before = family_cpu_seconds(site.postgres.pid)
+    command = [str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", "--file", str(TRANSFER)]
+    command += [f"--client={CONNECTIONS}", "--jobs=1", f"--time={seconds}", site.postgres.floor_url]
+    load = parse.pgbench(_output(command, seconds))
+    return Sample(load, postgres_us=_us(family_cpu_seconds(site.postgres.pid) - before, load))
+
+
+def _workload(workload: Workload, seconds: int, site: _Site, floor_per_second: float) -> Sample:
+    node_before, postgres_before = cpu_seconds(site.node.pid), family_cpu_seconds(site.postgres.pid)
+    load = _wrk(site.node.port, seconds, workload.name, str(site.tokens_file))
+    node_us = _us(cpu_seconds(site.node.pid) - node_before, load)
+    postgres_us = _us(family_cpu_seconds(site.postgres.pid) - postgres_before, load)
+    return Sample(load, node_us, postgres_us, load.per_second / floor_per_second)
+
+
+def _wrk(port: int, seconds: int, *arguments: str) -> parse.Load:
+    """One load of 64 connections from one thread; with arguments, with the requests of a workload."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
+    if arguments:
+        command += ["-s", str(LUA), f"http://{HOST}:{port}", "--", *arguments, str(time.time_ns() // 1_000_000 % 2**31)]
+    else:
+        command += [f"http://{HOST}:{port}/"]
+    return parse.wrk(_output(command, seconds))
+
+
+def _output(command: list[str], seconds: int) -> str:
+    """Run a tool to its end and return what it printed. Raises Failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + GRACE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
+        raise Failed(f"{command[0]} failed, status {done.returncode}: {(done.stderr or done.stdout).strip()[-600:]}")
+    return done.stdout
+
+
+def _starts(options: Options, folder: Path, results: Results, say: Say) -> None:
+    """A node on nothing but itself: its very first start, its next one, and idle sockets on the fresh process."""
+    with servers.node(folder) as first:
+        say(f"ready              {first.ready_seconds:.2f} s the first time")
+    with servers.node(folder) as again:
+        say(f"ready              {again.ready_seconds:.2f} s after")
+        if "ready" in options.chosen:
+            results.ready.append((first.ready_seconds, again.ready_seconds))
+        if "idle" not in options.chosen or results.idle:
+            return
+        tokens = servers.log_in(again.port, PLAYERS)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            seen = runner.run(sockets.idle(HOST, again.port, again.pid, tokens, options.idle_sockets))
+        results.idle.append(seen)
+        told = f"{seen.each_kib:.1f} KiB each, process {seen.after_kib / 1024:.0f} MiB"
+        say(f"idle               {seen.sockets:,} sockets, {told}")
+
+
+def _keep(results: Results, name: str, sample: Sample, say: Say) -> None:
+    load = sample.load
+    results.samples.setdefault(name, []).append(sample)
+    ratio = f"  {sample.ratio:.2f} × floor" if sample.ratio is not None else ""
+    say(f"{name:<18} {load.per_second:>9,.0f} /s{ratio}" + (f"  INVALID: {load.faults}" if load.faults else ""))
+    if load.faults:
+        results.failures.append(f"{name}: {load.faults}")
+
+
+def _us(seconds: float, load: parse.Load) -> float | None:
+    return 1e6 * seconds / load.requests if load.requests else None
+
+
+@contextmanager
+def _telling(results: Results, what: str) -> Iterator[None]:
+    """Turn a failure into a sentence of the results, so that the rest is measured all the same."""
+    try:
+        yield
+    except (Failed, parse.Unreadable, OSError, RuntimeError, TimeoutError) as error:
+        results.failures.append(f"{what}: {str(error) or type(error).__name__}")

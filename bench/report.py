@@ -1,0 +1,182 @@
+"""What a run is told as: one table for people, one JSON document for the record."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import Options, Results, Sample
+from bench.workloads import (
+    COMMITS,
+    HTTP,
+    IDLE_EACH_KIB_MAX,
+    IDLE_PROCESS_MIB_MAX,
+    READY_AGAIN_SECONDS_MAX,
+    READY_FIRST_SECONDS_MAX,
+    RELAY_DELIVERED_PERCENT_MIN,
+    RELAY_P99_MS_MAX,
+    RELAYS,
+    WORKLOADS,
+)
+
+FLOOR_TITLES = {HTTP: "floor: asgi", COMMITS: "floor: pgbench"}
+COLUMNS = ("/s", "p99 ms", "node µs", "pg µs", "× floor")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `reached` is None where there is no goal, or no valid figure."""
+
+    name: str
+    per_second: float | None = None
+    p99_ms: float | None = None
+    node_us: float | None = None
+    postgres_us: float | None = None
+    ratio: float | None = None
+    goal: str = ""
+    reached: bool | None = None
+    figure: str = ""
+    """What a row that is no load has to say."""
+    faults: str = ""
+
+
+def rows(results: Results) -> list[Row]:
+    """Medians of the rounds, with the goals."""
+    made: list[Row] = []
+    floors: set[str] = set()
+    for workload in WORKLOADS:
+        samples = results.samples.get(workload.name)
+        if workload.floor not in floors and (floor := results.samples.get(workload.floor)):
+            floors.add(workload.floor)
+            made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
+        if samples:
+            made.append(_loaded(workload.name, samples, workload.writes, workload.goal))
+    return [*made, *_relay_rows(results), *_process_rows(results)]
+
+
+def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0) -> Row:
+    ratio = _median([s.ratio for s in samples])
+    faults = next((s.load.faults for s in samples if s.load.faults), "")
+    return Row(
+        name=name,
+        per_second=_median([s.load.per_second for s in samples]),
+        p99_ms=_median([s.load.p99_ms for s in samples]),
+        node_us=_median([s.node_us for s in samples]),
+        postgres_us=_median([s.postgres_us for s in samples]) if writes else None,
+        ratio=ratio,
+        goal=f"≥ {goal:.2f}" if goal else "",
+        reached=ratio is not None and ratio >= goal if goal and not faults else None,
+        faults=faults,
+    )
+
+
+def _relay_rows(results: Results) -> list[Row]:
+    made = []
+    for relay in RELAYS:
+        if not (seen := results.relays.get(relay.name)):
+            continue
+        cpu_us, p99_ms = median(s.cpu_us for s in seen), median(s.p99_ms for s in seen)
+        delivered = min(s.delivered_percent for s in seen)
+        lost = "" if delivered >= RELAY_DELIVERED_PERCENT_MIN else f"only {delivered:.1f} % delivered"
+        made.append(
+            Row(
+                name=relay.name,
+                per_second=median(s.delivered_per_second for s in seen),
+                p99_ms=p99_ms,
+                node_us=cpu_us,
+                goal=f"≤ {relay.goal_us} µs, {RELAY_P99_MS_MAX:.0f} ms",
+                reached=None if lost else cpu_us <= relay.goal_us and p99_ms <= RELAY_P99_MS_MAX,
+                faults=lost,
+            )
+        )
+    return made
+
+
+def _process_rows(results: Results) -> list[Row]:
+    made = []
+    for idle in results.idle:
+        mib = idle.after_kib / 1024
+        made.append(
+            Row(
+                name=f"{idle.sockets:,} idle sockets",
+                figure=f"{idle.each_kib:.1f} KiB each, process {mib:.0f} MiB",
+                goal=f"≤ {IDLE_EACH_KIB_MAX:.0f} KiB, {IDLE_PROCESS_MIB_MAX:.0f} MiB",
+                reached=idle.each_kib <= IDLE_EACH_KIB_MAX and mib <= IDLE_PROCESS_MIB_MAX,
+            )
+        )
+    limits = (READY_FIRST_SECONDS_MAX, READY_AGAIN_SECONDS_MAX)
+    for name, place, limit in zip(("ready, first start", "ready, next start"), (0, 1), limits, strict=True):
+        if results.ready:
+            seconds = median(pair[place] for pair in results.ready)
+            made.append(Row(name, figure=f"{seconds:.2f} s", goal=f"≤ {limit:.0f} s", reached=seconds <= limit))
+    made += [Row(name, figure=f"{cost:.2f} µs") for name, cost in results.costs_us.items()]
+    return made
+
+
+def show(results: Results, options: Options, console: Console) -> None:
+    """Print the table of loads, that of single figures, and what failed."""
+    loads = _table("", *COLUMNS, "goal", "reached")
+    figures = _table("", "figure", "goal", "reached")
+    for row in rows(results):
+        verdict = "INVALID" if row.faults else {None: "", True: "yes", False: "NO"}[row.reached]
+        style = "red" if row.faults or row.reached is False else "bold" if row.name.startswith("floor") else ""
+        if row.per_second is None:
+            figures.add_row(row.name, row.figure, row.goal, verdict, style=style)
+            continue
+        rates = [_text(row.per_second, 0), _text(row.p99_ms, 1), _text(row.node_us, 1), _text(row.postgres_us, 1)]
+        loads.add_row(row.name, *rates, _text(row.ratio, 2), row.goal, verdict, style=style)
+    for table in (loads, figures):
+        if table.rows:
+            console.print(table)
+    console.print(_caption(results, options), highlight=False)
+    if results.others_percent is not None:
+        console.print(f"Other processes took {results.others_percent:.0f} % of the CPUs meanwhile.", highlight=False)
+    for failure in dict.fromkeys(results.failures):
+        console.print(f"failed: {failure}", style="red", markup=False)
+
+
+def _table(first: str, *titles: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table
+
+
+def document(results: Results, options: Options) -> dict[str, Any]:
+    """The same for machines, with every round."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "seconds": options.seconds,
+        "rounds": options.rounds,
+        "rows": [vars(row) for row in rows(results)],
+        "measured": results.plain(),
+    }
+
+
+def _caption(results: Results, options: Options) -> str:
+    version = f", PostgreSQL {results.postgres['server_version']}" if results.postgres else ""
+    durable = f", fsync {results.postgres['fsync']}" if results.postgres else ""
+    return (
+        f"{os.cpu_count()} CPUs, Python {platform.python_version()}{version}{durable}; wrk -t1 -c64, "
+        f"{options.rounds} × {options.seconds} s, medians; ratios are of the same round. "
+        "µs: CPU time per request (relay: per delivered message)."
+    )
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"

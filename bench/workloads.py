@@ -1,0 +1,76 @@
+"""What is measured, against which floor, and the goals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HTTP, COMMITS = "asgi", "pgbench"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """An HTTP workload of bench/lua/requests.lua. `goal` is the least ratio to the floor that we want, 0 for none."""
+
+    name: str
+    floor: str
+    goal: float = 0.0
+
+    @property
+    def writes(self) -> bool:
+        """Whether its work is PostgreSQL's as well, so that PostgreSQL's CPU time is of interest."""
+        return self.floor == COMMITS
+
+
+@dataclass(frozen=True)
+class RelayLoad:
+    """Relayed matches. `goal_us` is the most CPU per delivered message."""
+
+    matches: int
+    players: int
+    rate: int
+    goal_us: float
+
+    @property
+    def name(self) -> str:
+        """As shown: relay_20x10x40."""
+        return f"relay_{self.matches}x{self.players}x{self.rate}"
+
+
+WORKLOADS = (
+    Workload("healthcheck", HTTP),
+    Workload("account", HTTP, 0.48),
+    Workload("auth_existing", HTTP, 0.36),
+    Workload("leaderboard_list", HTTP, 0.40),
+    Workload("rpc_echo", HTTP, 0.55),
+    Workload("auth_new", COMMITS, 1.0),
+    Workload("storage_write", COMMITS, 1.7),
+    Workload("leaderboard_write", COMMITS, 2.2),
+    Workload("rpc_wallet", COMMITS),
+)
+RELAYS = (RelayLoad(20, 10, 40, 4.8), RelayLoad(100, 10, 4, 5.4))
+RELAY_P99_MS_MAX = 2.0
+RELAY_DELIVERED_PERCENT_MIN = 99.9
+IDLE_EACH_KIB_MAX = 10.0
+IDLE_PROCESS_MIB_MAX = 110.0
+READY_FIRST_SECONDS_MAX = 4.0
+READY_AGAIN_SECONDS_MAX = 2.0
+
+PLAYERS = 500
+BOARD_ROWS = 20
+OTHERS = ("idle", "ready", "costs")
+
+
+def all_names() -> list[str]:
+    """Every name that can be asked for."""
+    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *OTHERS]
+
+
+def choose(asked: list[str]) -> set[str]:
+    """The names that begin with one of `asked`; all of them when nothing is asked. Raises KeyError."""
+    chosen: set[str] = set()
+    for start in asked or [""]:
+        found = [name for name in all_names() if name.startswith(start)]
+        if not found:
+            raise KeyError(start)
+        chosen.update(found)
+    return chosen
