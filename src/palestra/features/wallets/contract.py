@@ -8,7 +8,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from palestra.core.errors import AlreadyExists, FailedPrecondition
+from palestra.core.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+
+AMOUNT_MAX = 2**63 - 1
+"""The most of one asset that a wallet holds, in minor units."""
+ASSET_CHARS_MAX = 64
+ASSETS_MAX = 1_000
+"""Most assets in one wallet."""
+KEY_CHARS_MAX = 128
+METADATA_BYTES_MAX = 65_536
+PAGE_ENTRIES_MAX = 100
 
 
 class WalletChange(msgspec.Struct, frozen=True):
@@ -39,6 +48,21 @@ class InsufficientFunds(FailedPrecondition):
     """The change would make an asset negative; nothing was changed."""
 
 
+class WalletFull(FailedPrecondition):
+    """The change would push an asset beyond AMOUNT_MAX, or the wallet beyond ASSETS_MAX; nothing was changed."""
+
+
+class BadChange(InvalidArgument):
+    """A change, key, metadata or page size that no wallet takes; the message says which and why."""
+
+
+class BadCursor(InvalidArgument):
+    """A cursor that was not given out for this wallet's history."""
+
+    def __init__(self, message: str = "Malformed cursor was used.") -> None:
+        super().__init__(message)
+
+
 class ChangeConflict(AlreadyExists):
     """The key was used before, for a different change."""
 
@@ -67,15 +91,16 @@ class Wallets(Protocol):
     ) -> WalletChange:
         """Add to (or with negative amounts take from) a wallet, all or nothing.
 
-        With a `key` the change happens once for ever: repeating it returns the first answer.
-        Raises InsufficientFunds, ChangeConflict, AccountNotFound, InvalidArgument.
+        With a `key`, unique per player, the change happens once for ever: repeating it returns the first answer.
+        Changes of one wallet follow each other, those of different wallets share their round trips and their commit.
+        Raises InsufficientFunds, WalletFull, ChangeConflict, AccountNotFound, BadChange.
         """
         ...
 
     async def history(self, player: str | HasId, limit: int = 100, cursor: str = "") -> WalletPage:
-        """Changes of a wallet, newest first, `limit` 1–100."""
+        """Changes of a wallet, newest first, `limit` 1–100. One round trip. Raises BadCursor, BadChange."""
         ...
 
     async def of_many(self, user_ids: Iterable[str]) -> dict[str, Mapping[str, int]]:
-        """The wallets of several players."""
+        """The wallets of several players by their ids, empty ones too. One batched round trip."""
         ...
