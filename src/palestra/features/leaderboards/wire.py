@@ -21,10 +21,7 @@ class Score(msgspec.Struct):
     score: Int64 = 0
     subscore: Int64 = 0
     metadata: str = ""
-    operator: _OPERATORS = {"NO_OVERRIDE": 0, "BEST": 1, "SET": 2, "INCREMENT": 3, "DECREMENT": 4}
-
-
-OperatorNumber = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1, extra={"names": _OPERATORS})]
+    operator: OperatorNumber = 0
 
 
 class SubmitRequest(msgspec.Struct):
