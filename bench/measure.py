@@ -37,6 +37,8 @@ class Sample:
     node_us: float | None = None
     postgres_us: float | None = None
     ratio: float | None = None
+    cpu_ratio: float | None = None
+    """CPU per request of the HTTP floor to that of the node: what `ratio` would be if each had a core to itself."""
 
 
 @dataclass
@@ -145,7 +147,7 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
             if workload.floor not in floors:
                 floors[workload.floor] = _floor(workload.floor, options.seconds, site)
                 _keep(results, workload.floor, floors[workload.floor], say)
-            sample = _workload(workload, options.seconds, site, floors[workload.floor].load.per_second)
+            sample = _workload(workload, options.seconds, site, floors[workload.floor])
             _keep(results, workload.name, sample, say)
     for relay in RELAYS:
         if relay.name not in options.chosen:
@@ -172,12 +174,13 @@ def _floor(kind: str, seconds: int, site: _Site) -> Sample:
     return Sample(load, postgres_us=_us(family_cpu_seconds(site.postgres.pid) - before, load))
 
 
-def _workload(workload: Workload, seconds: int, site: _Site, floor_per_second: float) -> Sample:
+def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample) -> Sample:
     node_before, postgres_before = cpu_seconds(site.node.pid), family_cpu_seconds(site.postgres.pid)
     load = _wrk(site.node.port, seconds, workload.name, str(site.tokens_file))
     node_us = _us(cpu_seconds(site.node.pid) - node_before, load)
     postgres_us = _us(family_cpu_seconds(site.postgres.pid) - postgres_before, load)
-    return Sample(load, node_us, postgres_us, load.per_second / floor_per_second)
+    cpu_ratio = floor.node_us / node_us if floor.node_us and node_us else None
+    return Sample(load, node_us, postgres_us, load.per_second / floor.load.per_second, cpu_ratio)
 
 
 def _wrk(port: int, seconds: int, *arguments: str) -> parse.Load:

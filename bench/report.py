@@ -28,7 +28,7 @@ from bench.workloads import (
 )
 
 FLOOR_TITLES = {HTTP: "floor: asgi", COMMITS: "floor: pgbench"}
-COLUMNS = ("/s", "p99 ms", "node µs", "pg µs", "× floor")
+COLUMNS = ("/s", "p99 ms", "node µs", "pg µs", "× floor", "CPU ×")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Row:
     node_us: float | None = None
     postgres_us: float | None = None
     ratio: float | None = None
+    cpu_ratio: float | None = None
     goal: str = ""
     reached: bool | None = None
     figure: str = ""
@@ -72,6 +73,7 @@ def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0) -
         node_us=_median([s.node_us for s in samples]),
         postgres_us=_median([s.postgres_us for s in samples]) if writes else None,
         ratio=ratio,
+        cpu_ratio=_median([s.cpu_ratio for s in samples]),
         goal=f"≥ {goal:.2f}" if goal else "",
         reached=ratio is not None and ratio >= goal if goal and not faults else None,
         faults=faults,
@@ -132,7 +134,7 @@ def show(results: Results, options: Options, console: Console) -> None:
             figures.add_row(row.name, row.figure, row.goal, verdict, style=style)
             continue
         rates = [_text(row.per_second, 0), _text(row.p99_ms, 1), _text(row.node_us, 1), _text(row.postgres_us, 1)]
-        loads.add_row(row.name, *rates, _text(row.ratio, 2), row.goal, verdict, style=style)
+        loads.add_row(row.name, *rates, _text(row.ratio, 2), _text(row.cpu_ratio, 2), row.goal, verdict, style=style)
     for table in (loads, figures):
         if table.rows:
             console.print(table)
