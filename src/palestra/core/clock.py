@@ -45,11 +45,13 @@ class ManualClock:
 
 def timestamp(when: datetime, *, fraction: bool = False) -> str:
     """A UTC time as RFC 3339 text ending in Z: whole seconds, or with 3 or 6 digits where `fraction` asks for them."""
-    text = f"{when.year:04d}-{when.month:02d}-{when.day:02d}T{when.hour:02d}:{when.minute:02d}:{when.second:02d}"
-    if fraction and when.microsecond:
-        micros = when.microsecond
-        text += f".{micros // 1000:03d}" if micros % 1000 == 0 else f".{micros:06d}"
-    return text + "Z"
+    micros = when.microsecond if fraction else 0
+    # What isoformat adds behind the fraction is the offset, which Z replaces.
+    if not micros:
+        return when.isoformat(timespec="seconds")[:19] + "Z"
+    if micros % 1000:
+        return when.isoformat(timespec="microseconds")[:26] + "Z"
+    return when.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def utc(seconds: float) -> datetime:
