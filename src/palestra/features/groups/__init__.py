@@ -1,0 +1,1 @@
+"""Groups: roles, requests, bans, and the lists of groups and members."""

@@ -1,0 +1,346 @@
+"""What can be done with groups; implements the contract's `Groups`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from palestra.core.clock import Clock
+from palestra.core.events import EventBus
+from palestra.core.ids import new_id
+from palestra.features.accounts.contract import AccountNotFound, Users
+from palestra.features.groups import rules
+from palestra.features.groups.contract import (
+    MEMBERS_DEFAULT,
+    PAGE_MAX,
+    BadMaxCount,
+    ChangeDenied,
+    CreationRefused,
+    DeleteDenied,
+    EmptyLanguage,
+    EmptyName,
+    Group,
+    GroupDeleted,
+    GroupFilter,
+    GroupFull,
+    GroupNotFound,
+    GroupPage,
+    Happening,
+    JoinRequested,
+    LastSuperadmin,
+    Member,
+    MemberChanged,
+    MemberPage,
+    Membership,
+    MembershipPage,
+    NameMissing,
+    NothingToUpdate,
+    NoUserIds,
+    State,
+    UpdateDenied,
+    UpdateRefused,
+    UsersNotFound,
+)
+from palestra.features.groups.rules import Verb
+from palestra.features.groups.store import GroupStore, NewGroup
+
+
+class GroupService:
+    """Groups for clients and game code."""
+
+    def __init__(self, store: GroupStore, users: Users, events: EventBus, clock: Clock) -> None:
+        self._store = store
+        self._users = users
+        self._events = events
+        self._clock = clock
+
+    # -- groups
+
+    async def create(
+        self,
+        user_id: str,
+        name: str,
+        *,
+        description: str = "",
+        avatar_url: str = "",
+        lang_tag: str = "",
+        open: bool = False,
+        max_count: int = 0,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Group:
+        """See Groups.create."""
+        if not name:
+            raise NameMissing
+        if max_count < 0:
+            raise BadMaxCount
+        rules.check_texts(CreationRefused, name=name, description=description, avatar_url=avatar_url, lang_tag=lang_tag)
+        text = msgspec.json.encode(metadata).decode() if metadata else "{}"
+        group = NewGroup(
+            new_id(),
+            user_id,
+            name,
+            description,
+            avatar_url,
+            lang_tag or "en",
+            text,
+            open,
+            max_count or MEMBERS_DEFAULT,
+        )
+        try:
+            async with self._store.transaction() as tx:
+                await self._store.lock_joiners(tx, [user_id])
+                made = await self._store.create(tx, group)
+                await self._store.set_members(tx, group.id, {user_id: State.SUPERADMIN}, self._now_ns())
+        except asyncpg.ForeignKeyViolationError:
+            raise AccountNotFound from None
+        return made
+
+    async def update(
+        self,
+        group_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        avatar_url: str | None = None,
+        lang_tag: str | None = None,
+        open: bool | None = None,
+        caller_id: str | None = None,
+    ) -> None:
+        """See Groups.update."""
+        found_id = rules.group_id(group_id)
+        if name == "":
+            raise EmptyName
+        if lang_tag == "":
+            raise EmptyLanguage
+        changes = (name, description, avatar_url, lang_tag, open)
+        if all(change is None for change in changes):
+            raise NothingToUpdate
+        rules.check_texts(UpdateRefused, name=name, description=description, avatar_url=avatar_url, lang_tag=lang_tag)
+        async with self._store.transaction() as tx:
+            group = await self._store.lock(tx, found_id)
+            if group is None or await self._power(tx, found_id, caller_id) > State.ADMIN:
+                raise UpdateDenied
+            await self._store.update(tx, found_id, changes)
+
+    async def delete(self, group_id: str, *, caller_id: str | None = None) -> None:
+        """See Groups.delete."""
+        found_id = rules.group_id(group_id)
+        async with self._store.transaction() as tx:
+            group = await self._store.lock(tx, found_id)
+            if group is None or await self._power(tx, found_id, caller_id) > State.SUPERADMIN:
+                raise DeleteDenied
+            await self._store.delete(tx, [found_id])
+        await self._events.publish(GroupDeleted(found_id))
+
+    async def _power(self, tx: asyncpg.Connection, group_id: str, caller_id: str | None) -> int:
+        """The caller's state; strangers count as banned, the server as a superadmin."""
+        if caller_id is None:
+            return State.SUPERADMIN
+        return (await self._store.states(tx, group_id, [caller_id])).get(caller_id, State.BANNED)
+
+    # -- coming and going
+
+    async def join(self, group_id: str, user_id: str, username: str) -> None:
+        """See Groups.join."""
+        found_id = rules.group_id(group_id)
+        admins: tuple[str, ...] = ()
+        try:
+            async with self._store.transaction() as tx:
+                await self._store.lock_joiners(tx, [user_id])
+                group = await self._store.lock(tx, found_id)
+                if group is None:
+                    raise GroupNotFound
+                if group.edge_count >= group.max_count:
+                    raise GroupFull
+                if await self._store.states(tx, found_id, [user_id]):
+                    return
+                state = State.MEMBER if group.open else State.JOIN_REQUEST
+                await self._store.set_members(tx, found_id, {user_id: state}, self._now_ns())
+                if group.open:
+                    await self._store.add_to_count(tx, found_id, 1)
+                else:
+                    admins = await self._store.admins(tx, found_id)
+        except asyncpg.ForeignKeyViolationError:
+            raise AccountNotFound from None
+        if group.open:
+            await self._events.publish(
+                MemberChanged(found_id, group.name, Happening.JOINED, user_id, username, user_id)
+            )
+        else:
+            await self._events.publish(JoinRequested(found_id, user_id, username, admins))
+
+    async def leave(self, group_id: str, user_id: str, username: str) -> None:
+        """See Groups.leave."""
+        found_id = rules.group_id(group_id)
+        async with self._store.transaction() as tx:
+            group = await self._store.lock(tx, found_id)
+            if group is None:
+                return
+            state = (await self._store.states(tx, found_id, [user_id])).get(user_id, State.BANNED)
+            if state == State.BANNED:
+                return
+            last = state == State.SUPERADMIN and await self._store.superadmins(tx, found_id) == 1
+            if last and group.edge_count > 1:
+                raise LastSuperadmin
+            if last:
+                await self._store.delete(tx, [found_id])
+            else:
+                await self._store.delete_members(tx, found_id, [user_id])
+                await self._store.add_to_count(tx, found_id, -rules.counts(state))
+        if last:
+            await self._events.publish(GroupDeleted(found_id))
+        else:
+            await self._events.publish(MemberChanged(found_id, group.name, Happening.LEFT, user_id, username, user_id))
+
+    # -- what those in charge do to others
+
+    async def add_users(self, group_id: str, user_ids: Sequence[str], *, caller_id: str | None = None) -> None:
+        """See Groups.add_users."""
+        await self._change(Verb.ADD, group_id, user_ids, caller_id)
+
+    async def kick_users(self, group_id: str, user_ids: Sequence[str], *, caller_id: str | None = None) -> None:
+        """See Groups.kick_users."""
+        await self._change(Verb.KICK, group_id, user_ids, caller_id)
+
+    async def ban_users(self, group_id: str, user_ids: Sequence[str], *, caller_id: str | None = None) -> None:
+        """See Groups.ban_users."""
+        await self._change(Verb.BAN, group_id, user_ids, caller_id)
+
+    async def promote_users(self, group_id: str, user_ids: Sequence[str], *, caller_id: str | None = None) -> None:
+        """See Groups.promote_users."""
+        await self._change(Verb.PROMOTE, group_id, user_ids, caller_id)
+
+    async def demote_users(self, group_id: str, user_ids: Sequence[str], *, caller_id: str | None = None) -> None:
+        """See Groups.demote_users."""
+        await self._change(Verb.DEMOTE, group_id, user_ids, caller_id)
+
+    async def _change(self, verb: Verb, group_id: str, user_ids: Sequence[str], caller_id: str | None) -> None:
+        found_id = rules.group_id(group_id)
+        if not user_ids:
+            if verb is Verb.DEMOTE:
+                raise NoUserIds
+            return
+        targets = [one for one in rules.user_ids(user_ids) if one != caller_id]
+        strangers: set[str] = set()
+        if verb is Verb.ADD:
+            strangers = set(targets) - {user.id for user in await self._users.get_many(targets)}
+        affected: list[str] = []
+        try:
+            async with self._store.transaction() as tx:
+                if verb is Verb.ADD:
+                    await self._store.lock_joiners(tx, targets)
+                group = await self._store.lock(tx, found_id)
+                power = State.BANNED if group is None else await self._power(tx, found_id, caller_id)
+                if group is None or power > State.ADMIN:
+                    raise ChangeDenied
+                if strangers:
+                    raise UsersNotFound
+                affected = await self._apply(tx, verb, group, targets, power)
+        except asyncpg.ForeignKeyViolationError:
+            raise UsersNotFound from None
+        names = {user.id: user.username for user in await self._users.get_many(affected)} if affected else {}
+        for user_id in affected:
+            await self._events.publish(
+                MemberChanged(found_id, group.name, verb.value, user_id, names.get(user_id, ""), caller_id or "")
+            )
+
+    async def _apply(
+        self, tx: asyncpg.Connection, verb: Verb, group: Group, targets: Sequence[str], power: int
+    ) -> list[str]:
+        """Change the targets that may be changed, in a group that is held; returns those of whom it is told.
+
+        Raises GroupFull.
+        """
+        states = await self._store.states(tx, group.id, targets)
+        superadmins = await self._store.superadmins(tx, group.id)
+        kept: dict[str, int] = {}
+        gone: list[str] = []
+        affected: list[str] = []
+        change = 0
+        for user_id in targets:
+            state = states.get(user_id)
+            after = rules.state_after(verb, power, state, superadmins)
+            if after == state:
+                continue
+            if after is None:
+                gone.append(user_id)
+            else:
+                kept[user_id] = after
+            superadmins += (after == State.SUPERADMIN) - (state == State.SUPERADMIN)
+            change += rules.counts(after) - rules.counts(state)
+            if rules.told(verb, state, after):
+                affected.append(user_id)
+        if change > 0 and group.edge_count + change > group.max_count:
+            raise GroupFull
+        await self._store.set_members(tx, group.id, kept, self._now_ns())
+        await self._store.delete_members(tx, group.id, gone)
+        await self._store.add_to_count(tx, group.id, change)
+        return affected
+
+    async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
+        """See Groups.forget."""
+        await self._store.lock_leaver(tx, user_id)
+        places = await self._store.lock_places(tx, user_id)
+        await self._store.delete(
+            tx,
+            [
+                place.group_id
+                for place in places
+                if (place.state == State.SUPERADMIN and place.superadmins == 1)
+                or (rules.counts(place.state) and place.edge_count == 1)
+            ],
+        )
+        await self._store.leave_all(tx, user_id)
+
+    # -- reading
+
+    async def list(self, wanted: GroupFilter, limit: int = 1, cursor: str = "") -> GroupPage:
+        """See Groups.list."""
+        rules.check_limit(limit)
+        order = rules.order_of(wanted)
+        after = rules.groups_start(wanted, cursor)
+        # One more than asked for tells whether there is a next page.
+        groups = await self._store.list(order, wanted, after, limit + 1)
+        if len(groups) <= limit:
+            return GroupPage(groups)
+        return GroupPage(groups[:limit], rules.groups_cursor(wanted, groups[limit - 1]))
+
+    async def list_users(
+        self, group_id: str, limit: int = PAGE_MAX, state: int | None = None, cursor: str = ""
+    ) -> MemberPage:
+        """See Groups.list_users."""
+        found_id = rules.group_id(group_id)
+        rules.check_limit(limit)
+        after, last_state = rules.members_start(found_id, state, cursor)
+        rows = await self._store.list_members(found_id, after, last_state, limit + 1)
+        shown = rows[:limit]
+        users = {user.id: user for user in await self._users.get_many([row.id for row in shown])}
+        members = [Member(users[row.id], row.state) for row in shown if row.id in users]
+        if len(rows) <= limit:
+            return MemberPage(members)
+        return MemberPage(members, rules.members_cursor(found_id, shown[-1]))
+
+    async def list_of_user(
+        self, user_id: str, limit: int = PAGE_MAX, state: int | None = None, cursor: str = ""
+    ) -> MembershipPage:
+        """See Groups.list_of_user."""
+        found_id = rules.group_id(user_id)
+        rules.check_limit(limit)
+        after, last_state = rules.members_start(found_id, state, cursor)
+        if state == State.BANNED:
+            return MembershipPage([])
+        rows = await self._store.list_of_user(found_id, after, last_state, limit + 1)
+        memberships = [Membership(group, position.state) for position, group in rows[:limit]]
+        if len(rows) <= limit:
+            return MembershipPage(memberships)
+        return MembershipPage(memberships, rules.members_cursor(found_id, rows[limit - 1][0]))
+
+    async def state_of(self, group_id: str, user_id: str) -> int | None:
+        """See Groups.state_of."""
+        return await self._store.state_of(rules.group_id(group_id), user_id)
+
+    def _now_ns(self) -> int:
+        return int(self._clock.now() * 1e9)

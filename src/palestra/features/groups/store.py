@@ -1,0 +1,179 @@
+"""Rows of groups and their members, changed only inside transactions that hold the group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from palestra.core.errors import Code
+from palestra.database.pool import Database
+from palestra.database.queries import load_queries
+from palestra.features.groups.contract import CreationRefused, Group, GroupFilter, ListRefused, NameInUse
+from palestra.features.groups.rules import INT32_MAX, GroupPosition, Order, Position, name_pattern
+
+SQL = load_queries(__file__)
+LOCKS = 0x677270
+"""The class of this feature's advisory locks."""
+
+
+class NewGroup(NamedTuple):
+    """A group to be made."""
+
+    id: str
+    creator_id: str
+    name: str
+    description: str
+    avatar_url: str
+    lang_tag: str
+    metadata: str
+    open: bool
+    max_count: int
+
+
+class Place(NamedTuple):
+    """A player's place in a group."""
+
+    group_id: str
+    state: int
+    edge_count: int
+    superadmins: int
+
+
+class GroupStore:
+    """Reads and writes rows of `groups` and `group_members`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def transaction(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """A transaction of the small pool."""
+        return self._database.transaction()
+
+    # -- locks: players first, then groups
+
+    async def lock_joiners(self, tx: asyncpg.Connection, user_ids: Iterable[str]) -> None:
+        """Keep the accounts of players who are about to get into a group from being deleted meanwhile."""
+        await tx.execute(SQL["lock_joiners"], LOCKS, sorted({_key(user_id) for user_id in user_ids}))
+
+    async def lock_leaver(self, tx: asyncpg.Connection, user_id: str) -> None:
+        """Keep a player from getting into groups until the transaction ends."""
+        await tx.execute(SQL["lock_leaver"], LOCKS, _key(user_id))
+
+    async def lock(self, tx: asyncpg.Connection, group_id: str) -> Group | None:
+        """A group, held until the transaction ends."""
+        row = await tx.fetchrow(SQL["lock_group"], group_id)
+        return Group(*row) if row else None
+
+    # -- changes
+
+    async def create(self, tx: asyncpg.Connection, group: NewGroup) -> Group:
+        """Make a group. Raises NameInUse, CreationRefused."""
+        try:
+            row = await tx.fetchrow(SQL["create_group"], *group)
+        except asyncpg.UniqueViolationError:
+            raise NameInUse from None
+        except (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.ProgramLimitExceededError):
+            raise CreationRefused from None
+        if row is None:
+            raise RuntimeError("the insertion of a group returned no row")
+        return Group(*row)
+
+    async def update(self, tx: asyncpg.Connection, group_id: str, changes: Sequence[Any]) -> None:
+        """Set name, description, picture, language and openness, where not None. Raises NameInUse."""
+        try:
+            await tx.execute(SQL["update_group"], group_id, *changes)
+        except asyncpg.UniqueViolationError:
+            raise NameInUse(code=Code.INVALID_ARGUMENT) from None
+
+    async def delete(self, tx: asyncpg.Connection, group_ids: Sequence[str]) -> None:
+        """Delete groups."""
+        if group_ids:
+            await tx.execute(SQL["delete_groups"], group_ids)
+
+    async def set_members(self, tx: asyncpg.Connection, group_id: str, states: Mapping[str, int], at_ns: int) -> None:
+        """Set states; new members joined at `at_ns` and in the order given.
+
+        Raises ForeignKeyViolationError if a player does not exist.
+        """
+        if states:
+            positions = list(range(at_ns, at_ns + len(states)))
+            await tx.execute(SQL["set_members"], group_id, list(states), list(states.values()), positions)
+
+    async def delete_members(self, tx: asyncpg.Connection, group_id: str, user_ids: Sequence[str]) -> None:
+        """Remove players."""
+        if user_ids:
+            await tx.execute(SQL["delete_members"], group_id, user_ids)
+
+    async def add_to_count(self, tx: asyncpg.Connection, group_id: str, change: int) -> None:
+        """Members came or went."""
+        if change:
+            await tx.execute(SQL["add_to_count"], group_id, change)
+
+    async def leave_all(self, tx: asyncpg.Connection, user_id: str) -> None:
+        """Take a player out of all groups."""
+        await tx.execute(SQL["leave_all"], user_id)
+
+    # -- what is needed to decide
+
+    async def states(self, tx: asyncpg.Connection, group_id: str, user_ids: Sequence[str]) -> dict[str, int]:
+        """The states of those players that the group knows."""
+        return dict(await tx.fetch(SQL["states_of"], group_id, user_ids))
+
+    async def superadmins(self, tx: asyncpg.Connection, group_id: str) -> int:
+        """How many are in charge."""
+        return int(await tx.fetchval(SQL["count_superadmins"], group_id) or 0)
+
+    async def admins(self, tx: asyncpg.Connection, group_id: str) -> tuple[str, ...]:
+        """Those who decide about requests."""
+        return tuple(row[0] for row in await tx.fetch(SQL["admins_of"], group_id))
+
+    async def lock_places(self, tx: asyncpg.Connection, user_id: str) -> list[Place]:
+        """A player's places, in groups that are held from now on."""
+        await tx.execute(SQL["lock_groups_of"], user_id)
+        return [Place(*row) for row in await tx.fetch(SQL["places_of"], user_id)]
+
+    async def state_of(self, group_id: str, user_id: str) -> int | None:
+        """How a player stands to a group."""
+        rows = await self._database.fetch(SQL["states_of"], group_id, [user_id])
+        return rows[0][1] if rows else None
+
+    # -- lists
+
+    async def list_members(self, group_id: str, after: Position, last_state: int, limit: int) -> list[Position]:
+        """Players of a group behind a position."""
+        args = (group_id, after.state, after.position, after.id, last_state, limit)
+        rows = await self._database.fetch(SQL["list_members"], *args)
+        return [Position(state, position, user_id) for user_id, state, position in rows]
+
+    async def list_of_user(
+        self, user_id: str, after: Position, last_state: int, limit: int
+    ) -> list[tuple[Position, Group]]:
+        """Groups of a player behind a position."""
+        args = (user_id, after.state, after.position, after.id, last_state, limit)
+        rows = await self._database.fetch(SQL["list_groups_of_user"], *args)
+        return [(Position(row[0], row[1], row[2]), Group(*row[2:])) for row in map(tuple, rows)]
+
+    async def list(self, order: Order, wanted: GroupFilter, after: GroupPosition, limit: int) -> list[Group]:
+        """Groups behind a position. Raises ListRefused for a name pattern that is none."""
+        most = INT32_MAX if wanted.members is None else wanted.members
+        args: dict[Order, tuple[Any, ...]] = {
+            Order.UPDATE: (wanted.open, after.updated_at, after.edge_count, after.id),
+            Order.LANGUAGE: (wanted.lang_tag, after.edge_count, after.id),
+            Order.SIZE: (most, after.edge_count, after.updated_at, after.id),
+            Order.SIZE_IN_LANGUAGE: (wanted.lang_tag, most, wanted.open, after.edge_count, after.id),
+            Order.SIZE_IF_OPEN: (wanted.open, most, after.edge_count, after.id),
+        }
+        chosen = (*name_pattern(wanted.name), after.name) if order is Order.NAME else args[order]
+        try:
+            rows = await self._database.fetch(SQL[order.value], *chosen, limit)
+        except asyncpg.DataError:
+            raise ListRefused from None
+        return [Group(*row) for row in rows]
+
+
+def _key(user_id: str) -> int:
+    """Thirty-two bits of an id: two players who share a key merely wait for each other more often."""
+    return int(user_id[:8], 16) - 2**31
