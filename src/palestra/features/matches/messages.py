@@ -5,7 +5,7 @@ from __future__ import annotations
 from palestra.core.ids import parse_id
 from palestra.features.matches import wire
 from palestra.features.matches.contract import NoMatchNamed
-from palestra.features.matches.rules import Data, canonical_base64, plain_data, split_match_id
+from palestra.features.matches.rules import canonical_base64, plain_data, split_match_id
 from palestra.features.matches.service import Joined, MatchesService
 from palestra.gateway.fields import BadInput
 from palestra.gateway.operation import Call, Session
@@ -49,23 +49,24 @@ class MatchesMessages:
         match, node = split_match_id(request.match_id)
         if node:
             return
-        data = Data(match, b"%d" % request.op_code, content, request.reliable)
-        if not request.presences:
-            self._service.relay(_session(call), data)
-            return
-        try:
-            only = [parse_id(target.session_id) for target in request.presences if parse_id(target.user_id)]
-        except ValueError:
-            return
-        self._service.relay(_session(call), data, only)
+        only: list[str] | None = None
+        if request.presences:
+            try:
+                only = [parse_id(target.session_id) for target in request.presences if parse_id(target.user_id)]
+            except ValueError:
+                return
+        op_code = b"%d" % request.op_code
+        self._service.relay(_session(call), match, op_code, content, reliable=request.reliable, only=only)
 
     def send_plain(self, session: Session, payload: bytes) -> bool:
         """match_data_send in the form nearly all have, straight from the bytes. Hot: see the relay bench."""
-        data = plain_data(payload)
-        if data is None:
+        parts = plain_data(payload)
+        if parts is None:
             return False
-        self._service.relay(session, data)
-        return True
+        match, op_code, data, reliable = parts
+        return self._service.relay(
+            session, match.decode("latin-1"), op_code, data, reliable=reliable is not None, only=None
+        )
 
 
 def _session(call: Call) -> Session:

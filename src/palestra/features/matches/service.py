@@ -19,7 +19,6 @@ from palestra.features.matches.contract import (
 from palestra.features.matches.rules import (
     RELAYED_NODE,
     TOKEN_SECONDS,
-    Data,
     check_listing,
     named_match,
     split_match_id,
@@ -85,19 +84,22 @@ class MatchesService:
         own, new = self._presences.join(session, stream, persistence=False)
         return Joined(match_id_of(stream), own, new, self._presences.visible(stream))
 
-    def relay(self, session: Session, data: Data, only: Iterable[str] | None = None) -> None:
-        """Send to everybody else in a match, or to the listed sessions; nothing happens if the sender is not in it.
+    def relay(
+        self, session: Session, match: str, op_code: bytes, data: bytes, *, reliable: bool, only: Iterable[str] | None
+    ) -> bool:
+        """Send to everybody else in a match, or to the listed sessions; False if the sender is not in it.
 
-        The envelope is built and framed once, whatever the number of members.
+        `op_code` is canonical decimal, `data` canonical base64. The envelope is built and framed once, whatever the
+        number of members.
         """
-        stream = Stream(RELAYED_MATCH, data.match)
+        stream = Stream(RELAYED_MATCH, match)
         audience = self._presences.audience(stream)
         sender = audience.get(session.id)
         if sender is None:
-            return
+            return False
         if not sender.encoded:
             sender.encoded = data_prefix(stream, sender.presence)
-        frame = frame_of(data_envelope(sender.encoded, data.op_code, data.data, data.reliable))
+        frame = frame_of(data_envelope(sender.encoded, op_code, data, reliable))
         if only is None:
             for member in audience.values():
                 if member is not sender:
@@ -106,6 +108,7 @@ class MatchesService:
             for session_id in dict.fromkeys(only):
                 if (member := audience.get(session_id)) is not None:
                     member.session.send_frame(frame)
+        return True
 
     async def list(
         self,

@@ -15,14 +15,57 @@ from palestra.gateway.operation import Empty, Message
 PING = "ping"
 PONG = "pong"
 MEMBERS = (
-    "channel channel_join channel_leave channel_message channel_message_ack channel_message_send channel_message_update "
-    "channel_message_remove channel_presence_event error match match_create match_data match_data_send match_join "
-    "match_leave match_presence_event matchmaker_add matchmaker_matched matchmaker_remove matchmaker_ticket notifications "
-    "rpc status status_follow status_presence_event status_unfollow status_update stream_data stream_presence_event ping "
-    "pong party party_create party_join party_leave party_promote party_leader party_accept party_remove party_close "
-    "party_join_request_list party_join_request party_matchmaker_add party_matchmaker_remove party_matchmaker_ticket "
-    "party_data party_data_send party_presence_event party_update"
-).split()
+    "channel",
+    "channel_join",
+    "channel_leave",
+    "channel_message",
+    "channel_message_ack",
+    "channel_message_send",
+    "channel_message_update",
+    "channel_message_remove",
+    "channel_presence_event",
+    "error",
+    "match",
+    "match_create",
+    "match_data",
+    "match_data_send",
+    "match_join",
+    "match_leave",
+    "match_presence_event",
+    "matchmaker_add",
+    "matchmaker_matched",
+    "matchmaker_remove",
+    "matchmaker_ticket",
+    "notifications",
+    "rpc",
+    "status",
+    "status_follow",
+    "status_presence_event",
+    "status_unfollow",
+    "status_update",
+    "stream_data",
+    "stream_presence_event",
+    "ping",
+    "pong",
+    "party",
+    "party_create",
+    "party_join",
+    "party_leave",
+    "party_promote",
+    "party_leader",
+    "party_accept",
+    "party_remove",
+    "party_close",
+    "party_join_request_list",
+    "party_join_request",
+    "party_matchmaker_add",
+    "party_matchmaker_remove",
+    "party_matchmaker_ticket",
+    "party_data",
+    "party_data_send",
+    "party_presence_event",
+    "party_update",
+)
 """Every member an envelope may have, whichever side sends it and whether or not this node serves it."""
 
 FAILED, UNRECOGNIZED, MISSING, BAD_INPUT, HOOK_FAILED = 0, 1, 2, 3, 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,6 +30,8 @@ from palestra.gateway.websocket.socket import Socket
 log = get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
+GATHER_MESSAGES_MAX = 64
+"""Messages read before what they caused is written, however many more are waiting."""
 DISCONNECTED = "server-side session disconnect"
 
 OnOpen = Callable[[Socket], None]
@@ -73,10 +76,13 @@ class SocketGateway:
         self._on_open: list[OnOpen] = []
         self._on_close: list[OnClose] = []
         self._dirty: list[Socket] = []
+        self._gathering_since = 0
+        self._gathered = -1
         self._quiet: dict[Socket, None] = {}
         self._pinged: dict[Socket, None] = {}
         self._stalled: dict[Socket, tuple[int, float]] = {}
         self._closing: dict[Socket, float] = {}
+        self._gone: asyncio.Event | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
     # -- life of the gateway
@@ -91,9 +97,10 @@ class SocketGateway:
         self.accepting = False
         for socket in list(self.sessions.values()):
             socket.close(reason)
-        until = self.loop.time() + self.settings.close_ack_wait_seconds
-        while self._closing and self.loop.time() < until:
-            await asyncio.sleep(0.01)
+        if self._closing:
+            self._gone = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), self.settings.close_ack_wait_seconds)
         for socket in list(self._closing):
             socket.drop(reason)
         if self._sweeping is not None:
@@ -178,10 +185,23 @@ class SocketGateway:
         """Write the socket's frames when the loop has worked through what it has in hand."""
         dirty = self._dirty
         if not dirty:
+            self._gathering_since = self.messages_received
+            self._gathered = -1
             self.loop.call_soon(self._flush)
         dirty.append(socket)
 
     def _flush(self) -> None:
+        """Write what was gathered, once the loop finds nothing more to read, or has read enough.
+
+        A write costs several times what a message costs, whatever its size, and players of a match tend to send
+        together: one more look at what has arrived, a few microseconds, saves most of the writes. Under constant load
+        `GATHER_MESSAGES_MAX` bounds the delay to about a millisecond's work.
+        """
+        received = self.messages_received
+        if received != self._gathered and received - self._gathering_since < GATHER_MESSAGES_MAX:
+            self._gathered = received
+            self.loop.call_soon(self._flush)
+            return
         dirty, self._dirty = self._dirty, []
         for socket in dirty:
             socket.flush()
@@ -217,6 +237,8 @@ class SocketGateway:
         self._stalled.pop(socket, None)
         self._closing.pop(socket, None)
         self._end(socket)
+        if self._gone is not None and not self._closing:
+            self._gone.set()
 
     def _end(self, socket: Socket) -> None:
         if socket.ended:

@@ -54,9 +54,7 @@ BAD_UPGRADE = Refusal(400, "Bad Request")
 UNAVAILABLE = Refusal(503, "Service Unavailable")
 
 
-def check_handshake(
-    authenticator: Authenticator, method: str, query: bytes, headers: Headers
-) -> Refusal | Accepted:
+def check_handshake(authenticator: Authenticator, method: str, query: bytes, headers: Headers) -> Refusal | Accepted:
     """Decide about a request for `/ws`. Header names are in lower case, as parsers deliver them."""
     if method != "GET":
         return WRONG_METHOD

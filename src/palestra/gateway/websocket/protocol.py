@@ -1,11 +1,11 @@
-"""The frame parser under a socket: picows, quiet, with small buffers, fed after an upgrade that was decided elsewhere."""
+"""The frame parser under a socket: picows, quiet, with small buffers, put to work once a handshake was accepted."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from picows import WSAutoPingStrategy, WSListener, WSUpgradeResponse, WSUpgradeResponseWithListener
-from picows.picows import WSProtocol
+from picows.picows import WSProtocol  # pyright: ignore[reportAttributeAccessIssue]
 
 from palestra.core.log import get_logger
 
@@ -67,7 +67,7 @@ class SocketProtocol(WSProtocol):
 
 
 def upgrade_request(key: bytes) -> bytes:
-    """The least request that the parser takes for a handshake; it keeps the request, so it gets no more than it needs."""
+    """The least request that the parser takes for a handshake: it keeps the request, so it gets no more than that."""
     return (
         b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: %b\r\n\r\n" % key

@@ -159,13 +159,13 @@ class Socket(WSListener):
 
     # -- ending
 
-    def close(self, reason: str, code: int = WSCloseCode.OK) -> None:
+    def close(self, reason: str, code: WSCloseCode = WSCloseCode.OK) -> None:
         """Flush what is queued, then close with `reason`; the peer has a moment to agree."""
         if self.closing:
             return
         self.flush()
         self._stop(reason)
-        self.transport.send_close(WSCloseCode(code), reason_of(reason))
+        self.transport.send_close(code, reason_of(reason))
         self._gateway.closing(self)
 
     def drop(self, reason: str) -> None:
@@ -198,8 +198,10 @@ class Socket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """One frame. The parser below has checked masks, lengths and control frames; order and kinds are ours."""
-        if frame.msg_type is _TEXT and frame.fin and self._fragments is None and not frame.rsv1:
-            if not self.closing:
+        plain = not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+        if frame.msg_type is _TEXT and frame.fin and plain and self._fragments is None:
+            # The parser itself closes on a broken rule, and may yet deliver what follows.
+            if not transport.is_close_frame_sent:
                 self._receive(frame.get_payload_as_bytes())
         else:
             self._other(transport, frame)
@@ -208,7 +210,7 @@ class Socket(WSListener):
         kind = frame.msg_type
         if kind == WSMsgType.CLOSE:
             self._peer_closed(transport, frame)
-        elif self.closing:
+        elif self.closing or transport.is_close_frame_sent:
             return
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self.close("no extension was agreed on", WSCloseCode.PROTOCOL_ERROR)
@@ -241,7 +243,7 @@ class Socket(WSListener):
             self._receive(whole)
 
     def _peer_closed(self, transport: WSTransport, frame: WSFrame) -> None:
-        if self.closing:
+        if self.closing or transport.is_close_frame_sent:
             transport.disconnect()
         elif self._queue:
             # Messages sent before the close are handled before it.
@@ -253,7 +255,8 @@ class Socket(WSListener):
         """Answer the peer's close with its own code."""
         transport = self.transport
         handshake = transport.close_handshake
-        code = handshake.recv.code if handshake is not None else _NO_CODE
+        asked = handshake.recv if handshake is not None else None
+        code = asked.code if asked is not None else _NO_CODE
         self.flush()
         self._stop("")
         if code:
@@ -276,10 +279,9 @@ class Socket(WSListener):
             self._enqueue(payload)
             return
         message = gateway.direct.get(payload[2 : payload.find(b'"', 2)])
-        if message is not None and message.before is None and message.after is None:
-            if message.direct(self, payload):
-                message.stats.by_code[0] += 1
-                return
+        if message is not None and message.before is None and message.after is None and message.direct(self, payload):
+            message.stats.by_code[0] += 1
+            return
         self._begin(payload)
 
     def _enqueue(self, payload: bytes) -> None:
@@ -332,10 +334,10 @@ class Socket(WSListener):
             self._busy = False
 
     def _resume_reading(self) -> None:
-        if self._reading_paused and self._queue is not None:
-            if len(self._queue) <= self._gateway.settings.incoming_queue_max // 2:
-                self._reading_paused = False
-                self.transport.underlying_transport.resume_reading()
+        queue = self._queue
+        if self._reading_paused and queue is not None and len(queue) <= self._gateway.settings.incoming_queue_max // 2:
+            self._reading_paused = False
+            self.transport.underlying_transport.resume_reading()
 
     async def _handle(self, cid: str, message: Message, request: Any) -> None:
         """Run one message and answer it; a refusal or a bug is answered too, and the socket lives on."""
