@@ -1,7 +1,10 @@
 """The names a game developer imports; the only API promised stable."""
 
 from palestra.core.errors import Code, GameError
+from palestra.features.events.contract import ClientEvent
+from palestra.features.storage.contract import ObjectId, ObjectWrite
+from palestra.features.streams.contract import Stream
 from palestra.sdk.context import Context, Player
 from palestra.sdk.game import Game
 
-__all__ = ["Code", "Context", "Game", "GameError", "Player"]
+__all__ = ["ClientEvent", "Code", "Context", "Game", "GameError", "ObjectId", "ObjectWrite", "Player", "Stream"]

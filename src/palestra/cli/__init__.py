@@ -1,1 +1,1 @@
-"""."""
+"""The `palestra` command."""

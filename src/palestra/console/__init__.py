@@ -1,1 +1,1 @@
-"""."""
+"""The operators' side of a node, on a port of its own."""

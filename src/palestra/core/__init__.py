@@ -1,1 +1,1 @@
-"""The vocabulary every layer shares: errors, ids, time, settings, tasks, events, metrics, log. No network, no database."""
+"""What every layer shares: errors, ids, time, settings, tasks, events, metrics, log. No network, no database."""

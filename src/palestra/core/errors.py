@@ -1,4 +1,4 @@
-"""The errors a caller may expect, each with a stable code; the gateway turns codes into HTTP statuses and socket errors."""
+"""The errors a caller may expect, each with a stable code; the gateway turns codes into HTTP statuses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Code(enum.IntEnum):
 
 
 class PalestraError(Exception):
-    """An expected failure: a stable `code` and a message that says what to do. Features subclass it in their contract."""
+    """An expected failure: a stable `code`, a message that says what to do. Features subclass it in their contract."""
 
     code: Code = Code.INTERNAL
 
@@ -124,4 +124,4 @@ def _code_of(code: int | str) -> Code:
 
 
 class SetupError(Exception):
-    """Something is wrong with this machine or its settings; the message says what to do and is shown without a traceback."""
+    """Something is wrong with this machine or its settings; the message says what to do, without a traceback."""

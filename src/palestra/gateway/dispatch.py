@@ -9,7 +9,7 @@ from typing import Any
 from palestra.core.errors import Code, NotFound, Overloaded, PalestraError
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics, Sample
-from palestra.gateway.operation import Call, Message, Operation
+from palestra.gateway.operation import Call, Message, Operation, Stats
 
 log = get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Dispatcher:
         self._in_flight_max = in_flight_max
 
     async def run(self, operation: Operation | Message, call: Call, request: Any) -> Any:
-        """Carry out one call. Raises PalestraError for expected failures; anything else is a bug of ours or the game's."""
+        """Carry out one call. Raises PalestraError for expected failures; anything else is a bug."""
         if self.in_flight >= self._in_flight_max:
             operation.stats.by_code[Code.RESOURCE_EXHAUSTED] += 1
             raise Overloaded("The server is busy, try again.")
@@ -70,17 +70,19 @@ class Dispatcher:
 
 def measure(metrics: Metrics, table: Iterable[Operation | Message], dispatcher: Dispatcher) -> None:
     """Show the counters of all operations under `palestra_operations_total` and `palestra_operation_seconds_total`."""
-    operations = list(table)
+    by_name: dict[str, list[Stats]] = {}
+    for operation in table:
+        by_name.setdefault(operation.name, []).append(operation.stats)
 
     def calls() -> Iterable[Sample]:
-        for operation in operations:
-            for code, count in enumerate(operation.stats.by_code):
-                if count:
-                    yield (operation.name, Code(code).name.lower()), count
+        for name, several in by_name.items():
+            for code in Code:
+                if count := sum(stats.by_code[code] for stats in several):
+                    yield (name, code.name.lower()), count
 
     def seconds() -> Iterable[Sample]:
-        for operation in operations:
-            yield (operation.name,), operation.stats.seconds
+        for name, several in by_name.items():
+            yield (name,), sum(stats.seconds for stats in several)
 
     metrics.counter("palestra_operations", "Calls by operation and outcome", ("operation", "code"), calls)
     metrics.counter("palestra_operation_seconds", "Time spent in calls", ("operation",), seconds)

@@ -20,7 +20,7 @@ class GameCodeTooSlow(GameError):
 
 
 class _Interrupted(BaseException):
-    """Raised inside game code that blocks the node. Not an Exception, so that game code does not swallow it by habit."""
+    """Raised inside game code that blocks the node. No Exception, so that game code does not swallow it by habit."""
 
 
 class _Step:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from palestra.core.errors import Code, GameError
-from palestra.features.accounts.contract import Accounts, Users
-from palestra.features.chat.contract import Chat
-from palestra.features.events.contract import Events
-from palestra.features.friends.contract import Friends
-from palestra.features.groups.contract import Groups
-from palestra.features.leaderboards.contract import Leaderboards
-from palestra.features.matches.contract import Matches
-from palestra.features.sessions.contract import Sessions
-from palestra.features.storage.contract import Storage
-from palestra.features.streams.contract import Streams
-from palestra.features.wallets.contract import Wallets
 from palestra.gateway.operation import Call
+
+if TYPE_CHECKING:
+    from palestra.features.accounts.contract import Accounts, Users
+    from palestra.features.events.contract import Events
+    from palestra.features.friends.contract import Friends
+    from palestra.features.groups.contract import Groups
+    from palestra.features.leaderboards.contract import Leaderboards
+    from palestra.features.matches.contract import Matches
+    from palestra.features.sessions.contract import Sessions
+    from palestra.features.storage.contract import Storage
+    from palestra.features.streams.contract import Streams
+    from palestra.features.wallets.contract import Wallets
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,7 +39,6 @@ class Platform:
     streams: Streams
     friends: Friends
     groups: Groups
-    chat: Chat
     events: Events
     env: Mapping[str, str]
     now: Callable[[], float]
@@ -170,11 +170,6 @@ class Context:
     def groups(self) -> Groups:
         """Groups and their members."""
         return self._platform.groups
-
-    @property
-    def chat(self) -> Chat:
-        """Chat history."""
-        return self._platform.chat
 
     @property
     def events(self) -> Events:

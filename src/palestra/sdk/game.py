@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -13,9 +13,9 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from palestra.core.errors import SetupError
-from palestra.sdk.context import Context
 
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+AsyncCode = Callable[..., Coroutine[Any, Any, Any]]
+F = TypeVar("F", bound=AsyncCode)
 FUNCTION_ID_CHARS_MAX = 128
 
 
@@ -24,7 +24,7 @@ class Function:
     """A server-side function: its code, how its payload is read and how its result is written."""
 
     id: str
-    code: Callable[..., Awaitable[Any]]
+    code: AsyncCode
     read: Callable[[str], Any] | None
     write: Callable[[Any], str] | None
     place: str
@@ -35,7 +35,7 @@ class Hook:
     """Game code before or after an operation."""
 
     operation: str
-    code: Callable[..., Awaitable[Any]]
+    code: AsyncCode
     place: str
 
 
@@ -67,8 +67,8 @@ class Game:
         self.functions: dict[str, Function] = {}
         self.before_hooks: list[Hook] = []
         self.after_hooks: list[Hook] = []
-        self.start_hooks: list[Callable[[Context], Awaitable[None]]] = []
-        self.event_hooks: list[Callable[..., Awaitable[None]]] = []
+        self.start_hooks: list[AsyncCode] = []
+        self.event_hooks: list[AsyncCode] = []
         self.static_folders: list[StaticFolder] = []
         self._folder = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve().parent
 

@@ -24,8 +24,9 @@ BROKEN = "The game's code failed; the server's log says how."
 class Runtime:
     """Implements `Functions` for the loaded games, and installs their hooks into the operation table."""
 
-    def __init__(self, table: Iterable[Operation | Message], bounds: Bounds) -> None:
-        self._table = list(table)
+    def __init__(self, bounds: Bounds) -> None:
+        self.table: list[Operation | Message] = []
+        """The operation table; it contains operations that call this runtime, so it is set after both are made."""
         self.bounds = bounds
         self._functions: dict[str, Function] = {}
         self._games: list[Game] = []
@@ -36,7 +37,7 @@ class Runtime:
 
     def check(self, games: Iterable[Game]) -> None:
         """Find mistakes that show before anything runs. Raises SetupError naming the place and the nearest match."""
-        known = {entry.name for entry in self._table if not isinstance(entry, Message) or entry.hookable}
+        known = {entry.name for entry in self.table if not isinstance(entry, Message) or entry.hookable}
         known.discard("rpc.call")
         seen: dict[str, str] = {}
         for game in games:
@@ -56,7 +57,7 @@ class Runtime:
         self._platform = platform
         self._games = games
         self._functions = {key: function for game in games for key, function in game.functions.items()}
-        for entry in self._table:
+        for entry in self.table:
             before = [hook for game in games for hook in game.before_hooks if hook.operation == entry.name]
             after = [hook for game in games for hook in game.after_hooks if hook.operation == entry.name]
             entry.before = self._before(before) if before else None

@@ -49,10 +49,9 @@ class Platform:
         Without `database_url` an embedded PostgreSQL is made, which takes about a second. `modules` are loaded from
         their files instead of `games`.
         """
-        folder = Path(tempfile.mkdtemp(prefix="palestra-test-"))
-        folder.chmod(0o755)  # noqa: S103 - a server run by root hands its files to another account
+        folder = tempfile.mkdtemp(prefix="palestra-test-")
         chosen = msgspec.structs.replace(
-            settings or Settings(), port=0, console_port=0, data_dir=str(folder), database_url=database_url
+            settings or Settings(), port=0, console_port=0, data_dir=folder, database_url=database_url
         )
         node = Node(chosen, modules or [], None if modules else list(games))
         try:

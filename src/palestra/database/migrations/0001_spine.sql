@@ -30,6 +30,12 @@ CREATE TABLE identities (
 CREATE INDEX identities_of_user ON identities (user_id, kind);
 CREATE UNIQUE INDEX identities_one_of_a_kind ON identities (user_id, kind) WHERE kind <> 1;
 
+-- What the key ring makes of a known text: a node with another ring could neither find nor read anybody.
+CREATE TABLE key_ring (
+    only_one    boolean PRIMARY KEY CHECK (only_one),
+    check_value bytea NOT NULL
+);
+
 -- Tokens that may no longer be used although they have not expired.
 CREATE TABLE revoked_tokens (
     token_id   uuid NOT NULL,

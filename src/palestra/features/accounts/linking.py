@@ -69,5 +69,3 @@ class Linking:
     async def _lock(self, tx: asyncpg.Connection, user_id: str) -> None:
         if await tx.fetchval(SQL["lock_account"], user_id) is None:
             raise AccountNotFound
-
-

@@ -115,3 +115,11 @@ UPDATE users SET password_hash = $2 WHERE id = $1;
 -- name: touch
 -- A player's identifiers changed.
 UPDATE users SET updated_at = now() WHERE id = $1;
+
+-- name: remember_key_ring
+-- The first node to come tells by which key ring the identifiers are found; a later one changes nothing.
+INSERT INTO key_ring (only_one, check_value) VALUES (true, $1) ON CONFLICT DO NOTHING;
+
+-- name: known_key_ring
+-- By which key ring the identifiers are found.
+SELECT check_value FROM key_ring WHERE only_one;

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from palestra.core.config import DatabaseSettings
+from palestra.core.errors import SetupError
 from palestra.core.ids import parse_id
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.database.sealed import Sealer
-from palestra.features.accounts.contract import IdentityKind, UserRecord, UsernameTaken
+from palestra.features.accounts.contract import IdentityKind, UsernameTaken, UserRecord
 
 SQL = load_queries(__file__)
 PROFILE = ("username", "display_name", "avatar_url", "lang_tag", "location", "timezone", "metadata")
@@ -40,7 +41,7 @@ class NewAccount(NamedTuple):
 
 
 class AccountStore:
-    """Players and identities. Hot single-purpose work goes through batches, the rest through the caller's transaction."""
+    """Players and identities. Hot single-purpose work goes through batches, the rest through transactions."""
 
     def __init__(self, database: Database, settings: DatabaseSettings, sealer: Sealer) -> None:
         self.database = database
@@ -61,6 +62,16 @@ class AccountStore:
         """Finish what is queued."""
         for batch in self.batches:
             await batch.stop()
+
+    async def check_key_ring(self) -> None:
+        """Make sure that this node's key ring is the one the identifiers were sealed with. Raises SetupError."""
+        value = self._sealer.index("KEY RING", "check")
+        await self.database.execute(SQL["remember_key_ring"], value)
+        if await self.database.fetchval(SQL["known_key_ring"]) != value:
+            raise SetupError(
+                "this key ring is not the one that sealed the identifiers in the database: nobody could log in.\n"
+                "Bring the right file back from your backup, or name it in database.key_ring_file."
+            )
 
     # -- identifiers: a keyed blind index to find them, a ciphertext bound to player and kind to read them
 
@@ -90,7 +101,7 @@ class AccountStore:
         return [found.get(user_id) for user_id in ids]
 
     def _record(self, row: asyncpg.Record) -> UserRecord:
-        *profile, kinds, lookups, sealed = row
+        profile, (kinds, lookups, sealed) = row[:12], row[12:]
         identities: tuple[tuple[int, str], ...] = ()
         if kinds:
             user_id = profile[0]
@@ -99,7 +110,7 @@ class AccountStore:
                 (kind, unseal(secret, _context(kind, user_id, lookup)))
                 for kind, lookup, secret in zip(kinds, lookups, sealed, strict=True)
             )
-        return UserRecord(*profile, identities)
+        return UserRecord(*profile, identities=identities)
 
     async def find_username(self, username: str) -> Login | None:
         """The player with a name."""
@@ -108,7 +119,7 @@ class AccountStore:
 
     async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:
         """Name → id of those that exist."""
-        return dict(await self.database.fetch(SQL["ids_of_usernames"], list(usernames)))
+        return {row[0]: row[1] for row in await self.database.fetch(SQL["ids_of_usernames"], list(usernames))}
 
     async def update(self, user_id: str, changes: Mapping[str, str | None]) -> None:
         """Set columns of a player. Raises UsernameTaken."""

@@ -14,7 +14,7 @@ log = get_logger(__name__)
 
 
 class EventService:
-    """Implements `Events`. One task hands events to the handlers in order; a handler that fails is logged and passed over."""
+    """Implements `Events`. One task hands events to the handlers in order; one that fails is logged."""
 
     def __init__(self, clock: Clock, tasks: Tasks, queue_max: int) -> None:
         self._clock = clock

@@ -51,21 +51,25 @@ FROM written
 UNION ALL
 SELECT false, stored.owner_id::text, stored.username, stored.score, stored.subscore, stored.num_score,
     stored.max_num_score, stored.metadata, stored.created_at, stored.updated_at
-FROM submitted JOIN leaderboard_records AS stored USING (leaderboard_id, expires_at, owner_id)
-WHERE submitted.owner_id NOT IN (SELECT owner_id FROM written);
+FROM submitted CROSS JOIN LATERAL (
+    SELECT * FROM leaderboard_records AS record
+    WHERE record.leaderboard_id = submitted.leaderboard_id AND record.expires_at = submitted.expires_at
+        AND record.owner_id >= submitted.owner_id
+    ORDER BY record.owner_id
+    LIMIT 1
+) AS stored
+WHERE submitted.owner_id NOT IN (SELECT owner_id FROM written) AND stored.owner_id = submitted.owner_id;
 
 -- name: remove
 -- Deletes many records, in the order of owners, as `submit` locks them.
-DELETE FROM leaderboard_records AS stored
-USING (
-    SELECT leaderboard_id, expires_at, owner_id
+WITH locked AS MATERIALIZED (
+    SELECT stored.ctid
     FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS item (leaderboard_id, expires_at, owner_id)
-    JOIN leaderboard_records USING (leaderboard_id, expires_at, owner_id)
+    JOIN leaderboard_records AS stored USING (leaderboard_id, expires_at, owner_id)
     ORDER BY owner_id
-    FOR UPDATE OF leaderboard_records
-) AS locked
-WHERE (stored.leaderboard_id, stored.expires_at, stored.owner_id)
-    = (locked.leaderboard_id, locked.expires_at, locked.owner_id);
+    FOR UPDATE OF stored
+)
+DELETE FROM leaderboard_records WHERE ctid = ANY (ARRAY (SELECT ctid FROM locked));
 
 -- name: read_down
 -- The records below many places, each in its own board and period, highest first.
@@ -98,15 +102,23 @@ CROSS JOIN LATERAL (
 ) AS found;
 
 -- name: read_owners
--- The records of many owners, each in a board and period.
-SELECT wanted.n, stored.owner_id::text AS owner_id, stored.username, stored.score, stored.subscore, stored.num_score,
-    stored.max_num_score, stored.metadata, stored.created_at, stored.updated_at
+-- The records of many owners, each in a board and period. The order and limit name the index to take: as long as the
+-- table is new to the planner, a plain join may go through all records of a board.
+SELECT wanted.n, found.*
 FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
     AS wanted (leaderboard_id, expires_at, owner_id, n)
-JOIN leaderboard_records AS stored USING (leaderboard_id, expires_at, owner_id);
+CROSS JOIN LATERAL (
+    SELECT owner_id, username, score, subscore, num_score, max_num_score, metadata, created_at, updated_at
+    FROM leaderboard_records AS stored
+    WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
+        AND stored.owner_id >= wanted.owner_id
+    ORDER BY stored.owner_id
+    LIMIT 1
+) AS found
+WHERE found.owner_id = wanted.owner_id;
 
 -- name: read_order
--- All scores of a period in board order, straight from the index, to fill the ranks after a start.
+-- All scores of a period, to fill the ranks after a start; in board order, which is the cheapest to insert.
 SELECT uuid_send(owner_id) AS owner, score, subscore
 FROM leaderboard_records
 WHERE leaderboard_id = $1 AND expires_at = $2

@@ -7,11 +7,14 @@ from palestra.features.sessions.routes import SessionRoutes
 from palestra.gateway.operation import Auth, Operation
 
 REFRESH = "/v2/account/session/refresh"
+LOGOUT = "/v2/session/logout"
 
 
 def operations(routes: SessionRoutes) -> list[Operation]:
     """HTTP operations of this feature."""
     return [
         Operation("sessions.refresh", "POST", REFRESH, Auth.SERVER_KEY, routes.refresh, wire.RefreshRequest, "*"),
-        Operation("sessions.logout", "POST", "/v2/session/logout", Auth.SESSION, routes.logout, wire.LogoutRequest, "*"),
+        Operation(
+            "sessions.logout", "POST", "/v2/session/logout", Auth.SESSION, routes.logout, wire.LogoutRequest, "*"
+        ),
     ]

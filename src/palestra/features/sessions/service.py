@@ -88,7 +88,7 @@ class SessionService:
         return claims
 
     def renew(self, claims: Claims, username: str, vars: dict[str, str]) -> TokenPair:
-        """A fresh pair for a refresh token: same token id and first authentication, current name, kept or given vars."""
+        """A fresh pair for a refresh token: same token id and first log-in, current name, kept or given vars."""
         return self._pair(claims.tid, claims.uid, username, vars or claims.vrs, claims.iat, int(self._now()))
 
     async def logout(self, caller: Caller, token: str, refresh_token: str) -> None:

@@ -24,7 +24,7 @@ from palestra.features.wallets.contract import (
 from palestra.features.wallets.rules import Change, Position, applied
 
 SQL = load_queries(__file__)
-LANES = 2
+READ_LANES = 2
 CHANGE_BYTES = 256
 """What a change counts in a round trip beside its texts."""
 READ_BYTES = 256
@@ -41,6 +41,7 @@ class WalletStore:
 
     def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
+        # One lane: with two, the rounds are half as large, and their six round trips are what a change costs.
         self._changes: Batch[Change, WalletChange] = Batch(
             "wallets.change",
             database,
@@ -49,7 +50,6 @@ class WalletStore:
             size_bytes=lambda change: CHANGE_BYTES + len(change.changeset) + len(change.metadata),
             rows_max=settings.batch_rows_max,
             queue_max=settings.batch_queue_max,
-            lanes=LANES,
         )
         self._reads: Batch[Sequence[str], dict[str, dict[str, int]]] = Batch(
             "wallets.read",
@@ -58,7 +58,7 @@ class WalletStore:
             size_bytes=lambda ids: len(ids) * READ_BYTES,
             rows_max=settings.batch_rows_max,
             queue_max=settings.batch_queue_max,
-            lanes=LANES,
+            lanes=READ_LANES,
             idempotent=True,
         )
         self.batches = [self._changes, self._reads]

@@ -30,10 +30,13 @@ from palestra.gateway.http.credentials import Credentials
 from palestra.gateway.http.intake import Disconnected, inflated, read_body
 from palestra.gateway.http.router import Router
 from palestra.gateway.http.static import StaticFiles
-from palestra.gateway.operation import Auth, Call, Operation, Raw
+from palestra.gateway.operation import Call, Operation, Raw
+from palestra.gateway.websocket.gateway import SocketGateway
+from palestra.gateway.websocket.handshake import Refusal
 
 log = get_logger(__name__)
 
+PLAIN_TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 FORM = b"application/x-www-form-urlencoded"
 RPC_PREFIX = "/v2/rpc/"
 NOT_FOUND = encode(ErrorBody(Code.NOT_FOUND, "Not Found"))
@@ -113,16 +116,17 @@ class HttpGateway:
         credentials: Credentials,
         settings: SocketSettings,
         static: StaticFiles,
+        sockets: SocketGateway | None = None,
     ) -> None:
         table = list(operations)
-        (self._function_post,) = [o for o in table if o.raw and o.method == "POST"] or [None]
-        (self._function_get,) = [o for o in table if o.raw and o.method == "GET"] or [None]
+        self._functions = {operation.method: operation for operation in table if operation.raw}
         self._router = Router(operation for operation in table if not operation.raw)
         self._plans = {operation: _Plan(operation) for operation in table if not operation.raw}
         self._dispatcher = dispatcher
         self._credentials = credentials
         self._settings = settings
         self._static = static
+        self._sockets = sockets
         self._write = Writer(settings.response_headers)
         self._last_response: Any = None
         self._last_body = b""
@@ -138,14 +142,14 @@ class HttpGateway:
             return
         incoming = _Incoming(scope["headers"])
         more = cors.ALLOW_ANY if incoming.origin else ()
-        if path.startswith(RPC_PREFIX) and method in ("POST", "GET"):
-            await self._function(cycle, scope, receive, incoming, more)
+        if path.startswith(RPC_PREFIX) and (function := self._functions.get(method)) is not None:
+            await self._function(function, cycle, scope, receive, incoming)
             return
         found = self._router.find(method, path)
-        if found is None or found[0] is None:
+        operation, names, values = found or (None, (), ())
+        if operation is None:
             self._unrouted(cycle, scope, method, path, found is not None, more, incoming)
             return
-        operation, names, values = found
         try:
             plan = self._plans[operation]
             query: bytes = scope["query_string"]
@@ -198,9 +202,10 @@ class HttpGateway:
             self._write.failed(cycle, 501, WRONG_VERB, more)
         elif path == "/" and method == "GET":
             self._write.other(cycle, 200, b"", more)
-        elif path == "/ws" and method == "GET":
-            text = ((b"content-type", b"text/plain; charset=utf-8"),)
-            self._write.other(cycle, 400, b"Bad Request\n", text)
+        elif path == "/ws" and method == "GET" and self._sockets is not None:
+            refusal = self._sockets.check(method, scope["query_string"], scope["headers"])
+            if isinstance(refusal, Refusal):
+                self._write.other(cycle, refusal.status, refusal.body(), (*PLAIN_TEXT, *more))
         elif (clean := posixpath.normpath(path.replace("//", "/"))) != path.rstrip("/") and path != "/":
             self._write.other(cycle, 301, b"", ((b"location", clean.encode("ascii", "ignore")), *more))
         elif path == RPC_PREFIX[:-1] or path.startswith(RPC_PREFIX):
@@ -210,11 +215,8 @@ class HttpGateway:
 
     # -- server-side functions: authentication first, raw payloads, an error body of their own
 
-    async def _function(self, cycle: Any, scope: Any, receive: Any, incoming: _Incoming, more: Headers) -> None:
-        operation = self._function_post if scope["method"] == "POST" else self._function_get
-        if operation is None:
-            self._write.failed(cycle, 404, NOT_FOUND, more)
-            return
+    async def _function(self, operation: Operation, cycle: Any, scope: Any, receive: Any, incoming: _Incoming) -> None:
+        more = cors.ALLOW_ANY if incoming.origin else ()
         try:
             query: bytes = scope["query_string"]
             http_key = _http_key(query) if b"http_key" in query else ""
@@ -273,6 +275,3 @@ def _hints(error: PalestraError) -> Headers:
     if error.code is Code.RESOURCE_EXHAUSTED:
         return ((b"retry-after", b"1"),)
     return ()
-
-
-__all__ = ["Auth", "HttpGateway"]

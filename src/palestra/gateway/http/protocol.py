@@ -1,4 +1,4 @@
-"""Limits that belong to the connection: header size, reading deadlines, number of connections; and the way to sockets."""
+"""Limits that belong to the connection: header size, reading deadlines, number of connections."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from palestra.core.config import SocketSettings
+from palestra.gateway.websocket.upgrade import UpgradeMixin
 
 TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -39,8 +40,8 @@ class Reading:
             connection.time_out()
 
 
-class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol with our limits."""
+class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol with our limits, and our door to sockets."""
 
     reading: Reading
 
@@ -49,6 +50,7 @@ class LimitedProtocol(HttpToolsProtocol):
         reading = self.reading
         reading.connections += 1
         self._header_bytes = 0
+        self._completed = False
         if reading.connections > reading.settings.connections_max:
             transport.write(TOO_MANY)
             transport.close()
@@ -65,8 +67,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._count_headers(data)
             if self.transport.is_closing():
                 return
+        self._completed = False
         super().data_received(data)
-        if self._header_bytes >= 0:
+        if self._header_bytes >= 0 and not self._completed:
             self._header_bytes += len(data)
 
     def _count_headers(self, data: bytes) -> None:
@@ -88,6 +91,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._header_bytes = 0
+        self._completed = True
         self.reading.waiting.pop(self, None)
         super().on_message_complete()
 

@@ -1,4 +1,4 @@
-"""From method and path to operation: exact paths by one dictionary look-up, paths with parameters by a tree of segments."""
+"""From method and path to operation: exact paths by one look-up, paths with parameters by a tree of segments."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Router:
             node.names[operation.method] = tuple(names)
 
     def find(self, method: str, path: str) -> Found | None:
-        """(operation, parameter names, their values), or None for an unknown path; operation None means a wrong verb."""
+        """(operation, parameter names, their values), or None for an unknown path; operation None: wrong verb."""
         methods = self._exact.get(path)
         if methods is not None and (operation := methods.get(method)) is not None:
             return operation, (), ()

@@ -1,0 +1,240 @@
+"""Every object of a node, built by hand from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from palestra.app import health, unoffered
+from palestra.core.clock import Clock, SystemClock
+from palestra.core.config import Settings
+from palestra.core.events import EventBus
+from palestra.core.metrics import Metrics
+from palestra.core.tasks import Tasks
+from palestra.database.pool import Database
+from palestra.database.sealed import Sealer
+from palestra.features.accounts import feature as accounts_feature
+from palestra.features.accounts.contract import AccountDeleted, AccountRemoved, UserBanned
+from palestra.features.accounts.linking import Linking
+from palestra.features.accounts.passwords import Passwords
+from palestra.features.accounts.routes import AccountRoutes
+from palestra.features.accounts.service import AccountService
+from palestra.features.accounts.store import AccountStore
+from palestra.features.accounts.wire import banned_envelope
+from palestra.features.events import feature as events_feature
+from palestra.features.events.routes import EventRoutes
+from palestra.features.events.service import EventService
+from palestra.features.friends import feature as friends_feature
+from palestra.features.friends.routes import FriendRoutes
+from palestra.features.friends.service import FriendService
+from palestra.features.friends.store import FriendStore
+from palestra.features.groups import feature as groups_feature
+from palestra.features.groups.routes import GroupRoutes
+from palestra.features.groups.service import GroupService
+from palestra.features.groups.store import GroupStore
+from palestra.features.leaderboards import feature as leaderboards_feature
+from palestra.features.leaderboards.routes import LeaderboardRoutes
+from palestra.features.leaderboards.service import LeaderboardService
+from palestra.features.leaderboards.store import LeaderboardStore
+from palestra.features.matches import feature as matches_feature
+from palestra.features.matches.messages import MatchesMessages
+from palestra.features.matches.routes import MatchesRoutes
+from palestra.features.matches.service import MatchesService
+from palestra.features.rpc import feature as rpc_feature
+from palestra.features.rpc.routes import RpcRoutes
+from palestra.features.sessions import feature as sessions_feature
+from palestra.features.sessions.routes import SessionRoutes
+from palestra.features.sessions.service import SessionService
+from palestra.features.sessions.store import SessionStore
+from palestra.features.storage import feature as storage_feature
+from palestra.features.storage.routes import StorageRoutes
+from palestra.features.storage.service import StorageService
+from palestra.features.storage.store import StorageStore
+from palestra.features.streams.engine import PresenceEngine
+from palestra.features.streams.service import StreamsService
+from palestra.features.wallets.service import WalletService
+from palestra.features.wallets.store import WalletStore
+from palestra.gateway.dispatch import Dispatcher
+from palestra.gateway.http.app import HttpGateway
+from palestra.gateway.http.credentials import Credentials
+from palestra.gateway.http.static import StaticFiles
+from palestra.gateway.operation import Message, Operation
+from palestra.gateway.websocket.gateway import SocketGateway
+from palestra.sdk.bounds import Bounds
+from palestra.sdk.context import Platform
+from palestra.sdk.runtime import Runtime
+
+
+@dataclass(slots=True)
+class Services:
+    """The features, one object each."""
+
+    sessions: SessionService
+    accounts: AccountService
+    linking: Linking
+    passwords: Passwords
+    account_store: AccountStore
+    wallets: WalletService
+    storage: StorageService
+    leaderboards: LeaderboardService
+    friends: FriendService
+    groups: GroupService
+    matches: MatchesService
+    presences: PresenceEngine
+    client_events: EventService
+    stores: list[Any]
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a node starts, serves and stops."""
+
+    settings: Settings
+    database: Database
+    tasks: Tasks
+    metrics: Metrics
+    dispatcher: Dispatcher
+    table: list[Operation | Message]
+    http: HttpGateway
+    sockets: SocketGateway
+    static: StaticFiles
+    runtime: Runtime
+    platform: Platform
+    services: Services
+
+
+class ThrowawayKeys:
+    """A key source for looking at the operation table without touching a data directory."""
+
+    active = "00000000"
+    index_key = bytes(32)
+
+    def key(self, key_id: str) -> bytes:
+        """Always the same key; nothing sealed with it is kept."""
+        return bytes(32)
+
+
+def table() -> list[Operation | Message]:
+    """The operation table, without a database or a data directory."""
+    return build(Settings(), Database(""), Sealer(ThrowawayKeys()), lambda: False).table
+
+
+def build(
+    settings: Settings, database: Database, sealer: Sealer, ready: Callable[[], bool], clock: Clock | None = None
+) -> Parts:
+    """Make and connect everything; nothing runs yet. `ready` tells whether the node can serve."""
+    clock = clock or SystemClock()
+    tasks, events = Tasks(), EventBus()
+    services = _services(settings, database, sealer, tasks, events, clock)
+    runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
+    rpc = RpcRoutes(runtime)
+    operations = [*health.operations(ready), *_operations(services, rpc, clock), *unoffered.operations()]
+    messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
+    runtime.table = [*operations, *messages]
+
+    dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
+    sockets = SocketGateway(settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock)
+    sockets.on_close(lambda session, reason: services.presences.leave_all(session.id))
+    _connect_events(events, services, sockets, clock)
+    static = StaticFiles(live=settings.reload)
+    credentials = Credentials(services.sessions, settings.socket.server_key, settings.runtime.http_key)
+    return Parts(
+        settings=settings,
+        database=database,
+        tasks=tasks,
+        metrics=Metrics(),
+        dispatcher=dispatcher,
+        table=runtime.table,
+        http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets),
+        sockets=sockets,
+        static=static,
+        runtime=runtime,
+        platform=_platform(services, sockets, settings, clock),
+        services=services,
+    )
+
+
+def _services(
+    settings: Settings, database: Database, sealer: Sealer, tasks: Tasks, events: EventBus, clock: Clock
+) -> Services:
+    limits = settings.database
+    account_store = AccountStore(database, limits, sealer)
+    wallet_store = WalletStore(database, limits)
+    storage_store = StorageStore(database, limits)
+    leaderboard_store = LeaderboardStore(database, limits)
+
+    sessions = SessionService(SessionStore(database), settings.session, clock)
+    passwords = Passwords()
+    wallets = WalletService(wallet_store)
+    accounts = AccountService(account_store, sessions, wallets, passwords, events)
+    presences = PresenceEngine()
+    return Services(
+        sessions=sessions,
+        accounts=accounts,
+        linking=Linking(account_store, passwords),
+        passwords=passwords,
+        account_store=account_store,
+        wallets=wallets,
+        storage=StorageService(storage_store),
+        leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),
+        friends=FriendService(FriendStore(database), accounts, events, clock),
+        groups=GroupService(GroupStore(database), accounts, events, clock),
+        matches=MatchesService(presences, settings.session, clock),
+        presences=presences,
+        client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
+        stores=[account_store, wallet_store, storage_store, leaderboard_store],
+    )
+
+
+def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
+    return [
+        *accounts_feature.operations(AccountRoutes(s.accounts, s.linking)),
+        *accounts_feature.provider_operations(s.account_store, s.linking),
+        *sessions_feature.operations(SessionRoutes(s.sessions, s.accounts)),
+        *storage_feature.operations(StorageRoutes(s.storage)),
+        *leaderboards_feature.operations(LeaderboardRoutes(s.leaderboards)),
+        *friends_feature.operations(FriendRoutes(s.friends)),
+        *groups_feature.operations(GroupRoutes(s.groups)),
+        *matches_feature.operations(MatchesRoutes(s.matches)),
+        *events_feature.operations(EventRoutes(s.client_events, clock)),
+        *rpc_feature.operations(rpc),
+    ]
+
+
+def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Clock) -> Platform:
+    return Platform(
+        accounts=s.accounts,
+        users=s.accounts,
+        sessions=s.sessions,
+        storage=s.storage,
+        leaderboards=s.leaderboards,
+        wallet=s.wallets,
+        matches=s.matches,
+        streams=StreamsService(s.presences, sockets.sessions),
+        friends=s.friends,
+        groups=s.groups,
+        events=s.client_events,
+        env=settings.runtime.env,
+        now=clock.now,
+    )
+
+
+def _connect_events(events: EventBus, s: Services, sockets: SocketGateway, clock: Clock) -> None:
+    """Who does what when a player is deleted or banned."""
+    owners: Iterable[Any] = (s.storage, s.leaderboards, s.wallets, s.friends, s.groups)
+
+    async def forget(deleted: AccountDeleted) -> None:
+        for service in owners:
+            await service.forget(deleted.tx, deleted.user_id)
+
+    async def disconnect(removed: AccountRemoved) -> None:
+        s.leaderboards.forgotten(removed.user_id)
+        sockets.disconnect_user(removed.user_id)
+
+    async def tell_and_disconnect(banned: UserBanned) -> None:
+        sockets.disconnect_user(banned.user_id, final_envelope=banned_envelope(clock.now()))
+
+    events.subscribe(AccountDeleted, forget)
+    events.subscribe(AccountRemoved, disconnect)
+    events.subscribe(UserBanned, tell_and_disconnect)

@@ -1,0 +1,197 @@
+"""The life of a node: start, ready, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from palestra.app.build import Parts, build
+from palestra.app.counters import measure_node
+from palestra.console.app import ConsoleApp
+from palestra.core.config import Settings
+from palestra.core.errors import SetupError
+from palestra.core.log import get_logger
+from palestra.database.embedded import EmbeddedPostgres
+from palestra.database.migrate import migrate
+from palestra.database.pool import Database
+from palestra.database.sealed import KeyRing, Sealer
+from palestra.gateway.server import Listener
+from palestra.sdk.game import Game
+from palestra.sdk.loader import Changes, load_games
+
+log = get_logger(__name__)
+RELOAD_SECONDS = 0.25
+HOUSEKEEPING_SECONDS = 300
+GC_THRESHOLD = 20_000
+VENDOR = Path(__file__).resolve().parent.parent / "_web/vendor"
+"""Browser libraries bundled with the package, served to the examples."""
+
+Progress = Callable[[str], None]
+
+
+def _silent(step: str) -> None:
+    """Nobody wants to know."""
+
+
+class Node:
+    """One process of the platform, with its games.
+
+    `games` may be given as modules to load, or ready-made (tests). Nothing happens before `start`.
+    """
+
+    def __init__(self, settings: Settings, modules: list[Path], games: list[Game] | None = None) -> None:
+        self.settings = settings
+        self.port = 0
+        self.console_port = 0
+        self.games: list[Game] = []
+        self.key_ring_file = Path(settings.database.key_ring_file or Path(settings.data_dir) / "keyring.json")
+        self._modules = modules
+        self._given = games
+        self._serving = False
+        self._stopped = False
+        self._postgres: EmbeddedPostgres | None = None
+        self._database: Database | None = None
+        self.parts: Parts | None = None
+        self._listener: Listener | None = None
+        self._console: Listener | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can serve: started, not draining, and its database answers."""
+        return self._serving and self._database is not None and self._database.available
+
+    @property
+    def pages(self) -> list[str]:
+        """Paths at which the games serve a page to click on."""
+        folders = [folder for game in self.games for folder in game.static_folders]
+        return [f"/{f.path.strip('/')}/" for f in folders if (f.folder / "index.html").is_file()]
+
+    async def start(self, progress: Progress = _silent) -> None:
+        """Start everything, in order; when this returns, the node serves. Raises SetupError."""
+        settings = self.settings
+        started = time.perf_counter()
+        progress("loading the game")
+        self.games = self._load()
+        progress("opening the data directory")
+        url = settings.database_url or await self._start_postgres(progress)
+        sealer = Sealer(self._key_ring())
+        self._database = Database(url, pool_connections_max=settings.database.pool_connections_max)
+        await self._database.open()
+        progress("updating the database's tables")
+        await migrate(self._database, lambda name: progress(f"migrating: {name}"))
+        parts = self.parts = build(settings, self._database, sealer, lambda: self.ready)
+        measure_node(parts)
+        progress("loading sessions and ranks")
+        await parts.services.account_store.check_key_ring()
+        await parts.services.sessions.load()
+        await parts.services.leaderboards.start()
+        parts.sockets.start()
+        parts.runtime.bounds.start()
+        progress("starting the game")
+        await self._bind(self.games)
+        self._listener = Listener(parts.http, settings.socket, parts.sockets)
+        self._console = Listener(ConsoleApp(parts.metrics, lambda: self.ready), settings.socket)
+        self.port = self._listener.bind(settings.host, settings.port)
+        self.console_port = self._console.bind(settings.host, settings.console_port)
+        await self._console.start()
+        await self._listener.start()
+        parts.tasks.spawn(self._housekeeping(), "housekeeping")
+        if self._postgres is not None:
+            parts.tasks.spawn(self._postgres.keep_running(), "embedded PostgreSQL")
+        if settings.reload and self._modules:
+            parts.tasks.spawn(self._watch(), "live reload")
+        # What exists now stays: the collector need not look at it again, and need not run every few hundred objects.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+        self._serving = True
+        log.info("node ready", node=settings.node, port=self.port, seconds=round(time.perf_counter() - started, 3))
+
+    def _load(self) -> list[Game]:
+        if self._given is not None:
+            return self._given
+        return [game for module in self._modules for game in load_games(module)]
+
+    async def _start_postgres(self, progress: Progress) -> str:
+        data_dir = Path(self.settings.data_dir)
+        progress("starting PostgreSQL" if (data_dir / "pg").exists() else "making a PostgreSQL database (first start)")
+        self._postgres = EmbeddedPostgres(data_dir)
+        return await self._postgres.start()
+
+    def _key_ring(self) -> KeyRing:
+        self.key_ring_file.parent.mkdir(parents=True, exist_ok=True)
+        return KeyRing.load_or_create(self.key_ring_file)
+
+    async def _bind(self, games: list[Game]) -> None:
+        parts = self.parts
+        assert parts is not None
+        parts.runtime.bind(games, parts.platform)
+        parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
+        if VENDOR.is_dir():
+            parts.static.mount("/vendor", VENDOR)
+        for game in games:
+            for folder in game.static_folders:
+                parts.static.mount(folder.path, folder.folder)
+        await parts.runtime.start()
+
+    # -- background
+
+    async def _watch(self) -> None:
+        """Live reload: load changed game code, and keep the old when the new is wrong. Sockets do not notice."""
+        changes = Changes(self._modules)
+        while True:
+            await asyncio.sleep(RELOAD_SECONDS)
+            if not changes.happened():
+                continue
+            started = time.perf_counter()
+            previous = self.games
+            try:
+                self.games = self._load()
+                await self._bind(self.games)
+                log.info("game reloaded", seconds=round(time.perf_counter() - started, 3))
+            except SetupError as error:
+                self.games = previous
+                await self._bind(previous)
+                log.error("game not reloaded, the old one stays", reason=str(error))
+
+    async def _housekeeping(self) -> None:
+        assert self.parts is not None
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            await self.parts.services.sessions.forget_expired()
+
+    # -- the end
+
+    async def stop(self) -> None:
+        """Drain and stop: unready first, then requests in flight, sockets, batches, and the embedded database last."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._serving = False
+        parts = self.parts
+        if parts is not None:
+            await self._drain(parts)
+        for listener in (self._listener, self._console):
+            if listener is not None:
+                await listener.stop()
+        if parts is not None:
+            await parts.tasks.stop()
+            for store in parts.services.stores:
+                await store.stop()
+            parts.services.passwords.stop()
+            parts.runtime.bounds.stop()
+        if self._database is not None:
+            await self._database.close()
+        if self._postgres is not None:
+            await self._postgres.stop()
+        log.info("node stopped", node=self.settings.node)
+
+    async def _drain(self, parts: Parts) -> None:
+        """Let calls in flight finish, within the time for draining, then say goodbye to sockets."""
+        until = time.monotonic() + self.settings.drain_seconds
+        while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
+            await asyncio.sleep(0.02)
+        await parts.sockets.stop()

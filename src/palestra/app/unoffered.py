@@ -1,0 +1,49 @@
+"""Operations of the protocol that this version does not offer: known paths that say so, instead of "not found"."""
+
+from __future__ import annotations
+
+import msgspec
+
+from palestra.core.errors import Code, PalestraError
+from palestra.gateway.operation import Auth, Call, Operation
+
+PATHS = (
+    ("POST", "/v2/friend/facebook"),
+    ("POST", "/v2/friend/steam"),
+    ("GET", "/v2/notification"),
+    ("DELETE", "/v2/notification"),
+    ("GET", "/v2/tournament"),
+    ("GET", "/v2/tournament/{id}"),
+    ("PUT", "/v2/tournament/{id}"),
+    ("POST", "/v2/tournament/{id}"),
+    ("DELETE", "/v2/tournament/{id}"),
+    ("POST", "/v2/tournament/{id}/join"),
+    ("GET", "/v2/tournament/{id}/owner/{owner_id}"),
+    ("GET", "/v2/matchmaker/stats"),
+    ("GET", "/v2/party"),
+    ("POST", "/v2/iap/purchase/apple"),
+    ("POST", "/v2/iap/purchase/facebookinstant"),
+    ("POST", "/v2/iap/purchase/google"),
+    ("POST", "/v2/iap/purchase/huawei"),
+    ("POST", "/v2/iap/purchase/samsung"),
+    ("POST", "/v2/iap/subscription/apple"),
+    ("POST", "/v2/iap/subscription/google"),
+    ("POST", "/v2/iap/subscription"),
+    ("GET", "/v2/iap/subscription/{id}"),
+)
+
+
+class Unoffered(msgspec.Struct):
+    """Whatever the path names."""
+
+    id: str = ""
+    owner_id: str = ""
+
+
+async def _refuse(call: Call, request: Unoffered) -> None:
+    raise PalestraError("This operation is not offered by this version of the server.", code=Code.UNIMPLEMENTED)
+
+
+def operations() -> list[Operation]:
+    """One refusing operation for each path."""
+    return [Operation("unoffered", method, path, Auth.SESSION, _refuse, Unoffered) for method, path in PATHS]

@@ -1,0 +1,170 @@
+"""The commands: run, migrate, check, doctor, config, map."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from palestra.core.config import FILE_NAME, LoadedSettings, check_production, load_settings
+from palestra.core.errors import PalestraError, SetupError
+
+app = App(
+    name="palestra",
+    help="The backend platform an online game runs on.",
+    version_flags=["--version"],
+    result_action="return_value",
+)
+Flag = Parameter(negative="")
+
+
+@app.command
+def run(
+    *modules: Path,
+    host: str | None = None,
+    port: int | None = None,
+    console_port: int | None = None,
+    data_dir: str | None = None,
+    database_url: str | None = None,
+    redis_url: str | None = None,
+    node: str | None = None,
+    workers: int | None = None,
+    reload: Annotated[bool | None, Flag] = None,
+    production: Annotated[bool | None, Flag] = None,
+    config: Path | None = None,
+    ready_file: Path | None = None,
+) -> int:
+    """Start a node with the given game modules; without any, with the example game.
+
+    Parameters
+    ----------
+    modules: Python files that declare games.
+    host: Address to listen on.
+    port: Port for clients, HTTP and sockets; 0 takes any free one.
+    console_port: Port for operators: health, readiness, metrics; 0 takes any free one.
+    data_dir: Folder of the embedded PostgreSQL and the key ring.
+    database_url: PostgreSQL to use instead of the embedded one.
+    redis_url: Valkey or Redis, for more than one node.
+    node: Name of this node.
+    workers: Processes on this machine.
+    reload: Load changed game code without dropping sockets.
+    production: Refuse default secrets, log JSON.
+    config: Settings file; palestra.toml in this folder by default.
+    ready_file: Write {"port", "console_port", "pid"} to this file once the node serves.
+    """
+    flags = {
+        "host": host,
+        "port": port,
+        "console_port": console_port,
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "redis_url": redis_url,
+        "node": node,
+        "workers": workers,
+        "reload": reload,
+        "production": production,
+    }
+    loaded = _settings(config, flags)
+    settings = loaded.settings
+    if settings.production:
+        check_production(settings)
+    from palestra.cli.serve import serve
+
+    return serve(settings, list(modules), ready_file)
+
+
+@app.command
+def migrate(*, data_dir: str | None = None, database_url: str | None = None, config: Path | None = None) -> int:
+    """Bring the database's tables up to date and leave.
+
+    Parameters
+    ----------
+    data_dir: Folder of the embedded PostgreSQL.
+    database_url: PostgreSQL to use instead of the embedded one.
+    config: Settings file.
+    """
+    from palestra.cli.setup import migrate_only
+
+    return migrate_only(_settings(config, {"data_dir": data_dir, "database_url": database_url}).settings)
+
+
+@app.command
+def check(module: Path, *more: Path) -> int:
+    """Find mistakes in game modules: misspelt hooks, wrong signatures, types that cannot be read. Needs no database.
+
+    Parameters
+    ----------
+    module: Python file that declares a game.
+    more: Further ones.
+    """
+    from palestra.cli.setup import check_modules
+
+    return check_modules([module, *more])
+
+
+@app.command
+def doctor(*, data_dir: str | None = None, database_url: str | None = None, config: Path | None = None) -> int:
+    """Say what is wrong with this set-up and how to mend it.
+
+    Parameters
+    ----------
+    data_dir: Folder of the embedded PostgreSQL and the key ring.
+    database_url: PostgreSQL to use instead of the embedded one.
+    config: Settings file.
+    """
+    from palestra.cli.setup import examine
+
+    return examine(_settings(config, {"data_dir": data_dir, "database_url": database_url}).settings)
+
+
+@app.command(name="config")
+def show_config(*, config: Path | None = None) -> int:
+    """Print the settings in force and where each came from; secrets are hidden.
+
+    Parameters
+    ----------
+    config: Settings file.
+    """
+    from palestra.cli.setup import print_settings
+
+    return print_settings(_settings(config, {}))
+
+
+@app.command(name="map")
+def show_map(*, write: Annotated[bool, Flag] = False) -> int:
+    """Print every operation with its transport, authentication, limit and place.
+
+    Parameters
+    ----------
+    write: Write docs/reference/operations.md in this folder instead.
+    """
+    from palestra.app.map import render
+
+    page = render()
+    if write:
+        file = Path("docs/reference/operations.md")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(page)
+    else:
+        print(page, end="")
+    return 0
+
+
+def _settings(config: Path | None, flags: dict[str, Any]) -> LoadedSettings:
+    file = config or Path(os.environ.get("PALESTRA_CONFIG", FILE_NAME))
+    environ = {name: value for name, value in os.environ.items() if name != "PALESTRA_CONFIG"}
+    return load_settings(flags, environ, file if config or file.is_file() else None)
+
+
+def main() -> None:
+    """Entry point: expected failures are told in a sentence, without a traceback."""
+    try:
+        sys.exit(app())
+    except (SetupError, PalestraError) as error:
+        print(f"palestra: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

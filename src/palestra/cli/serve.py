@@ -1,0 +1,95 @@
+"""`palestra run`: start a node, tell where to click, stop it on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from palestra.app.lifecycle import Node
+from palestra.cli.progress import Progress
+from palestra.core import log
+from palestra.core.config import Settings
+from palestra.core.errors import SetupError
+
+
+def serve(settings: Settings, modules: list[Path], ready_file: Path | None) -> int:
+    """Run a node until SIGINT or SIGTERM; the exit status."""
+    if settings.workers > 1 or settings.redis_url:
+        raise SetupError(
+            "this version runs one node: several need the cluster bus, which it does not have yet.\n"
+            "Leave out --workers and --redis-url."
+        )
+    log.configure(settings.log.level, settings.log.text or (sys.stderr.isatty() and not settings.production))
+    return uvloop.run(_serve(settings, modules or [example()], ready_file))
+
+
+def example() -> Path:
+    """The example game: from the checkout, else the copy in the installed package."""
+    package = Path(__file__).resolve().parent.parent
+    for file in (package.parent.parent / "examples/arena/game.py", package / "_examples/arena/game.py"):
+        if file.is_file():
+            return file
+    raise SetupError("name a game module: palestra run my_game.py")
+
+
+async def _serve(settings: Settings, modules: list[Path], ready_file: Path | None) -> int:
+    started = time.perf_counter()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    node = Node(settings, modules)
+    with Progress() as progress:
+        starting = asyncio.ensure_future(node.start(progress.say))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            else:
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+        except BaseException:
+            stopping.cancel()
+            await node.stop()
+            raise
+    if not stop.is_set():
+        _tell(node, time.perf_counter() - started)
+        if ready_file is not None:
+            _write_ready_file(ready_file, node)
+        await stopping
+    stopping.cancel()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+    await node.stop()
+    return 0
+
+
+def _write_ready_file(file: Path, node: Node) -> None:
+    """In one step, so that whoever waits for it never reads half of it."""
+    state = {"port": node.port, "console_port": node.console_port, "pid": os.getpid()}
+    half = file.with_name(file.name + ".part")
+    half.write_bytes(msgspec.json.encode(state))
+    half.rename(file)
+
+
+def _tell(node: Node, seconds: float) -> None:
+    shown = "127.0.0.1" if node.settings.host in ("0.0.0.0", "::", "") else node.settings.host
+    base = f"http://{shown}:{node.port}"
+    lines = [f"palestra · {', '.join(game.name for game in node.games)}", ""]
+    lines += [f"  play     {base}{path}" for path in node.pages]
+    lines += [
+        f"  api      {base}",
+        f"  console  http://{shown}:{node.console_port}",
+        f"  keys     {node.key_ring_file} · back it up: without it nobody can read players' sealed identifiers",
+        "",
+        f"ready {base} after {seconds:.1f} s · Ctrl-C stops everything",
+    ]
+    print("\n".join(lines), flush=True)

@@ -1,0 +1,108 @@
+"""The listener: uvicorn with our protocols, started and stopped by the node rather than by signals of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from palestra.core.config import SocketSettings
+from palestra.core.errors import SetupError
+from palestra.gateway.http.protocol import LimitedProtocol, Reading
+from palestra.gateway.websocket.gateway import SocketGateway
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, without its signal handlers: the node decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Listener:
+    """Serves one ASGI callable, and sockets where a gateway for them is given, on one port."""
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        settings: SocketSettings,
+        sockets: SocketGateway | None = None,
+    ) -> None:
+        self._reading = Reading(settings)
+        self._socket: socket.socket | None = None
+        bound = type("BoundProtocol", (LimitedProtocol,), {"reading": self._reading, "sockets": sockets})
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http=bound,
+                ws="none",
+                loop="uvloop",
+                lifespan="off",
+                proxy_headers=False,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=int(settings.idle_timeout_seconds),
+                timeout_graceful_shutdown=10,
+                backlog=2048,
+            )
+        )
+        self._running: list[asyncio.Task[None]] = []
+
+    def bind(self, host: str, port: int) -> int:
+        """Take the port (0: any free one) and return its number. Raises SetupError when it is taken."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            raise SetupError(
+                f"cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another with --port."
+            ) from None
+        listener.setblocking(False)
+        self._socket = listener
+        return listener.getsockname()[1]
+
+    async def start(self) -> None:
+        """Begin to accept connections."""
+        assert self._socket is not None, "bind first"
+        loop = asyncio.get_running_loop()
+        self._running = [
+            loop.create_task(self._server.serve(sockets=[self._socket]), name="listener"),
+            loop.create_task(self._sweep(), name="slow requests"),
+        ]
+        while not self._server.started:
+            if self._running[0].done():
+                self._running[0].result()
+                raise SetupError("the listener ended before it started")
+            await asyncio.sleep(0.005)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1.0)
+            self._reading.sweep(loop.time())
+
+    @property
+    def connections(self) -> int:
+        """Open connections, sockets included."""
+        return self._reading.connections
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests being answered finish, close what is idle."""
+        if not self._running:
+            if self._socket is not None:
+                self._socket.close()
+            return
+        self._server.should_exit = True
+        serving, sweeping = self._running
+        sweeping.cancel()
+        await asyncio.gather(serving, sweeping, return_exceptions=True)
+        self._running = []

@@ -1,0 +1,205 @@
+"""A game module with functions that let an outside suite arrange what clients alone cannot: boards, wallets, bans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from palestra import Context, Game, GameError, Stream
+
+game = Game("conformance")
+
+
+class Refusal(msgspec.Struct):
+    """What `conf_error` fails with."""
+
+    message: str = ""
+    code: int = 0
+
+
+@game.rpc
+async def conf_echo(ctx: Context, payload: str) -> str:
+    """The payload, unchanged."""
+    return payload
+
+
+@game.rpc
+async def conf_nothing(ctx: Context) -> None:
+    """Nothing."""
+
+
+@game.rpc
+async def conf_error(ctx: Context, refusal: Refusal) -> None:
+    """Fail as asked."""
+    raise GameError(refusal.message, refusal.code)
+
+
+class Known(msgspec.Struct):
+    """What a function knows of its caller."""
+
+    user_id: str
+    username: str
+    vars: dict[str, str]
+    query: dict[str, list[str]]
+    has_session: bool
+
+
+@game.rpc
+async def conf_context(ctx: Context) -> Known:
+    """Tell what is known of the caller."""
+    caller = ctx.caller
+    return Known(
+        user_id=caller.id if caller else "",
+        username=caller.username if caller else "",
+        vars=caller.vars if caller else {},
+        query=ctx.query,
+        has_session=ctx.session_id is not None,
+    )
+
+
+class Board(msgspec.Struct):
+    """A leaderboard to make."""
+
+    id: str
+    authoritative: bool = False
+    sort: str = "desc"
+    operator: str = "best"
+    reset: str = ""
+    metadata: dict[str, Any] = {}
+    enable_ranks: bool = True
+
+
+class Made(msgspec.Struct):
+    """The id of what was made."""
+
+    id: str
+
+
+@game.rpc
+async def conf_create_leaderboard(ctx: Context, board: Board) -> Made:
+    """Make a leaderboard; nothing if it exists."""
+    await ctx.leaderboards.create(
+        board.id,
+        sort=board.sort,
+        operator=board.operator,
+        reset=board.reset or None,
+        metadata=board.metadata,
+        authoritative=board.authoritative,
+        enable_ranks=board.enable_ranks,
+    )
+    return Made(board.id)
+
+
+class Score(msgspec.Struct):
+    """A record to write."""
+
+    id: str
+    owner_id: str
+    username: str = ""
+    score: int = 0
+    subscore: int = 0
+
+
+@game.rpc
+async def conf_write_leaderboard(ctx: Context, record: Score) -> None:
+    """Write a record as the server."""
+    await ctx.leaderboards.submit(record.id, record.owner_id, record.username, record.score, record.subscore)
+
+
+class WalletRequest(msgspec.Struct):
+    """A change of a wallet, the caller's by default."""
+
+    changeset: dict[str, int]
+    metadata: dict[str, Any] = {}
+    user_id: str = ""
+
+
+class WalletAnswer(msgspec.Struct):
+    """The wallet before and after."""
+
+    previous: dict[str, int]
+    updated: dict[str, int]
+
+
+@game.rpc
+async def conf_wallet_change(ctx: Context, request: WalletRequest) -> WalletAnswer:
+    """Change a wallet."""
+    player = request.user_id or ctx.player.id
+    change = await ctx.wallet.change(player, request.changeset, metadata=request.metadata)
+    return WalletAnswer(dict(change.previous), dict(change.updated))
+
+
+class MetadataRequest(msgspec.Struct):
+    """Metadata of a player, the caller by default."""
+
+    metadata: dict[str, Any]
+    user_id: str = ""
+
+
+class Done(msgspec.Struct):
+    """Nothing more to tell."""
+
+
+@game.rpc
+async def conf_set_metadata(ctx: Context, request: MetadataRequest) -> Done:
+    """Replace a player's metadata."""
+    await ctx.accounts.update(request.user_id or ctx.player.id, metadata=request.metadata)
+    return Done()
+
+
+class Put(msgspec.Struct):
+    """An object to write, the system's by default."""
+
+    collection: str
+    key: str
+    value: dict[str, Any]
+    permission_read: int = 1
+    permission_write: int = 1
+    user_id: str = "00000000-0000-0000-0000-000000000000"
+
+
+@game.rpc
+async def conf_storage_put(ctx: Context, put: Put) -> Done:
+    """Write an object as the server."""
+    await ctx.storage.put(
+        put.collection,
+        put.key,
+        put.value,
+        user_id=put.user_id,
+        permission_read=put.permission_read,
+        permission_write=put.permission_write,
+    )
+    return Done()
+
+
+class Ban(msgspec.Struct):
+    """Whom to ban, or to let in again."""
+
+    user_id: str
+    lift: bool = False
+
+
+@game.rpc
+async def conf_ban(ctx: Context, ban: Ban) -> Done:
+    """Ban a player, or lift the ban."""
+    await (ctx.accounts.unban if ban.lift else ctx.accounts.ban)([ban.user_id])
+    return Done()
+
+
+class StreamSend(msgspec.Struct):
+    """A stream of mode 20, by its label, and what to send on it."""
+
+    label: str
+    data: str
+
+
+@game.rpc
+async def conf_stream_send(ctx: Context, request: StreamSend) -> Done:
+    """Join the caller's socket to a stream and send to all who are on it."""
+    if ctx.session_id is None:
+        raise GameError("call this over a socket", "failed_precondition")
+    stream = Stream(20, label=request.label)
+    await ctx.streams.join(ctx.session_id, stream, persistence=False)
+    await ctx.streams.send(stream, request.data)
+    return Done()
