@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +20,6 @@ class Endings:
 
     def __init__(self, gateway: SocketGateway) -> None:
         self.reasons: list[str] = []
-        self._changed = asyncio.Condition()
         self._told = asyncio.Event()
         gateway.on_close(self._ended)
 
@@ -33,6 +33,15 @@ class Endings:
                 self._told.clear()
                 await self._told.wait()
         return self.reasons
+
+
+async def turn_until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so."""
+    async with asyncio.timeout(10):
+        turns = 0
+        while not condition():
+            turns += 1
+            await asyncio.sleep(0)
 
 
 async def test_replies_come_in_the_order_of_requests_however_slow_the_first() -> None:
@@ -81,9 +90,7 @@ async def test_a_flood_behind_a_slow_message_stops_the_reading_and_nothing_is_lo
         for number in range(2000):
             client.say({"cid": str(number), "rpc": {"payload": filler}})
         # The kernel takes what it takes; the rest stays with the client until the first message is through.
-        async with asyncio.timeout(10):
-            while not socket._reading_paused:
-                await asyncio.sleep(0)
+        await turn_until(lambda: socket._reading_paused)
         assert socket._queue is not None
         assert len(socket._queue) < 16
         talk.gate.set()
@@ -125,9 +132,7 @@ async def test_a_reader_that_stalls_is_closed_while_others_get_everything_and_me
         # It never agrees to the close: it is dropped when its time is up.
         node.clock.advance(2.5)
         node.gateway.sweep()
-        async with asyncio.timeout(5):
-            while node.gateway._closing:
-                await asyncio.sleep(0)
+        await turn_until(lambda: not node.gateway._closing)
 
 
 async def test_a_reader_that_makes_no_progress_is_dropped_even_if_little_waits_for_it() -> None:

@@ -1,0 +1,128 @@
+"""Reading what players send to a match: the quick way says the same as the thorough one, or nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from palestra.features.matches import tokens, wire
+from palestra.features.matches.contract import BadListing, InvalidMatchId
+from palestra.features.matches.rules import canonical_base64, check_listing, named_match, plain_data, split_match_id
+from palestra.gateway.fields import RequestDecoder
+
+MATCH = "0b6f6f0e-3f0c-4c59-9f4f-2a6d3a9a1f10"
+
+
+def send(**parts: object) -> bytes:
+    return json.dumps({"match_data_send": {"match_id": f"{MATCH}.", **parts}}, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"op_code": "1", "data": "aGVsbG8="},
+        {"op_code": "0", "data": ""},
+        {"op_code": "-5", "data": "aGk=", "presences": [], "reliable": True},
+        {"op_code": "12", "presences": [], "data": "aGVs", "reliable": False},
+    ],
+)
+def test_what_sdks_send_is_read_the_quick_way(parts: dict[str, object]) -> None:
+    found = plain_data(send(**parts))
+    assert found is not None
+    match, op_code, data, reliable = found
+    assert match.decode() == MATCH
+    assert op_code.decode() == parts["op_code"]
+    assert data.decode() == parts["data"]
+    assert bool(reliable) is parts.get("reliable", False)
+
+
+_alphabet = st.text('ABgw048kM/+-_= \\"', max_size=9)
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from((MATCH, MATCH.upper(), "x" * 36, MATCH[:-1])),
+    st.one_of(st.integers(-(10**20), 10**20).map(str), st.sampled_from(("-0", "01", "", "1.0", "1e3", "+1"))),
+    st.one_of(st.binary(max_size=9).map(lambda raw: base64.b64encode(raw).decode()), _alphabet),
+    st.sampled_from(("", ',"presences":[]', ',"reliable":true', ',"reliable":false', ',"op_code":"1"', " ")),
+)
+@example(MATCH, "1", "aGl=", "")
+def test_the_quick_way_never_reads_anything_differently(match: str, op_code: str, data: str, more: str) -> None:
+    inner = f'{{"match_id":"{match}.","op_code":"{op_code}","data":"{data}"{more}}}'
+    payload = b'{"match_data_send":%b}' % inner.encode()
+    found = plain_data(payload)
+    if found is None:
+        return
+    request = RequestDecoder(wire.MatchDataSend, strict=True).json(inner)
+    assert isinstance(request, wire.MatchDataSend)
+    assert request.match_id == found[0].decode() + "."
+    assert b"%d" % request.op_code == found[1]
+    assert canonical_base64(request.data) == found[2]
+    assert request.reliable is (found[3] is not None)
+    assert request.presences == []
+
+
+@given(st.binary(max_size=100))
+def test_base64_comes_out_canonical_from_any_of_its_forms(raw: bytes) -> None:
+    wanted = base64.b64encode(raw)
+    url = base64.urlsafe_b64encode(raw).decode()
+    for text in (wanted.decode(), url, url.rstrip("="), wanted.decode().rstrip("=")):
+        assert canonical_base64(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["a", "a===", "aGk", "aGk==", "aG=k", "=", "a b=", "aGé=", "aGk=aGk="])
+def test_what_is_no_base64_is_refused(text: str) -> None:
+    if text == "aGk":
+        assert canonical_base64(text) == b"aGk="
+        return
+    with pytest.raises(ValueError, match="invalid base64"):
+        canonical_base64(text)
+
+
+def test_a_match_id_is_a_uuid_a_dot_and_a_node() -> None:
+    assert split_match_id(f"{MATCH}.") == (MATCH, "")
+    assert split_match_id(f"{MATCH.upper()}.node.a") == (MATCH, "node.a")
+    for text in ("", ".", MATCH, "x.", f"{MATCH}x."):
+        with pytest.raises(InvalidMatchId):
+            split_match_id(text)
+
+
+def test_equal_names_mean_one_match() -> None:
+    assert named_match("arena") == str(uuid.uuid5(uuid.NAMESPACE_DNS, "arena"))
+
+
+def test_a_match_token_is_good_until_it_expires_and_only_as_it_was_made() -> None:
+    token = tokens.sign(f"{MATCH}.", 1000, b"key")
+    assert tokens.read(token, 999.9, b"key") == f"{MATCH}."
+    assert tokens.read(token, 1000, b"key") is None
+    assert tokens.read(token, 0, b"other") is None
+    assert tokens.read(token[:-2] + "xx", 0, b"key") is None
+    unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').decode().rstrip("=") + "." + token.split(".")[1] + "."
+    for garbage in ("", ".", "..", "a.b.c", "\ud800", unsigned):
+        assert tokens.read(garbage, 0, b"key") is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ((0, None, None, None, None, None), "Invalid limit - limit must be between 1 and 100."),
+        ((101, None, None, None, None, None), "Invalid limit - limit must be between 1 and 100."),
+        ((10, False, "", None, None, None), "Label filtering is not supported for non-authoritative matches."),
+        ((10, False, None, "", None, None), "Query filtering is not supported for non-authoritative matches."),
+        ((10, None, None, None, -1, None), "Minimum size must be 0 or above."),
+        ((10, None, None, None, None, -1), "Maximum size must be 0 or above."),
+        (
+            (10, None, None, None, 3, 2),
+            "Maximum size must be greater than or equal to minimum size when both are specified.",
+        ),
+    ],
+)
+def test_a_listing_out_of_range_says_which_parameter(parameters: tuple, text: str) -> None:
+    with pytest.raises(BadListing) as caught:
+        check_listing(*parameters)
+    assert caught.value.message == text
