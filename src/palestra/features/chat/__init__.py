@@ -1,0 +1,1 @@
+"""Chat: messages kept in the history of rooms, groups and direct conversations."""

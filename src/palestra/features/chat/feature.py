@@ -1,0 +1,12 @@
+"""Table of contents of the chat feature."""
+
+from __future__ import annotations
+
+from palestra.features.chat import wire
+from palestra.features.chat.routes import ChatRoutes
+from palestra.gateway.operation import Auth, Operation
+
+
+def operations(routes: ChatRoutes) -> list[Operation]:
+    """The HTTP operations on channels."""
+    return [Operation("chat.list", "GET", "/v2/channel/{channel_id}", Auth.SESSION, routes.list, wire.ListRequest)]

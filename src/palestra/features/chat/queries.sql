@@ -1,0 +1,38 @@
+-- name: send
+-- Messages of a whole batch of senders. One that is there already was stored by an attempt whose answer got lost.
+INSERT INTO messages (id, channel_id, code, sender_id, username, content, created_at, updated_at)
+SELECT id, channel_id, code, sender_id, username, content::jsonb, sent_at, sent_at
+FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[])
+    AS t (id, channel_id, code, sender_id, username, content, sent_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: update
+-- New content for a message; the name is the one that the sender has now.
+UPDATE messages SET content = $4::text::jsonb, username = $5, updated_at = $6
+WHERE id = $1 AND channel_id = $2 AND sender_id = $3
+RETURNING id::text, channel_id, code, sender_id::text, username, content::text, created_at, updated_at;
+
+-- name: remove
+-- Takes a message out of the history.
+DELETE FROM messages WHERE id = $1 AND channel_id = $2 AND sender_id = $3
+RETURNING id::text, channel_id, code, sender_id::text, username, content::text, created_at, updated_at;
+
+-- name: list_later
+-- Messages of a channel behind a position, the nearest first.
+SELECT id::text, channel_id, code, sender_id::text, username, content::text, created_at, updated_at
+FROM messages
+WHERE channel_id = $1 AND (created_at, messages.id) > ($2::timestamptz, $3::uuid)
+ORDER BY created_at, messages.id
+LIMIT $4;
+
+-- name: list_earlier
+-- Messages of a channel before a position, the nearest first.
+SELECT id::text, channel_id, code, sender_id::text, username, content::text, created_at, updated_at
+FROM messages
+WHERE channel_id = $1 AND (created_at, messages.id) < ($2::timestamptz, $3::uuid)
+ORDER BY created_at DESC, messages.id DESC
+LIMIT $4;
+
+-- name: forget
+-- Everything that a player whose account is being deleted ever wrote.
+DELETE FROM messages WHERE sender_id = $1;
