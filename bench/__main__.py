@@ -31,7 +31,7 @@ def bench(
     json: Path | None = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Measure the hot paths of a node against the floors of this machine; about five minutes by default.
+    """Measure the hot paths of a node against the floors of this machine; about six minutes by default.
 
     Parameters
     ----------

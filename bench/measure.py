@@ -1,4 +1,4 @@
-"""The measurements in their order: in every round the floors, then the workloads beside them."""
+"""The measurements in their order: in every round each workload, and right before it its floor."""
 
 from __future__ import annotations
 
@@ -139,16 +139,14 @@ def _fill_board(site: _Site) -> None:
 
 
 def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
-    floors: dict[str, Sample] = {}
     for workload in WORKLOADS:
         if workload.name not in options.chosen:
             continue
         with _telling(results, workload.name):
-            if workload.floor not in floors:
-                floors[workload.floor] = _floor(workload.floor, options.seconds, site)
-                _keep(results, workload.floor, floors[workload.floor], say)
-            sample = _workload(workload, options.seconds, site, floors[workload.floor])
-            _keep(results, workload.name, sample, say)
+            # Measured anew beside each workload: the speed of a machine that others share moves within seconds.
+            floor = _floor(workload.floor, options.seconds, site)
+            _keep(results, workload.floor, floor, say)
+            _keep(results, workload.name, _workload(workload, options.seconds, site, floor), say)
     for relay in RELAYS:
         if relay.name not in options.chosen:
             continue

@@ -170,7 +170,7 @@ def _caption(results: Results, options: Options) -> str:
     durable = f", fsync {results.postgres['fsync']}" if results.postgres else ""
     return (
         f"{os.cpu_count()} CPUs, Python {platform.python_version()}{version}{durable}; wrk -t1 -c64, "
-        f"{options.rounds} × {options.seconds} s, medians; ratios are of the same round. "
+        f"{options.rounds} × {options.seconds} s, medians; ratios are of neighbours. "
         "µs: CPU time per request (relay: per delivered message)."
     )
 
