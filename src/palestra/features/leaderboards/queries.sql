@@ -61,15 +61,8 @@ FROM submitted CROSS JOIN LATERAL (
 WHERE submitted.owner_id NOT IN (SELECT owner_id FROM written) AND stored.owner_id = submitted.owner_id;
 
 -- name: remove
--- Deletes many records, in the order of owners, as `submit` locks them.
-WITH locked AS MATERIALIZED (
-    SELECT stored.ctid
-    FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS item (leaderboard_id, expires_at, owner_id)
-    JOIN leaderboard_records AS stored USING (leaderboard_id, expires_at, owner_id)
-    ORDER BY owner_id
-    FOR UPDATE OF stored
-)
-DELETE FROM leaderboard_records WHERE ctid = ANY (ARRAY (SELECT ctid FROM locked));
+-- Deletes one record. Sent many times over in one go, in the order of owners, as `submit` locks them.
+DELETE FROM leaderboard_records WHERE leaderboard_id = $1 AND expires_at = $2 AND owner_id = $3;
 
 -- name: read_down
 -- The records below many places, each in its own board and period, highest first.
@@ -104,12 +97,12 @@ CROSS JOIN LATERAL (
 -- name: read_owners
 -- The records of many owners, each in a board and period. The order and limit name the index to take: as long as the
 -- table is new to the planner, a plain join may go through all records of a board.
-SELECT wanted.n, found.*
+SELECT wanted.n, found.owner_id::text AS owner_id, found.username, found.score, found.subscore, found.num_score,
+    found.max_num_score, found.metadata, found.created_at, found.updated_at
 FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
     AS wanted (leaderboard_id, expires_at, owner_id, n)
 CROSS JOIN LATERAL (
-    SELECT owner_id, username, score, subscore, num_score, max_num_score, metadata, created_at, updated_at
-    FROM leaderboard_records AS stored
+    SELECT * FROM leaderboard_records AS stored
     WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
         AND stored.owner_id >= wanted.owner_id
     ORDER BY stored.owner_id

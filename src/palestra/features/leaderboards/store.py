@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from palestra.core.config import DatabaseSettings
-from palestra.core.errors import Unavailable
+from palestra.core.errors import OutcomeUnknown, Unavailable
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
@@ -26,6 +26,7 @@ LOAD_ROWS = 500
 RECORD_BYTES = 512
 """What one record to be read counts in a round trip, whose size cannot be known before."""
 READ_BYTES_MAX = 4 << 20
+_FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class Submission(NamedTuple):
@@ -169,35 +170,50 @@ class LeaderboardStore:
 async def _write(
     connection: asyncpg.Connection, items: list[Submission | Removal]
 ) -> list[LeaderboardRecord | Exception | None]:
-    """Write and delete records of different owners, then bring the ranks up to date in the order of commits."""
+    """Write and delete records of different owners, and bring the ranks up to date in the order of commits."""
     submissions = sorted((item for item in items if isinstance(item, Submission)), key=_by_owner)
     removals = sorted((item for item in items if isinstance(item, Removal)), key=_by_owner)
-    if removals:
-        async with connection.transaction():
-            await connection.execute(SQL["remove"], *_places((item.period, item.owner_id) for item in removals))
-            rows = await _submit(connection, submissions)
-        for item in removals:
-            if item.period.ranks is not None:
-                item.period.ranks.remove(_bytes(item.owner_id))
-    else:
-        rows = await _submit(connection, submissions)
     outcomes: dict[str, LeaderboardRecord | Exception] = {}
-    left = _settle(submissions, rows, outcomes)
+    if submissions:
+        await _write_scores(connection, submissions, outcomes)
+    if removals:
+        try:
+            await _delete(connection, removals)
+        except _FAILED:
+            if not submissions:
+                raise
+            # The scores are committed, so this may not fail as a whole.
+            outcomes.update({item.owner_id: OutcomeUnknown() for item in removals})
+    return [outcomes.get(item.owner_id) for item in items]
+
+
+async def _delete(connection: asyncpg.Connection, removals: Sequence[Removal]) -> None:
+    places = [(item.period.board_id, item.period.expires_at, item.owner_id) for item in removals]
+    await connection.executemany(SQL["remove"], places)
+    for item in removals:
+        if item.period.ranks is not None:
+            item.period.ranks.remove(_bytes(item.owner_id))
+
+
+async def _write_scores(
+    connection: asyncpg.Connection,
+    submissions: Sequence[Submission],
+    outcomes: dict[str, LeaderboardRecord | Exception],
+) -> None:
+    left = _settle(submissions, await _submit(connection, submissions), outcomes)
     try:
         for _ in range(ATTEMPTS_MAX):
             if not left:
                 break
             left = _settle(left, await _submit(connection, left), outcomes)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        pass  # The others are committed, so this may not fail as a whole.
-    for item in left:
-        outcomes[item.owner_id] = Unavailable()
-    return [outcomes.get(item.owner_id) for item in items]
+    except _FAILED:
+        # The others are committed, so this may not fail as a whole.
+        outcomes.update({item.owner_id: OutcomeUnknown() for item in left})
+    else:
+        outcomes.update({item.owner_id: Unavailable() for item in left})
 
 
 async def _submit(connection: asyncpg.Connection, items: Sequence[Submission]) -> list[asyncpg.Record]:
-    if not items:
-        return []
     return await connection.fetch(
         SQL["submit"],
         *_places((item.period, item.owner_id) for item in items),
