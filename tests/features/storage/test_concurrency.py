@@ -74,8 +74,8 @@ async def test_the_last_of_one_callers_overwrites_stands(storage: StorageService
     assert number(stored) == 59
 
 
-async def test_two_nodes_writing_the_same_objects_in_all_ways_agree_with_what_stands(
-    database: Database, storage: StorageService, ann: str
+async def test_two_nodes_writing_the_same_objects_in_all_ways_agree_and_never_deadlock(
+    database: Database, store: StorageStore, storage: StorageService, ann: str
 ) -> None:
     """Single writes, creations, atomic pairs and deletes from two nodes: no failure but the documented ones."""
     second = StorageStore(database, DatabaseSettings())
@@ -108,6 +108,9 @@ async def test_two_nodes_writing_the_same_objects_in_all_ways_agree_with_what_st
     finally:
         await second.stop()
     assert acks
+    assert sum(batch.retries + batch.splits for one in (store, second) for batch in one.batches) == 0
+    name = database.url.rsplit("/", 1)[1].split("?")[0]
+    assert await database.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = $1", name) == 0
     for stored in await storage.read([ObjectId("counters", key) for key in keys], caller_id=ann):
         # What stands was acknowledged, and nothing acknowledged later is missing without a delete.
         mine = [ack for ack in acks if ack.key == stored.key and ack.version == stored.version]

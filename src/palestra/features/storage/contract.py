@@ -187,7 +187,7 @@ class Storage(Protocol):
 
         One object may stand in `writes` several times: the later entry is applied after the earlier. A single write
         without a version, or with "*", shares a round trip with concurrent writers; others cost a transaction of
-        three to four. Raises StorageError's subclasses, Contended.
+        five. Raises StorageError's subclasses, Contended.
         """
         ...
 

@@ -20,14 +20,24 @@ WHERE NOT $8::boolean
 RETURNING stored.collection, stored.key, stored.user_id::text AS user_id, stored.created_at, stored.updated_at;
 
 -- name: standing
--- Everything but the values of many objects, to explain why a write did not take place.
+-- Everything but the values of many objects: what a write is judged by.
 SELECT stored.collection, stored.key, stored.user_id::text AS user_id, stored.version, stored.permission_read,
     stored.permission_write, stored.created_at, stored.updated_at
 FROM unnest($1::text[], $2::text[], $3::uuid[]) AS wanted (collection, key, user_id)
 JOIN objects AS stored USING (collection, key, user_id);
 
+-- name: claim
+-- Locks many objects until the end of the transaction in the same order as `write` does, so that no two of them ever
+-- wait for each other in a circle. Where there is none, a place holder without a version is put: it is what can be locked,
+-- and nobody else sees it, since the transaction either gives it its content or is undone.
+INSERT INTO objects AS stored (collection, key, user_id, value, version, permission_read, permission_write)
+SELECT wanted.collection, wanted.key, wanted.user_id, '{}'::jsonb, '', 0, 0
+FROM unnest($1::text[], $2::text[], $3::uuid[]) AS wanted (collection, key, user_id)
+ORDER BY wanted.collection, wanted.key, wanted.user_id
+ON CONFLICT (collection, key, user_id) DO UPDATE SET version = stored.version WHERE false;
+
 -- name: lock
--- The same, locked until the end of the transaction, in key order so that two transactions never deadlock.
+-- The same of objects that are to be deleted, locked until the end of the transaction, in the order of `write`.
 SELECT stored.collection, stored.key, stored.user_id::text AS user_id, stored.version, stored.permission_read,
     stored.permission_write, stored.created_at, stored.updated_at
 FROM unnest($1::text[], $2::text[], $3::uuid[]) AS wanted (collection, key, user_id)

@@ -36,10 +36,6 @@ READ_LANES = 2
 _UNSTORABLE = (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.ProgramLimitExceededError)
 
 
-class _Raced(Exception):
-    """An object appeared between looking and writing."""
-
-
 class StorageStore:
     """Reads and writes rows of `objects`; knows no permissions but those of writing."""
 
@@ -104,7 +100,7 @@ class StorageStore:
             try:
                 async with self._database.transaction() as tx:
                     return await _write_all(tx, rows)
-            except (_Raced, asyncpg.DeadlockDetectedError):
+            except asyncpg.DeadlockDetectedError:
                 continue
             except _UNSTORABLE:
                 raise NotStorable from None
@@ -210,19 +206,17 @@ async def _explain(connection: asyncpg.Connection, rows: list[Row], outcomes: di
 
 
 async def _write_all(tx: asyncpg.Connection, rows: Sequence[Row]) -> list[Ack]:
-    """Lock what exists, decide, write. Raises _Raced when something appeared that did not exist before."""
-    standing = _standing(await tx.fetch(SQL["lock"], *_id_columns({row.id for row in rows})))
+    """Lock every object, there or not, then decide and write."""
+    columns = _id_columns({row.id for row in rows})
+    await tx.execute(SQL["claim"], *columns)
+    # A place holder has no version: nothing stood there.
+    found = _standing(await tx.fetch(SQL["standing"], *columns))
+    standing = {one: state for one, state in found.items() if state.version}
     last, after = fold(standing, rows)
     times: dict[Id, Standing] = dict(standing)
-    for create_only in (False, True):
-        part = [row for row in last.values() if (row.id not in standing) == create_only]
-        if not part:
-            continue
+    if last:
         # Permissions are decided already, and locked: hence trusted.
-        written = await _write_rows(tx, part, create_only=create_only, trusted=True)
-        if len(written) != len(part):
-            raise _Raced
-        for row in written:
+        for row in await _write_rows(tx, list(last.values()), create_only=False, trusted=True):
             times[row[0], row[1], row[2]] = Standing("", 0, 0, row[3], row[4])
     return [_ack(row, one, times[row.id]) for row, one in zip(rows, after, strict=True)]
 
