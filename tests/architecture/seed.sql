@@ -51,3 +51,4 @@ SELECT md5('message' || i)::uuid, 'channel' || (i % 50), md5('user' || (i % 1000
 FROM generate_series(1, 20000) AS i;
 
 ANALYZE;
+

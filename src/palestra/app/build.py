@@ -22,6 +22,10 @@ from palestra.features.accounts.routes import AccountRoutes
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
 from palestra.features.accounts.wire import banned_envelope
+from palestra.features.chat import feature as chat_feature
+from palestra.features.chat.routes import ChatRoutes
+from palestra.features.chat.service import ChatService
+from palestra.features.chat.store import ChatStore
 from palestra.features.events import feature as events_feature
 from palestra.features.events.routes import EventRoutes
 from palestra.features.events.service import EventService
@@ -80,6 +84,7 @@ class Services:
     leaderboards: LeaderboardService
     friends: FriendService
     groups: GroupService
+    chat: ChatService
     matches: MatchesService
     presences: PresenceEngine
     client_events: EventService
@@ -163,11 +168,13 @@ def _services(
     wallet_store = WalletStore(database, limits)
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
+    chat_store = ChatStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
     wallets = WalletService(wallet_store)
     accounts = AccountService(account_store, sessions, wallets, passwords, events)
+    groups = GroupService(GroupStore(database), accounts, events, clock)
     presences = PresenceEngine()
     return Services(
         sessions=sessions,
@@ -179,11 +186,12 @@ def _services(
         storage=StorageService(storage_store),
         leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),
         friends=FriendService(FriendStore(database), accounts, events, clock),
-        groups=GroupService(GroupStore(database), accounts, events, clock),
+        groups=groups,
+        chat=ChatService(chat_store, groups, clock),
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
-        stores=[account_store, wallet_store, storage_store, leaderboard_store],
+        stores=[account_store, wallet_store, storage_store, leaderboard_store, chat_store],
     )
 
 
@@ -196,6 +204,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *leaderboards_feature.operations(LeaderboardRoutes(s.leaderboards)),
         *friends_feature.operations(FriendRoutes(s.friends)),
         *groups_feature.operations(GroupRoutes(s.groups)),
+        *chat_feature.operations(ChatRoutes(s.chat)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
@@ -214,6 +223,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
         streams=StreamsService(s.presences, sockets.sessions),
         friends=s.friends,
         groups=s.groups,
+        chat=s.chat,
         events=s.client_events,
         env=settings.runtime.env,
         now=clock.now,
@@ -222,7 +232,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
 
 def _connect_events(events: EventBus, s: Services, sockets: SocketGateway, clock: Clock) -> None:
     """Who does what when a player is deleted or banned."""
-    owners: Iterable[Any] = (s.storage, s.leaderboards, s.wallets, s.friends, s.groups)
+    owners: Iterable[Any] = (s.storage, s.leaderboards, s.wallets, s.friends, s.groups, s.chat)
 
     async def forget(deleted: AccountDeleted) -> None:
         for service in owners:

@@ -10,10 +10,12 @@ from urllib.parse import parse_qs
 import msgspec
 
 from palestra.core.errors import Code, GameError
+from palestra.core.log import get_logger
 from palestra.gateway.operation import Call
 
 if TYPE_CHECKING:
     from palestra.features.accounts.contract import Accounts, Users
+    from palestra.features.chat.contract import Chat
     from palestra.features.events.contract import Events
     from palestra.features.friends.contract import Friends
     from palestra.features.groups.contract import Groups
@@ -39,6 +41,7 @@ class Platform:
     streams: Streams
     friends: Friends
     groups: Groups
+    chat: Chat
     events: Events
     env: Mapping[str, str]
     now: Callable[[], float]
@@ -55,13 +58,17 @@ class Player(msgspec.Struct, frozen=True):
 class Context:
     """One call into game code. Cheap to make: everything is looked up when it is asked for."""
 
-    __slots__ = ("_call", "_platform", "log")
+    __slots__ = ("_call", "_name", "_platform")
 
-    def __init__(self, platform: Platform, call: Call | None, log: Any) -> None:
+    def __init__(self, platform: Platform, call: Call | None, name: str) -> None:
         self._platform = platform
         self._call = call
-        self.log = log
+        self._name = name
+
+    @property
+    def log(self) -> Any:
         """A structured logger: `ctx.log.info("claimed", coins=10)`."""
+        return get_logger(self._name)
 
     # -- who calls, and how
 
@@ -170,6 +177,11 @@ class Context:
     def groups(self) -> Groups:
         """Groups and their members."""
         return self._platform.groups
+
+    @property
+    def chat(self) -> Chat:
+        """Chat history."""
+        return self._platform.chat
 
     @property
     def events(self) -> Events:

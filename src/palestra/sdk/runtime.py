@@ -74,7 +74,7 @@ class Runtime:
 
     def _context(self, call: Call | None, name: str) -> Context:
         assert self._platform is not None, "bind first"
-        return Context(self._platform, call, get_logger(name))
+        return Context(self._platform, call, name)
 
     # -- functions
 

@@ -10,7 +10,7 @@ from palestra.core.errors import InvalidArgument
 from palestra.core.ids import new_id, parse_id
 from palestra.features.sessions.contract import RefreshTokenInvalid, TokenInvalid, TokenPair
 from palestra.features.sessions.store import SessionStore
-from palestra.features.sessions.tokens import Claims, check, sign
+from palestra.features.sessions.tokens import Claims, Digest, check, digest_of, sign
 from palestra.gateway.operation import Caller
 
 KNOWN_TOKENS_MAX = 100_000
@@ -25,8 +25,8 @@ class SessionService:
         self._store = store
         self._settings = settings
         self._now = clock.now
-        self._key = settings.encryption_key.encode()
-        self._refresh_key = settings.refresh_encryption_key.encode()
+        self._key = digest_of(settings.encryption_key.encode())
+        self._refresh_key = digest_of(settings.refresh_encryption_key.encode())
         self._known: dict[str, Caller] = {}
         self._revoked: dict[tuple[str, bool], float] = {}
         self._issued_before: dict[str, tuple[float, float]] = {}
@@ -105,7 +105,7 @@ class SessionService:
                 await self._store.revoke_token(claims.tid, is_refresh, until)
                 self._revoked[claims.tid, is_refresh] = until
 
-    def _own(self, token: str, key: bytes, caller: Caller, message: str) -> Claims | None:
+    def _own(self, token: str, key: Digest, caller: Caller, message: str) -> Claims | None:
         if not token:
             return None
         claims = check(token, key)

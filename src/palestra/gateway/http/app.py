@@ -27,7 +27,7 @@ from palestra.gateway.http.answer import (
     encode,
 )
 from palestra.gateway.http.credentials import Credentials
-from palestra.gateway.http.intake import Disconnected, inflated, read_body
+from palestra.gateway.http.intake import BodyTooLarge, Disconnected, inflated, read_body
 from palestra.gateway.http.router import Router
 from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Call, Operation, Raw
@@ -43,23 +43,41 @@ NOT_FOUND = encode(ErrorBody(Code.NOT_FOUND, "Not Found"))
 WRONG_VERB = encode(ErrorBody(Code.UNIMPLEMENTED, "Method Not Allowed"))
 INTERNAL = encode(ErrorBody(Code.INTERNAL, "Internal error."))
 EMPTY = b"{}"
+KEPT_QUERIES_MAX = 64
+KEPT_QUERY_BYTES_MAX = 32
 
 
 class _Plan:
     """How one operation's request is put together."""
 
-    __slots__ = ("body_field", "decoder", "member", "operation", "reads_body", "skip")
+    __slots__ = ("_queries", "body_field", "decoder", "member", "operation", "reads_body", "skip")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.decoder = RequestDecoder(operation.request)
         self.body_field = operation.body
         self.member: RequestDecoder | None = None
+        self._queries: dict[bytes, dict[str, Any]] = {}
         parameters = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
         if operation.body not in ("", "*"):
             self.member = RequestDecoder(msgspec.structs.fields(operation.request)[_index(operation)].type)
         self.skip = frozenset((*parameters, operation.body))
         self.reads_body = operation.method in ("POST", "PUT", "DELETE")
+
+    def _fields_of(self, query: bytes) -> dict[str, Any]:
+        known = self._queries.get(query)
+        if known is not None:
+            return known
+        fields: dict[str, Any] = {}
+        self.decoder.query(query, self.skip, fields)
+        # The same short queries come again and again, such as "create=true"; lists are not kept, they could be changed.
+        if (
+            len(query) <= KEPT_QUERY_BYTES_MAX
+            and len(self._queries) < KEPT_QUERIES_MAX
+            and not any(isinstance(value, list) for value in fields.values())
+        ):
+            self._queries[query] = fields
+        return fields
 
     def request(self, body: bytes, query: bytes, names: tuple[str, ...], values: tuple[str, ...]) -> Any:
         """The decoded request. Raises BadInput."""
@@ -70,7 +88,7 @@ class _Plan:
             if self.member is not None:
                 fields[self.body_field] = self.member.json(body)
             if query:
-                self.decoder.query(query, self.skip, fields)
+                fields |= self._fields_of(query)
             request = self.decoder.kind(**fields)
         for name, value in zip(names, values, strict=True):
             setattr(request, name, value)
@@ -236,6 +254,9 @@ class HttpGateway:
                 self._write.other(cycle, 200, answer.body, ((b"content-type", answer.content_type), *more))
         except PalestraError as error:
             if isinstance(error, Disconnected):
+                return
+            if isinstance(error, BodyTooLarge):
+                self._refuse(cycle, error, more)
                 return
             detail: Any = {} if getattr(error, "from_game", False) else error.message
             self._write.failed(
