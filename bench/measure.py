@@ -25,6 +25,8 @@ CONNECTIONS = 64
 LUA = servers.HERE / "lua" / "requests.lua"
 TRANSFER = servers.HERE / "transfer.pgbench"
 GRACE_SECONDS = 30
+GLANCE_SECONDS = 1
+"""Long enough to know the CPU time of a request to the HTTP floor."""
 
 Say = Callable[[str], None]
 
@@ -75,6 +77,7 @@ class _Site:
     """The servers of the rounds, and the file of session tokens."""
 
     floor: Node
+    relay_floor: Node
     node: Node
     postgres: Postgres
     tokens_file: Path
@@ -109,24 +112,26 @@ def run(options: Options, folder: Path, say: Say) -> Results:
 
 @contextmanager
 def _site(folder: Path, say: Say) -> Iterator[_Site]:
-    say("starting PostgreSQL, the floor and a node")
+    say("starting PostgreSQL, the floors and a node")
     with (
         servers.postgres(folder / "postgres") as postgres,
-        servers.floor(folder) as floor,
+        servers.floor(folder, "floor.py") as floor,
+        servers.floor(folder, "relay_floor.py") as relay_floor,
         servers.node(folder / "node", postgres.node_url) as node,
     ):
         say(f"logging {PLAYERS} players in")
         tokens = servers.log_in(node.port, PLAYERS)
         tokens_file = folder / "tokens"
         tokens_file.write_text("\n".join(tokens) + "\n")
-        yield _Site(floor, node, postgres, tokens_file, tokens)
+        yield _Site(floor, relay_floor, node, postgres, tokens_file, tokens)
 
 
 def _cpu(site: _Site) -> tuple[float, float, float]:
     """CPU seconds since the machine started that there were, that were used, and that were ours."""
     own = os.times()
     ours = own.user + own.system + own.children_user + own.children_system + family_cpu_seconds(site.postgres.pid)
-    return *machine_cpu_seconds(), ours + cpu_seconds(site.node.pid) + cpu_seconds(site.floor.pid)
+    ours += sum(cpu_seconds(server.pid) for server in (site.node, site.floor, site.relay_floor))
+    return *machine_cpu_seconds(), ours
 
 
 def _fill_board(site: _Site) -> None:
@@ -146,17 +151,19 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
             # Measured anew beside each workload: the speed of a machine that others share moves within seconds.
             floor = _floor(workload.floor, options.seconds, site)
             _keep(results, workload.floor, floor, say)
-            _keep(results, workload.name, _workload(workload, options.seconds, site, floor), say)
+            http_us = (floor if workload.floor == HTTP else _floor(HTTP, GLANCE_SECONDS, site)).node_us
+            _keep(results, workload.name, _workload(workload, options.seconds, site, floor, http_us), say)
     for relay in RELAYS:
         if relay.name not in options.chosen:
             continue
         with _telling(results, relay.name):
             load = relay.matches, relay.players, relay.rate, options.seconds
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                seen = runner.run(sockets.relay(HOST, site.node.port, site.node.pid, site.tokens, *load))
-            results.relays.setdefault(relay.name, []).append(seen)
-            told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
-            say(f"{relay.name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
+            for name, server in ((relay.floor, site.relay_floor), (relay.name, site.node)):
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    seen = runner.run(sockets.relay(HOST, server.port, server.pid, site.tokens, *load))
+                results.relays.setdefault(name, []).append(seen)
+                told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
+                say(f"{name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
 
 
 def _floor(kind: str, seconds: int, site: _Site) -> Sample:
@@ -172,12 +179,12 @@ def _floor(kind: str, seconds: int, site: _Site) -> Sample:
     return Sample(load, postgres_us=_us(family_cpu_seconds(site.postgres.pid) - before, load))
 
 
-def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample) -> Sample:
+def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample, http_us: float | None) -> Sample:
     node_before, postgres_before = cpu_seconds(site.node.pid), family_cpu_seconds(site.postgres.pid)
     load = _wrk(site.node.port, seconds, workload.name, str(site.tokens_file))
     node_us = _us(cpu_seconds(site.node.pid) - node_before, load)
     postgres_us = _us(family_cpu_seconds(site.postgres.pid) - postgres_before, load)
-    cpu_ratio = floor.node_us / node_us if floor.node_us and node_us else None
+    cpu_ratio = http_us / node_us if http_us and node_us else None
     return Sample(load, node_us, postgres_us, load.per_second / floor.load.per_second, cpu_ratio)
 
 

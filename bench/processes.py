@@ -20,7 +20,7 @@ def family_cpu_seconds(pid: int) -> float:
     for child in children:
         try:
             ticks += sum(_times(int(child))[:2])
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # It ended since: its parent counts it from now on.
     return ticks / TICKS_PER_SECOND
 

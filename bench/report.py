@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Options, Results, Sample
+from bench.sockets import Relay
 from bench.workloads import (
     COMMITS,
     HTTP,
@@ -85,21 +86,33 @@ def _relay_rows(results: Results) -> list[Row]:
     for relay in RELAYS:
         if not (seen := results.relays.get(relay.name)):
             continue
-        cpu_us, p99_ms = median(s.cpu_us for s in seen), median(s.p99_ms for s in seen)
-        delivered = min(s.delivered_percent for s in seen)
-        lost = "" if delivered >= RELAY_DELIVERED_PERCENT_MIN else f"only {delivered:.1f} % delivered"
+        made.append(_relayed(f"floor: {relay.floor}", results.relays[relay.floor]))
+        row = _relayed(relay.name, seen)
+        pairs = zip(results.relays[relay.floor], seen, strict=False)
         made.append(
-            Row(
-                name=relay.name,
-                per_second=median(s.delivered_per_second for s in seen),
-                p99_ms=p99_ms,
-                node_us=cpu_us,
+            replace(
+                row,
+                cpu_ratio=median(floor.cpu_us / own.cpu_us for floor, own in pairs),
                 goal=f"≤ {relay.goal_us} µs, {RELAY_P99_MS_MAX:.0f} ms",
-                reached=None if lost else cpu_us <= relay.goal_us and p99_ms <= RELAY_P99_MS_MAX,
-                faults=lost,
+                reached=None if row.faults else (row.node_us or 0) <= relay.goal_us and _p99_reached(row),
             )
         )
     return made
+
+
+def _relayed(name: str, seen: list[Relay]) -> Row:
+    delivered = min(s.delivered_percent for s in seen)
+    return Row(
+        name=name,
+        per_second=median(s.delivered_per_second for s in seen),
+        p99_ms=median(s.p99_ms for s in seen),
+        node_us=median(s.cpu_us for s in seen),
+        faults="" if delivered >= RELAY_DELIVERED_PERCENT_MIN else f"only {delivered:.1f} % delivered",
+    )
+
+
+def _p99_reached(row: Row) -> bool:
+    return row.p99_ms is not None and row.p99_ms <= RELAY_P99_MS_MAX
 
 
 def _process_rows(results: Results) -> list[Row]:

@@ -115,15 +115,15 @@ def node(folder: Path, database_url: str = "") -> Iterator[Node]:
 
 
 @contextmanager
-def floor(folder: Path) -> Iterator[Node]:
-    """The bare callable."""
+def floor(folder: Path, script: str) -> Iterator[Node]:
+    """A bare server: one of the floor scripts beside this file."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    log = folder / "floor.log"
+    log = folder / f"{script}.log"
     started = time.perf_counter()
-    with _running("the floor", [sys.executable, str(HERE / "floor.py"), str(port)], log, dict(os.environ)) as process:
-        _wait("the floor", process, log, lambda: _answers(port))
+    with _running(script, [sys.executable, str(HERE / script), str(port)], log, dict(os.environ)) as process:
+        _wait(script, process, log, lambda: _answers(port))
         yield Node(port, process.pid, time.perf_counter() - started)
 
 

@@ -35,6 +35,11 @@ class RelayLoad:
         """As shown: relay_20x10x40."""
         return f"relay_{self.matches}x{self.players}x{self.rate}"
 
+    @property
+    def floor(self) -> str:
+        """The name of the same load on the bare relay."""
+        return f"picows_{self.matches}x{self.players}x{self.rate}"
+
 
 WORKLOADS = (
     Workload("healthcheck", HTTP),
