@@ -185,7 +185,8 @@ def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample, http
     node_us = _us(cpu_seconds(site.node.pid) - node_before, load)
     postgres_us = _us(family_cpu_seconds(site.postgres.pid) - postgres_before, load)
     cpu_ratio = http_us / node_us if http_us and node_us else None
-    return Sample(load, node_us, postgres_us, load.per_second / floor.load.per_second, cpu_ratio)
+    ratio = load.per_second / floor.load.per_second if floor.load.per_second else None
+    return Sample(load, node_us, postgres_us, ratio, cpu_ratio)
 
 
 def _wrk(port: int, seconds: int, *arguments: str) -> parse.Load:

@@ -46,6 +46,9 @@ def wrk(output: str) -> Load:
 def pgbench(output: str) -> Load:
     """The figures of one pgbench run; it knows no percentiles. Raises Unreadable."""
     transactions = int(_number(r"number of transactions actually processed: (\d+)", output))
+    if transactions == 0:
+        # It says no more in this case.
+        return Load(0, 0.0, None, None, "no transaction at all")
     failed = int(_number(r"number of failed transactions: (\d+)", output))
     return Load(
         requests=transactions,

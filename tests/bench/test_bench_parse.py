@@ -58,3 +58,7 @@ def test_a_tool_that_could_not_start_is_quoted() -> None:
 @pytest.mark.parametrize(("failed", "faults"), [(0, ""), (4, "4 transactions failed")])
 def test_failed_transactions_are_told(failed: int, faults: str) -> None:
     assert parse.pgbench(PGBENCH.format(failed=failed)) == parse.Load(35_712, 7142.857143, None, None, faults)
+
+
+def test_a_server_too_busy_for_a_single_transaction_is_told() -> None:
+    assert parse.pgbench("number of transactions actually processed: 0\n").faults
