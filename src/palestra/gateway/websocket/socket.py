@@ -313,6 +313,10 @@ class Socket(WSListener):
             self.send(error_of(rejected.cid, rejected.code, rejected.message))
             self.close(REFUSED)
             return None
+        except Exception as error:
+            log.error("decoding a message failed", exc_info=error)
+            self.close("internal error", WSCloseCode.INTERNAL_ERROR)
+            return None
         if message is not None:
             return cid, message, request
         if key == PING:
