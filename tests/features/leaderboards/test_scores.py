@@ -23,9 +23,10 @@ from palestra.features.leaderboards.contract import (
     LeaderboardNotFound,
     Operator,
 )
-from palestra.features.leaderboards.rules import SCORE_MAX, SORTS, Score, applied, change_of
+from palestra.features.leaderboards.rules import SCORE_MAX, SORTS, Score, change_of
 from palestra.features.leaderboards.service import LeaderboardService
 from tests.features.leaderboards.conftest import Bench, node, until
+from tests.features.leaderboards.model import applied
 
 ANN, BOB, CID = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")
 
@@ -60,6 +61,43 @@ async def test_the_operator_of_a_submission_overrides_the_boards(boards: Leaderb
     await boards.create("weekly", operator="best")
     for operator, score, after in (("set", 10, 10), (3, 5, 15), ("decrement", 4, 11), (0, 8, 11), (None, 12, 12)):
         assert (await boards.submit("weekly", ANN, "ann", score, operator=operator)).score == after
+
+
+ASC, DESC = "ascending", "descending"
+BEST, SET, INCR, DECR = "best", "set", "increment", "decrement"
+# order, operator, stored score, submitted score, what is stored then (None: the record stays as it was)
+TABLE = [
+    (DESC, BEST, None, (10, 1), (10, 1)),
+    (DESC, BEST, (10, 1), (1, 20), (10, 20)),
+    (DESC, BEST, (10, 20), (5, 5), None),
+    (DESC, BEST, (10, 20), (10, 20), None),
+    (ASC, BEST, (10, 10), (11, 11), None),
+    (ASC, BEST, (10, 10), (9, 12), (9, 10)),
+    (ASC, BEST, (9, 10), (0, 20), (0, 10)),
+    (DESC, SET, None, (4, 9), (4, 9)),
+    (DESC, SET, (10, 1), (4, 9), (4, 9)),
+    (DESC, SET, (4, 9), (4, 9), None),
+    (DESC, INCR, None, (10, 1), (10, 1)),
+    (DESC, INCR, (10, 1), (1, 5), (11, 6)),
+    (DESC, INCR, (10, 1), (0, 0), None),
+    (DESC, INCR, (SCORE_MAX - 1, 0), (5, 0), (SCORE_MAX, 0)),
+    (DESC, DECR, None, (10, 1), (0, 0)),
+    (DESC, DECR, (10, 1), (3, 5), (7, 0)),
+    (DESC, DECR, (0, 0), (30, 0), (0, 0)),
+    (DESC, DECR, (10, 1), (0, 0), None),
+]
+
+
+async def test_each_operator_does_what_its_table_says(boards: LeaderboardService) -> None:
+    for n, (sort, operator, stored, given_score, after) in enumerate(TABLE):
+        await boards.create(f"b{n}", sort=sort, operator=operator)
+        before = await boards.submit(f"b{n}", ANN, "ann", *stored, operator="set") if stored else None
+        record = await boards.submit(f"b{n}", ANN, "ann", *given_score)
+        if after is None:
+            assert record == before
+        else:
+            assert (record.score, record.subscore) == after
+            assert record.num_score == (2 if stored else 1)
 
 
 async def test_sums_stop_at_the_largest_number(boards: LeaderboardService) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -55,7 +55,7 @@ class PageRequest(NamedTuple):
         return self.position or (START_DESCENDING if self.downwards else START_ASCENDING)
 
 
-def record_of(period: Period, row: Sequence[Any], rank: int) -> LeaderboardRecord:
+def record_of(period: Period, row: Iterable[Any], rank: int) -> LeaderboardRecord:
     """A record from its columns: owner, username, score, subscore, both counts, metadata, creation and update time."""
     return LeaderboardRecord(period.board_id, *row, expires_at=period.expires_at if period.ends_at else None, rank=rank)
 

@@ -4,18 +4,35 @@
 -- Writes many scores, each owner at most once per call ($3 ascending), and returns what they led to, unchanged records
 -- included. Rows are locked in the order of owners, here and in every other node, so that two calls never deadlock.
 -- $8 says what a number does: 1 the greater wins, 2 the lesser wins, 3 set, 4 add, 5 subtract.
+-- Most scores change nothing. They are told by a look beforehand, so they lock nothing and cost no flush to disk.
 -- A conflicting row knows only the columns that were to be inserted, and a first subtraction inserts 0; so the update
 -- finds what was submitted in the parameters, at the place of its owner (width_bucket is a binary search).
--- A row that appeared after the statement began, and is not changed by it, is missing in the answer.
+-- A row that was changed since the look, so that the score changes it no more, is missing in the answer.
 WITH submitted AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
+    SELECT item.leaderboard_id, item.expires_at, item.owner_id, item.username, item.score, item.subscore,
+        item.metadata, item.change, stored AS found,
+        stored.owner_id IS NOT NULL AND CASE item.change
+            WHEN 1 THEN item.score <= stored.score AND item.subscore <= stored.subscore
+            WHEN 2 THEN item.score >= stored.score AND item.subscore >= stored.subscore
+            WHEN 3 THEN item.score = stored.score AND item.subscore = stored.subscore
+            ELSE item.score = 0 AND item.subscore = 0
+        END AS unchanged
+    FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
         $8::smallint[]) AS item (leaderboard_id, expires_at, owner_id, username, score, subscore, metadata, change)
+    LEFT JOIN LATERAL (
+        SELECT * FROM leaderboard_records AS record
+        WHERE record.leaderboard_id = item.leaderboard_id AND record.expires_at = item.expires_at
+            AND record.owner_id >= item.owner_id
+        ORDER BY record.owner_id
+        LIMIT 1
+    ) AS stored ON stored.owner_id = item.owner_id
 ), written AS (
     INSERT INTO leaderboard_records AS stored
         (leaderboard_id, expires_at, owner_id, username, score, subscore, metadata)
     SELECT leaderboard_id, expires_at, owner_id, username, CASE change WHEN 5 THEN 0 ELSE score END,
         CASE change WHEN 5 THEN 0 ELSE subscore END, coalesce(metadata::jsonb, '{}')
     FROM submitted
+    WHERE NOT unchanged
     ORDER BY owner_id
     ON CONFLICT (leaderboard_id, expires_at, owner_id) DO UPDATE
     SET score = CASE ($8::smallint[])[width_bucket(excluded.owner_id, $3::uuid[])]
@@ -45,20 +62,13 @@ WITH submitted AS MATERIALIZED (
     END
     RETURNING stored.*
 )
-SELECT true AS changed, owner_id::text AS owner_id, username, score, subscore, num_score, max_num_score, metadata,
-    created_at, updated_at
+SELECT owner_id::text AS owner_id, username, score, subscore, num_score, max_num_score, metadata, created_at, updated_at
 FROM written
 UNION ALL
-SELECT false, stored.owner_id::text, stored.username, stored.score, stored.subscore, stored.num_score,
-    stored.max_num_score, stored.metadata, stored.created_at, stored.updated_at
-FROM submitted CROSS JOIN LATERAL (
-    SELECT * FROM leaderboard_records AS record
-    WHERE record.leaderboard_id = submitted.leaderboard_id AND record.expires_at = submitted.expires_at
-        AND record.owner_id >= submitted.owner_id
-    ORDER BY record.owner_id
-    LIMIT 1
-) AS stored
-WHERE submitted.owner_id NOT IN (SELECT owner_id FROM written) AND stored.owner_id = submitted.owner_id;
+SELECT owner_id::text, (found).username, (found).score, (found).subscore, (found).num_score, (found).max_num_score,
+    (found).metadata, (found).created_at, (found).updated_at
+FROM submitted
+WHERE unchanged;
 
 -- name: remove
 -- Deletes one record. Sent many times over in one go, in the order of owners, as `submit` locks them.

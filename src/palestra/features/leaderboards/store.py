@@ -15,7 +15,7 @@ from palestra.database.queries import load_queries
 from palestra.features.leaderboards.boards import Period
 from palestra.features.leaderboards.contract import Leaderboard, LeaderboardRecord, Operator, RecordPage, Sort
 from palestra.features.leaderboards.pages import PageRequest, page_of, record_of
-from palestra.features.leaderboards.rules import Change, Score, applied
+from palestra.features.leaderboards.rules import Change, Score
 
 SQL = load_queries(__file__)
 ATTEMPTS_MAX = 8
@@ -230,25 +230,21 @@ def _settle(
     rows: Iterable[asyncpg.Record],
     outcomes: dict[str, LeaderboardRecord | Exception],
 ) -> list[Submission]:
-    """Note ranks and records of what was written; returns the submissions that must be tried again.
-
-    An unchanged record is read as it was when the statement began. If the score would have changed that, the statement
-    met a newer one that another node wrote.
-    """
-    found = {row[1]: row for row in rows}
+    """Note ranks and records; returns the submissions that met a record another node wrote, to be tried again."""
+    found = {row[0]: row for row in rows}
     settled: list[tuple[Submission, asyncpg.Record, bytes]] = []
     left: list[Submission] = []
     for item in items:
         row = found.get(item.owner_id)
-        if row is None or not (row[0] or applied(item.change, Score(row[3], row[4]), item.score) is None):
+        if row is None:
             left.append(item)
             continue
         owner = _bytes(item.owner_id)
         if item.period.ranks is not None:
-            item.period.ranks.set(owner, row[3], row[4])
+            item.period.ranks.set(owner, row[2], row[3])
         settled.append((item, row, owner))
     for item, row, owner in settled:
-        outcomes[item.owner_id] = record_of(item.period, row[1:], item.period.rank(owner))
+        outcomes[item.owner_id] = record_of(item.period, row, item.period.rank(owner))
     return left
 
 
