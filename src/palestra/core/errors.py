@@ -114,7 +114,8 @@ class GameError(PalestraError):
     """
 
     def __init__(self, message: str, code: int | str = Code.INTERNAL) -> None:
-        super().__init__(message, code=_code_of(code))
+        # Game code builds messages from whatever it was given; what cannot be written as UTF-8 cannot be sent.
+        super().__init__(str(message).encode("utf-8", "replace").decode(), code=_code_of(code))
 
 
 def _code_of(code: int | str) -> Code:

@@ -13,17 +13,10 @@ SYSTEM_USER = UserId("00000000-0000-0000-0000-000000000000")
 """The owner of things that belong to the platform rather than to a player."""
 
 # The system's random source is asked for many ids at a time: a call for each would cost as much as the rest of it.
-_BYTES_AT_ONCE = 4096
-_random = b""
-_used = 0
-
-
-def _forget_random() -> None:
-    global _random
-    _random = b""
-
-
-os.register_at_fork(after_in_child=_forget_random)
+# Taking from a list is one step, so that no two threads get the same; a forked child must not continue its parent's.
+_IDS_AT_ONCE = 256
+_digits: list[str] = []
+os.register_at_fork(after_in_child=_digits.clear)
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _HEX = re.compile(r"[0-9a-f]{32}").fullmatch
@@ -31,12 +24,12 @@ _HEX = re.compile(r"[0-9a-f]{32}").fullmatch
 
 def new_id() -> str:
     """A random version 4 UUID as text."""
-    global _random, _used
-    start = _used
-    if start >= len(_random):
-        _random, start = os.urandom(_BYTES_AT_ONCE), 0
-    _used = start + 16
-    digits = _random[start : start + 16].hex()
+    try:
+        digits = _digits.pop()
+    except IndexError:
+        fresh = os.urandom(16 * _IDS_AT_ONCE).hex()
+        _digits.extend(fresh[start : start + 32] for start in range(32, len(fresh), 32))
+        digits = fresh[:32]
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 

@@ -24,7 +24,10 @@ def configure(level: str = "info", text: bool = False) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info if not text else _keep,
-            structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer(),
+            # Plain tracebacks: the pretty ones show the values of variables, passwords and tokens among them.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            if text
+            else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, 20)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -226,7 +226,10 @@ class Accounts(Protocol):
         timezone: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Change what is given; "" clears a text. Raises AccountNotFound, UsernameTaken, InvalidArgument."""
+        """Change what is given; "" clears a text, an unknown player is nothing to change.
+
+        Raises UsernameTaken, InvalidArgument.
+        """
         ...
 
     async def delete(self, user_id: str) -> None:

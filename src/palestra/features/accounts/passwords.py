@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -12,6 +14,8 @@ from palestra.core.errors import Overloaded
 
 THREADS = 2
 WAITING_MAX = 64
+
+T = TypeVar("T")
 
 
 class Passwords:
@@ -39,7 +43,7 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, work, *args):  # type: ignore[no-untyped-def]
+    async def _run(self, work: Callable[..., T], *args: str) -> T:
         if self._waiting >= WAITING_MAX:
             raise Overloaded("Too many log-ins by password at this moment, try again.")
         self._waiting += 1

@@ -72,7 +72,8 @@ DELETE FROM users WHERE id = $1;
 
 -- name: set_disabled
 -- Ban players, or let them in again.
-UPDATE users SET disabled_at = CASE WHEN $2 THEN now() END, updated_at = now() WHERE id = ANY($1::uuid[]);
+UPDATE users SET disabled_at = CASE WHEN $2 THEN now() END, updated_at = now() WHERE id = ANY($1::uuid[])
+RETURNING id::text;
 
 -- name: add_edges
 -- Change edge counters; rows are locked in the order of their ids.

@@ -49,13 +49,6 @@ def custom_id(text: str, *, linking: bool = False) -> str:
     return text
 
 
-def email(text: str) -> str:
-    """An e-mail address in the lower-case form it is kept in."""
-    email_without_blanks(text)
-    email_form(text)
-    return text.lower()
-
-
 def email_without_blanks(text: str) -> None:
     """The first of the address checks; linking does it before looking at the password."""
     if _BLANK_OR_CONTROL(text):

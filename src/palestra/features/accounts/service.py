@@ -27,7 +27,7 @@ from palestra.features.accounts.contract import (
     UserRecord,
 )
 from palestra.features.accounts.passwords import Passwords
-from palestra.features.accounts.store import AccountStore, Login, NewAccount
+from palestra.features.accounts.store import AccountStore, Login, NewAccount, canonical_ids
 from palestra.features.sessions.contract import Sessions, TokenPair
 from palestra.features.wallets.contract import Wallets
 
@@ -190,6 +190,7 @@ class AccountService:
 
     async def delete(self, user_id: str) -> None:
         """Delete a player; everything that is theirs goes in one transaction, then tokens and sockets end."""
+        (user_id,) = _canonical([user_id])
         async with self._store.database.transaction() as tx:
             await self._events.publish(AccountDeleted(user_id, tx))
             await self._store.delete(tx, user_id)
@@ -197,17 +198,23 @@ class AccountService:
         await self._events.publish(AccountRemoved(user_id))
 
     async def ban(self, user_ids: Iterable[str]) -> None:
-        """Lock players out."""
-        ids = list(user_ids)
-        await self._store.set_disabled(ids, True)
-        for user_id in ids:
-            await self._sessions.revoke_user(user_id)
+        """Lock players out. Raises AccountNotFound for what is no id; unknown ones are passed over."""
+        for user_id in await self._store.set_disabled(_canonical(user_ids), True):
+            await self._sessions.revoke_for_good(user_id)
             await self._events.publish(UserBanned(user_id))
 
     async def unban(self, user_ids: Iterable[str]) -> None:
-        """Let banned players in again."""
-        await self._store.set_disabled(user_ids, False)
+        """Let banned players in again. Raises AccountNotFound for what is no id; unknown ones are passed over."""
+        for user_id in await self._store.set_disabled(_canonical(user_ids), False):
+            await self._sessions.readmit(user_id)
 
     async def add_edges(self, tx: Any, changes: Mapping[str, int]) -> None:
         """Change edge counters in the caller's transaction."""
         await self._store.add_edges(tx, changes)
+
+
+def _canonical(user_ids: Iterable[str]) -> list[str]:
+    try:
+        return canonical_ids(user_ids)
+    except ValueError:
+        raise AccountNotFound from None

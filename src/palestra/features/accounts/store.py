@@ -114,12 +114,16 @@ class AccountStore:
 
     async def find_username(self, username: str) -> Login | None:
         """The player with a name."""
+        if "\0" in username:
+            return None
         row = await self.database.fetchrow(SQL["find_username"], username)
         return Login(*row) if row else None
 
     async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:
         """Name → id of those that exist."""
-        return {row[0]: row[1] for row in await self.database.fetch(SQL["ids_of_usernames"], list(usernames))}
+        # No name has a NUL, and PostgreSQL refuses texts that have one.
+        names = [name for name in usernames if "\0" not in name]
+        return {row[0]: row[1] for row in await self.database.fetch(SQL["ids_of_usernames"], names)}
 
     async def update(self, user_id: str, changes: Mapping[str, str | None]) -> None:
         """Set columns of a player. Raises UsernameTaken."""
@@ -135,9 +139,9 @@ class AccountStore:
         """Delete a player; False if there was none."""
         return await tx.execute(SQL["delete_account"], user_id) != "DELETE 0"
 
-    async def set_disabled(self, user_ids: Iterable[str], disabled: bool) -> None:
-        """Ban, or lift bans."""
-        await self.database.execute(SQL["set_disabled"], list(user_ids), disabled)
+    async def set_disabled(self, user_ids: list[str], disabled: bool) -> list[str]:
+        """Ban, or lift bans; the ids of those that exist."""
+        return [row[0] for row in await self.database.fetch(SQL["set_disabled"], user_ids, disabled)]
 
     async def add_edges(self, tx: asyncpg.Connection, changes: Mapping[str, int]) -> None:
         """Change edge counters."""
@@ -157,7 +161,14 @@ async def _find(connection: asyncpg.Connection, items: list[tuple[int, bytes]]) 
 
 
 async def _create(connection: asyncpg.Connection, items: list[NewAccount]) -> list[bool | Exception]:
-    rows = await connection.fetch(SQL["create_accounts"], *map(list, zip(*items, strict=True)))
+    try:
+        rows = await connection.fetch(SQL["create_accounts"], *map(list, zip(*items, strict=True)))
+    except asyncpg.UniqueViolationError:
+        # Another node took an identifier in this very moment. The batch is run again item by item; one that is alone
+        # knows that it is the culprit.
+        if len(items) > 1:
+            raise
+        return [False]
     outcome: dict[str, bool | Exception] = {}
     for user_id, created, existed in rows:
         outcome[user_id] = True if created else False if existed else UsernameTaken()

@@ -40,11 +40,15 @@ class Sessions(Protocol):
         ...
 
     async def revoke_user(self, user_id: str) -> None:
-        """Void all tokens issued to a player before now, on disk too. Tokens of this very second stay valid."""
+        """Void all tokens of a player's log-ins before now, on disk too. Those of this very second stay valid."""
         ...
 
     async def revoke_for_good(self, user_id: str) -> None:
-        """Void all tokens of a player who is gone, without the second of grace."""
+        """Void all tokens of a player who is gone or banned, even one of a log-in that is just under way."""
+        ...
+
+    async def readmit(self, user_id: str) -> None:
+        """Let the tokens of log-ins from now on be valid again; older ones stay void."""
         ...
 
 

@@ -12,6 +12,10 @@ ON CONFLICT (user_id) DO UPDATE
 SET issued_before = greatest(revoked_users.issued_before, excluded.issued_before),
     expires_at = greatest(revoked_users.expires_at, excluded.expires_at);
 
+-- name: readmit_user
+-- A player may log in again: from now on only older tokens are void.
+UPDATE revoked_users SET issued_before = $2 WHERE user_id = $1;
+
 -- name: revoked_tokens
 -- plan: whole table, because a starting node takes all revocations that still matter into memory.
 SELECT token_id::text, refresh, extract(epoch FROM expires_at)::float8 AS expires_at

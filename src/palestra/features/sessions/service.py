@@ -14,6 +14,8 @@ from palestra.features.sessions.tokens import Claims, Digest, check, digest_of, 
 from palestra.gateway.operation import Caller
 
 KNOWN_TOKENS_MAX = 100_000
+KNOWN_TOKEN_CHARS_MAX = 1_024
+"""A longer token, stuffed with session vars, is checked anew each time: clients must not fill our memory."""
 FOR_GOOD = 32_503_680_000.0
 """A moment far after every token: the year 3000."""
 
@@ -56,24 +58,26 @@ class SessionService:
             if claims is None or not _is_id(claims.uid):
                 return None
             caller = Caller(claims.uid, claims.usn, claims.vrs, claims.tid, claims.exp, claims.iat)
-            if len(self._known) >= KNOWN_TOKENS_MAX:
-                # Oldest first, as dictionaries keep their order: no bookkeeping on the way in.
-                del self._known[next(iter(self._known))]
-            self._known[token] = caller
+            if len(token) <= KNOWN_TOKEN_CHARS_MAX:
+                if len(self._known) >= KNOWN_TOKENS_MAX:
+                    # Oldest first, as dictionaries keep their order: no bookkeeping on the way in.
+                    del self._known[next(iter(self._known))]
+                self._known[token] = caller
         if caller.expires_at <= self._now():
             self._known.pop(token, None)
             return None
-        if self._issued_before or self._revoked:
-            issued = caller.expires_at - self._settings.token_seconds
-            if self._is_revoked(caller.user_id, caller.token_id, issued, refresh=False):
-                return None
+        if (self._issued_before or self._revoked) and self._is_revoked(
+            caller.user_id, caller.token_id, caller.issued_at, refresh=False
+        ):
+            return None
         return caller
 
-    def _is_revoked(self, user_id: str, token_id: str, issued: int, *, refresh: bool) -> bool:
+    def _is_revoked(self, user_id: str, token_id: str, logged_in_at: int, *, refresh: bool) -> bool:
+        # The log-in counts, not the latest refresh: a refresh that overtakes a log-out must not outlive it.
         if (token_id, refresh) in self._revoked:
             return True
         entry = self._issued_before.get(user_id)
-        return entry is not None and issued < entry[0]
+        return entry is not None and logged_in_at < entry[0]
 
     def read_refresh(self, token: str) -> Claims:
         """The claims of a refresh token that may be used. Raises InvalidArgument, RefreshTokenInvalid."""
@@ -82,8 +86,7 @@ class SessionService:
         claims = check(token, self._refresh_key)
         if claims is None or claims.exp <= self._now() or not _is_id(claims.uid):
             raise RefreshTokenInvalid
-        issued = claims.exp - self._settings.refresh_token_seconds
-        if self._is_revoked(claims.uid, claims.tid, issued, refresh=True):
+        if self._is_revoked(claims.uid, claims.tid, claims.iat, refresh=True):
             raise RefreshTokenInvalid
         return claims
 
@@ -95,15 +98,22 @@ class SessionService:
         """Void the given tokens of the caller, or all of them when none is given. Raises TokenInvalid."""
         if not token and not refresh_token:
             await self.revoke_user(caller.user_id)
+            await self._revoke_token(caller.token_id, refresh=True)
+            await self._revoke_token(caller.token_id, refresh=False)
             return
         session = self._own(token, self._key, caller, "Session token invalid.")
         refresh = self._own(refresh_token, self._refresh_key, caller, "Refresh token invalid.")
+        # The session token last: should the database fail in between, it is what the caller tries again with.
+        if refresh is not None:
+            await self._revoke_token(refresh.tid, refresh=True)
+        if session is not None:
+            await self._revoke_token(session.tid, refresh=False)
+
+    async def _revoke_token(self, token_id: str, *, refresh: bool) -> None:
         # A revoked session token must stay so for as long as its refresh token could bring the same id back.
         until = int(self._now()) + self._settings.refresh_token_seconds + self._settings.token_seconds
-        for claims, is_refresh in ((session, False), (refresh, True)):
-            if claims is not None:
-                await self._store.revoke_token(claims.tid, is_refresh, until)
-                self._revoked[claims.tid, is_refresh] = until
+        await self._store.revoke_token(token_id, refresh, until)
+        self._revoked[token_id, refresh] = until
 
     def _own(self, token: str, key: Digest, caller: Caller, message: str) -> Claims | None:
         if not token:
@@ -114,17 +124,26 @@ class SessionService:
         return claims
 
     async def revoke_user(self, user_id: str) -> None:
-        """Void all tokens issued to a player before this second."""
+        """Void all tokens of log-ins before this second."""
         await self._revoke(user_id, math.floor(self._now()))
 
     async def revoke_for_good(self, user_id: str) -> None:
         """Void all tokens of a player, whenever they were or will be issued, until the last of them has expired."""
         await self._revoke(user_id, FOR_GOOD)
 
+    async def readmit(self, user_id: str) -> None:
+        """Let tokens of log-ins from this second on be valid again; older ones stay void."""
+        entry = self._issued_before.get(user_id)
+        if entry is not None and entry[0] > self._now():
+            since = math.floor(self._now())
+            await self._store.readmit(user_id, since)
+            self._issued_before[user_id] = (since, entry[1])
+
     async def _revoke(self, user_id: str, issued_before: float) -> None:
         until = self._now() + max(self._settings.token_seconds, self._settings.refresh_token_seconds)
         await self._store.revoke_user(user_id, issued_before, until)
-        self._issued_before[user_id] = (issued_before, until)
+        earlier = self._issued_before.get(user_id, (0.0, 0.0))
+        self._issued_before[user_id] = (max(issued_before, earlier[0]), max(until, earlier[1]))
 
     async def forget_expired(self) -> None:
         """Drop revocations that no longer matter, in memory and on disk."""

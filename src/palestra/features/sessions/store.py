@@ -20,8 +20,12 @@ class SessionStore:
         await self._database.execute(SQL["revoke_token"], token_id, refresh, utc(expires_at))
 
     async def revoke_user(self, user_id: str, issued_before: float, expires_at: float) -> None:
-        """Void all tokens a player got before a moment."""
+        """Void all tokens of a player's log-ins before a moment."""
         await self._database.execute(SQL["revoke_user"], user_id, utc(issued_before), utc(expires_at))
+
+    async def readmit(self, user_id: str, since: float) -> None:
+        """Void only tokens of a player's log-ins before `since`, whatever was void until now."""
+        await self._database.execute(SQL["readmit_user"], user_id, utc(since))
 
     async def load(self, now: float) -> tuple[list[tuple[str, bool, float]], list[tuple[str, float, float]]]:
         """(token id, refresh, expires at) and (user id, issued before, expires at) of all that still matters."""
