@@ -187,7 +187,8 @@ class Socket(WSListener):
         self.transport = transport
         self._write = transport.underlying_transport.write
         # The parser keeps request and answer for as long as the socket lives; their headers have done their work.
-        transport.request.headers = transport.response.headers = None
+        nothing: Any = None
+        transport.request.headers = transport.response.headers = nothing
         self._gateway.opened(self)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
