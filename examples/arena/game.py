@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from palestra import Context, Game, GameError
-from palestra.features.storage.wire import WriteRequest
+from palestra.requests import StorageWrite
 
 SAVE_BYTES_MAX = 2_048
 SPARK_HUES = (45, 30, 60, 300)
@@ -54,7 +54,7 @@ async def daily_spark(ctx: Context, request: Place) -> DailySpark:
 
 
 @game.before("storage.write")
-async def small_saves_only(ctx: Context, request: WriteRequest) -> WriteRequest:
+async def small_saves_only(ctx: Context, request: StorageWrite) -> StorageWrite:
     """Sees every write a client asks for before it happens: return it, changed or not, or raise to refuse."""
     if any(len(item.value.encode()) > SAVE_BYTES_MAX for item in request.objects):
         raise GameError(f"a save may hold {SAVE_BYTES_MAX} bytes", code="invalid_argument")

@@ -19,6 +19,6 @@ def operations(ready: Callable[[], bool]) -> list[Operation]:
             raise Unavailable("This node is not serving: it is starting, draining, or its database is away.")
 
     return [
-        Operation("node.health", "GET", "/healthcheck", Auth.NONE, health),
-        Operation("node.ready", "GET", "/ready", Auth.NONE, serving),
+        Operation("node.health", "GET", "/healthcheck", Auth.NONE, health, hookable=False),
+        Operation("node.ready", "GET", "/ready", Auth.NONE, serving, hookable=False),
     ]

@@ -46,4 +46,6 @@ async def _refuse(call: Call, request: Unoffered) -> None:
 
 def operations() -> list[Operation]:
     """One refusing operation for each path."""
-    return [Operation("unoffered", method, path, Auth.SESSION, _refuse, Unoffered) for method, path in PATHS]
+    return [
+        Operation("unoffered", method, path, Auth.SESSION, _refuse, Unoffered, hookable=False) for method, path in PATHS
+    ]

@@ -123,6 +123,7 @@ class Operation:
     body: str = ""
     raw: bool = False
     """The handler gets the undecoded body (`call.body`) and answers with `Raw`; authentication precedes everything."""
+    hookable: bool = True
     before: Hook | None = None
     after: Hook | None = None
     stats: Stats = field(default_factory=Stats)

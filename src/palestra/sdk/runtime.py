@@ -37,8 +37,7 @@ class Runtime:
 
     def check(self, games: Iterable[Game]) -> None:
         """Find mistakes that show before anything runs. Raises SetupError naming the place and the nearest match."""
-        known = {entry.name for entry in self.table if not isinstance(entry, Message) or entry.hookable}
-        known.discard("rpc.call")
+        known = {entry.name for entry in self.table if entry.hookable}
         seen: dict[str, str] = {}
         for game in games:
             for hook in (*game.before_hooks, *game.after_hooks):

@@ -1,0 +1,107 @@
+"""The requests that hooks receive, by the operation they belong to: types for `@game.before` and `@game.after`.
+
+`storage.write` is `StorageWrite`, `leaderboards.submit` is `LeaderboardsSubmit`, and so on; operations that share a
+request share its type under each name.
+"""
+
+from __future__ import annotations
+
+from palestra.features.accounts.wire import AuthenticateEmail as AccountsAuthenticateEmail
+from palestra.features.accounts.wire import AuthenticateId as AccountsAuthenticateCustom
+from palestra.features.accounts.wire import AuthenticateId as AccountsAuthenticateDevice
+from palestra.features.accounts.wire import EmailAccount as AccountsLinkEmail
+from palestra.features.accounts.wire import EmailAccount as AccountsUnlinkEmail
+from palestra.features.accounts.wire import IdAccount as AccountsLinkCustom
+from palestra.features.accounts.wire import IdAccount as AccountsLinkDevice
+from palestra.features.accounts.wire import IdAccount as AccountsUnlinkCustom
+from palestra.features.accounts.wire import IdAccount as AccountsUnlinkDevice
+from palestra.features.accounts.wire import UpdateRequest as AccountsUpdate
+from palestra.features.accounts.wire import UsersRequest as UsersGet
+from palestra.features.chat.wire import ListRequest as ChatList
+from palestra.features.events.wire import EventRequest as EventsSend
+from palestra.features.friends.wire import AddRequest as FriendsAdd
+from palestra.features.friends.wire import FriendsOfFriendsRequest as FriendsListOfFriends
+from palestra.features.friends.wire import ListRequest as FriendsList
+from palestra.features.friends.wire import NamedRequest as FriendsBlock
+from palestra.features.friends.wire import NamedRequest as FriendsDelete
+from palestra.features.groups.wire import CreateRequest as GroupsCreate
+from palestra.features.groups.wire import GroupRequest as GroupsDelete
+from palestra.features.groups.wire import GroupRequest as GroupsJoin
+from palestra.features.groups.wire import GroupRequest as GroupsLeave
+from palestra.features.groups.wire import ListOfUserRequest as GroupsListOfUser
+from palestra.features.groups.wire import ListRequest as GroupsList
+from palestra.features.groups.wire import ListUsersRequest as GroupsListUsers
+from palestra.features.groups.wire import UpdateRequest as GroupsUpdate
+from palestra.features.groups.wire import UsersRequest as GroupsAddUsers
+from palestra.features.groups.wire import UsersRequest as GroupsBanUsers
+from palestra.features.groups.wire import UsersRequest as GroupsDemoteUsers
+from palestra.features.groups.wire import UsersRequest as GroupsKickUsers
+from palestra.features.groups.wire import UsersRequest as GroupsPromoteUsers
+from palestra.features.leaderboards.wire import AroundRequest as LeaderboardsAround
+from palestra.features.leaderboards.wire import DeleteRequest as LeaderboardsDeleteRecord
+from palestra.features.leaderboards.wire import ListRequest as LeaderboardsList
+from palestra.features.leaderboards.wire import SubmitRequest as LeaderboardsSubmit
+from palestra.features.matches.wire import ListMatches as MatchesList
+from palestra.features.matches.wire import MatchCreate as MatchesCreate
+from palestra.features.matches.wire import MatchDataSend as MatchesSend
+from palestra.features.matches.wire import MatchJoin as MatchesJoin
+from palestra.features.matches.wire import MatchLeave as MatchesLeave
+from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
+from palestra.features.sessions.wire import RefreshRequest as SessionsRefresh
+from palestra.features.storage.wire import DeleteRequest as StorageDelete
+from palestra.features.storage.wire import ListRequest as StorageList
+from palestra.features.storage.wire import ReadRequest as StorageRead
+from palestra.features.storage.wire import WriteRequest as StorageWrite
+from palestra.gateway.operation import Empty as AccountsDelete
+from palestra.gateway.operation import Empty as AccountsGet
+
+__all__ = [
+    "AccountsAuthenticateCustom",
+    "AccountsAuthenticateDevice",
+    "AccountsAuthenticateEmail",
+    "AccountsDelete",
+    "AccountsGet",
+    "AccountsLinkCustom",
+    "AccountsLinkDevice",
+    "AccountsLinkEmail",
+    "AccountsUnlinkCustom",
+    "AccountsUnlinkDevice",
+    "AccountsUnlinkEmail",
+    "AccountsUpdate",
+    "ChatList",
+    "EventsSend",
+    "FriendsAdd",
+    "FriendsBlock",
+    "FriendsDelete",
+    "FriendsList",
+    "FriendsListOfFriends",
+    "GroupsAddUsers",
+    "GroupsBanUsers",
+    "GroupsCreate",
+    "GroupsDelete",
+    "GroupsDemoteUsers",
+    "GroupsJoin",
+    "GroupsKickUsers",
+    "GroupsLeave",
+    "GroupsList",
+    "GroupsListOfUser",
+    "GroupsListUsers",
+    "GroupsPromoteUsers",
+    "GroupsUpdate",
+    "LeaderboardsAround",
+    "LeaderboardsDeleteRecord",
+    "LeaderboardsList",
+    "LeaderboardsSubmit",
+    "MatchesCreate",
+    "MatchesJoin",
+    "MatchesLeave",
+    "MatchesList",
+    "MatchesSend",
+    "SessionsLogout",
+    "SessionsRefresh",
+    "StorageDelete",
+    "StorageList",
+    "StorageRead",
+    "StorageWrite",
+    "UsersGet",
+]
