@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
 
-from palestra.core.errors import Code, NotFound, Overloaded, PalestraError
+from palestra.core.errors import Code, NotFound, Overloaded, PalestraError, Unavailable
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics, Sample
 from palestra.gateway.operation import Call, Message, Operation, Stats
@@ -61,6 +61,9 @@ class Dispatcher:
         assert operation.before is not None
         try:
             replaced = await operation.before(call, request)
+        except Unavailable:
+            # Not the hook's word, but that of what it needed; it tells when to come again.
+            raise
         except PalestraError as error:
             raise HookFailed(error.message, code=error.code) from error
         if replaced is None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import signal
 import threading
 import time
 from collections.abc import Coroutine, Generator
 from typing import Any
 
 from palestra.core.errors import Code, GameError
+
+SIGNAL = signal.SIGURG
+"""Ignored by whoever does not ask for it, so it disturbs nobody when it comes too late."""
 
 
 class GameCodeTooSlow(GameError):
@@ -23,43 +26,36 @@ class _Interrupted(BaseException):
     """Raised inside game code that blocks the node. No Exception, so that game code does not swallow it by habit."""
 
 
-class _Step:
-    """The step of game code that runs just now, as the watching thread sees it."""
-
-    __slots__ = ("started",)
-
-    def __init__(self) -> None:
-        self.started = 0.0
-
-
 class Bounds:
     """Runs coroutines of game code for at most `seconds_max`, and counts those that were cut off.
 
-    A coroutine that finishes without waiting costs no timer. One that never gives control back (`while True: pass`)
-    would stop the whole node, and no timer of the event loop could help: a thread watches the running step and
-    interrupts it.
+    A coroutine that finishes without waiting costs no timer. One that never gives control back (`while True: pass`,
+    `time.sleep`) would stop the whole node, and no timer of the event loop could help: a thread watches the running
+    step and, once it is overdue, sends the main thread a signal whose handler raises inside the step, again and again
+    until it ends. Game code on another thread than the main one is not interrupted; it is still cut off where it waits.
     """
 
     def __init__(self, seconds_max: float) -> None:
         self.seconds_max = seconds_max
         self.cut_off = 0
-        self._step = _Step()
-        self._lock = threading.Lock()
-        self._thread_id = threading.get_ident()
+        self._step_started = 0.0
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to watch; call it on the thread that runs game code."""
-        self._thread_id = threading.get_ident()
-        self._watcher = threading.Thread(target=self._watch, name="game code watcher", daemon=True)
-        self._watcher.start()
+        if threading.current_thread() is threading.main_thread():
+            _handler.add(self)
+            self._watcher = threading.Thread(target=self._watch, name="game code watcher", daemon=True)
+            self._watcher.start()
 
     def stop(self) -> None:
-        """End the watching thread."""
-        self._stopping.set()
+        """End the watching thread; call it on the thread that started it."""
         if self._watcher is not None:
+            self._stopping.set()
             self._watcher.join()
+            self._watcher = None
+            _handler.remove(self)
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """The coroutine's result. Raises GameCodeTooSlow when it was cut off."""
@@ -67,45 +63,68 @@ class Bounds:
             waiting = self._advance(coroutine.send, None)
         except StopIteration as done:
             return done.value
+        limit = asyncio.timeout(self.seconds_max)
         try:
-            async with asyncio.timeout(self.seconds_max):
+            async with limit:
                 return await _Rest(self, coroutine, waiting)
         except TimeoutError:
+            if not limit.expired():
+                raise
             self.cut_off += 1
             raise GameCodeTooSlow(self.seconds_max) from None
 
     def _advance(self, resume: Any, value: Any) -> Any:
         """One uninterrupted stretch of game code."""
-        step = self._step
-        outer = step.started
-        started = step.started = time.monotonic()
+        outer = self._step_started
+        self._step_started = time.monotonic()
         try:
-            return resume(value)
+            try:
+                return resume(value)
+            finally:
+                self._step_started = outer
         except _Interrupted:
+            # Once more: the signal may have come just before the line above.
+            self._step_started = outer
             self.cut_off += 1
             raise GameCodeTooSlow(self.seconds_max) from None
-        finally:
-            if time.monotonic() - started < self.seconds_max * 0.5:
-                step.started = outer
-            else:
-                self._leave_slow_step(outer)
 
-    def _leave_slow_step(self, outer: float) -> None:
-        # The watcher may be about to interrupt: under its lock, end the step and take back what was not delivered yet.
-        with self._lock:
-            self._step.started = outer
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), None)
+    def overdue(self) -> bool:
+        """Whether the step that runs just now has run too long."""
+        started = self._step_started
+        return started > 0.0 and time.monotonic() - started > self.seconds_max
 
     def _watch(self) -> None:
-        interrupted = 0.0
+        main = threading.main_thread().ident
+        assert main is not None
         while not self._stopping.wait(min(0.25, self.seconds_max / 4)):
-            with self._lock:
-                started = self._step.started
-                if started and started != interrupted and time.monotonic() - started > self.seconds_max:
-                    interrupted = started
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                        ctypes.c_ulong(self._thread_id), ctypes.py_object(_Interrupted)
-                    )
+            if self.overdue():
+                signal.pthread_kill(main, SIGNAL)
+
+
+class _Handler:
+    """What the process does on SIGNAL: it has one handler for all bounds, as a process may hold several nodes."""
+
+    def __init__(self) -> None:
+        self._bounds: list[Bounds] = []
+        self._previous: Any = None
+
+    def add(self, bounds: Bounds) -> None:
+        if not self._bounds:
+            self._previous = signal.signal(SIGNAL, self._interrupt)
+        self._bounds.append(bounds)
+
+    def remove(self, bounds: Bounds) -> None:
+        self._bounds.remove(bounds)
+        if not self._bounds:
+            signal.signal(SIGNAL, self._previous)
+
+    def _interrupt(self, _number: int, _frame: Any) -> None:
+        # This runs on the main thread between two steps of its code: what is not overdue here is left alone.
+        if any(bounds.overdue() for bounds in self._bounds):
+            raise _Interrupted
+
+
+_handler = _Handler()
 
 
 class _Rest:

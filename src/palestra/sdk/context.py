@@ -78,7 +78,7 @@ class Context:
         if self._call is None or self._call.caller is None:
             return None
         caller = self._call.caller
-        return Player(caller.user_id, caller.username, caller.vars)
+        return Player(caller.user_id, caller.username, dict(caller.vars))
 
     @property
     def player(self) -> Player:
@@ -109,7 +109,7 @@ class Context:
     def query(self) -> dict[str, list[str]]:
         """Query parameters of an HTTP call, without the http key."""
         raw = self._call.query if self._call else b""
-        found = parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
+        found = parse_qs(raw.decode("latin-1"), keep_blank_values=True)
         found.pop("http_key", None)
         return found
 

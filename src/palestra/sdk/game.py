@@ -88,20 +88,18 @@ class Game:
         return self._add_function(function.__name__, function)
 
     def _add_function(self, function_id: str, code: F) -> F:
-        place = _place(code)
+        place = place_of(code)
         _require_async(code, place)
         if not 1 <= len(function_id) <= FUNCTION_ID_CHARS_MAX:
             raise SetupError(f"{place}: a function's id has 1 to {FUNCTION_ID_CHARS_MAX} characters")
         key = function_id.lower()
         if key in self.functions:
             raise SetupError(f"{place}: {function_id!r} is already the id of {self.functions[key].place}")
-        parameters = list(inspect.signature(code).parameters.values())
-        if len(parameters) not in (1, 2):
-            raise SetupError(f"{place}: a function takes (ctx) or (ctx, request), not {inspect.signature(code)}")
+        parameters = _require_parameters(code, place, "(ctx)", "(ctx, request)")
         hints = _hints(code, place)
         read = None
         if len(parameters) == 2:
-            name = parameters[1].name
+            name = parameters[1]
             if name not in hints:
                 raise SetupError(f"{place}: give {name!r} a type, for example `{name}: str` for the raw payload")
             read = _reader(hints[name], place)
@@ -114,30 +112,30 @@ class Game:
 
         Raising GameError refuses the call; returning None switches the operation off.
         """
-        return lambda code: self._add_hook(self.before_hooks, operation, code, 2)
+        return lambda code: self._add_hook(self.before_hooks, operation, code, "(ctx, request)")
 
     def after(self, operation: str) -> Callable[[F], F]:
         """Run after an operation succeeded: `async def hook(ctx, response, request)`. It cannot change the answer."""
-        return lambda code: self._add_hook(self.after_hooks, operation, code, 3)
+        return lambda code: self._add_hook(self.after_hooks, operation, code, "(ctx, response, request)")
 
-    def _add_hook(self, hooks: list[Hook], operation: str, code: F, arguments: int) -> F:
-        place = _place(code)
+    def _add_hook(self, hooks: list[Hook], operation: str, code: F, parameters: str) -> F:
+        place = place_of(code)
         _require_async(code, place)
-        if len(inspect.signature(code).parameters) != arguments:
-            wanted = "(ctx, request)" if arguments == 2 else "(ctx, response, request)"
-            raise SetupError(f"{place}: this hook takes {wanted}, not {inspect.signature(code)}")
+        _require_parameters(code, place, parameters)
         hooks.append(Hook(operation, code, place))
         return code
 
     def on_start(self, code: F) -> F:
         """Run once when a node starts, before it serves players; again after a live reload. Make it repeatable."""
-        _require_async(code, _place(code))
+        _require_async(code, place_of(code))
+        _require_parameters(code, place_of(code), "(ctx)")
         self.start_hooks.append(code)
         return code
 
     def on_event(self, code: F) -> F:
         """Run for every event that clients or the server report: `async def handler(ctx, event)`."""
-        _require_async(code, _place(code))
+        _require_async(code, place_of(code))
+        _require_parameters(code, place_of(code), "(ctx, event)")
         self.event_hooks.append(code)
         return code
 
@@ -146,7 +144,8 @@ class Game:
         self.static_folders.append(StaticFolder(path, self._folder / folder))
 
 
-def _place(code: Callable[..., Any]) -> str:
+def place_of(code: Callable[..., Any]) -> str:
+    """Where code stands: its name, file and line."""
     own = getattr(code, "__code__", None)
     name = getattr(code, "__qualname__", repr(code))
     return f"{name} ({own.co_filename}:{own.co_firstlineno})" if own else name
@@ -157,9 +156,19 @@ def _require_async(code: Callable[..., Any], place: str) -> None:
         raise SetupError(f"{place}: write it as `async def`")
 
 
+def _require_parameters(code: Callable[..., Any], place: str, *wanted: str) -> list[str]:
+    """The names of the parameters, of which there must be as many as in one of `wanted`, all given by position."""
+    signature = inspect.signature(code)
+    parameters = signature.parameters.values()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(positional) != len(parameters) or len(positional) not in [text.count(",") + 1 for text in wanted]:
+        raise SetupError(f"{place}: it takes {' or '.join(wanted)}, not {signature}")
+    return positional
+
+
 def _hints(code: Callable[..., Any], place: str) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(code)
+        return typing.get_type_hints(code, include_extras=True)
     except NameError as error:
         raise SetupError(f"{place}: a type is not defined: {error}") from None
 
@@ -178,5 +187,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _writer(kind: Any) -> Callable[[Any], str] | None:
-    """None where results need no writing: text and nothing."""
-    return None if kind in (str, type(None)) else lambda result: _encode(result).decode()
+    """None where results need no writing: text and nothing. Where no type is given, the result itself tells."""
+    if kind in (str, type(None), str | None):
+        return None
+    if kind is typing.Any:
+        return lambda result: result if isinstance(result, str) else _encode(result).decode()
+    return lambda result: _encode(result).decode()

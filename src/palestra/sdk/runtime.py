@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import difflib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from palestra.core.errors import Code, GameError, PalestraError, SetupError
+from palestra.core.errors import Code, GameError, PalestraError, SetupError, Unavailable
 from palestra.core.log import get_logger
 from palestra.features.events.contract import ClientEvent
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
 from palestra.gateway.operation import Call, Message, Operation
-from palestra.sdk.bounds import Bounds
+from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.context import Context, Platform
-from palestra.sdk.game import Function, Game, Hook
+from palestra.sdk.game import Function, Game, Hook, place_of
+from palestra.sdk.traces import trace_of
 
 log = get_logger(__name__)
 BROKEN = "The game's code failed; the server's log says how."
@@ -68,8 +71,11 @@ class Runtime:
             for code in game.start_hooks:
                 try:
                     await self.bounds.run(code(self._context(None, game.name)))
-                except Exception as error:
-                    raise SetupError(f"{game.name}: {code.__name__} failed at start: {error!r}") from error
+                except BaseException as error:
+                    if _ends_here(error):
+                        raise
+                    text = f"{game.name}: {place_of(code)} failed at start\n{trace_of(error)}"
+                    raise SetupError(text) from error
 
     def _context(self, call: Call | None, name: str) -> Context:
         assert self._platform is not None, "bind first"
@@ -78,7 +84,7 @@ class Runtime:
     # -- functions
 
     async def call(self, function_id: str, payload: str, call: Call) -> str | None:
-        """Run a function. Raises FunctionNotFound, FunctionFailed."""
+        """Run a function. Raises FunctionNotFound, FunctionFailed, Unavailable."""
         function = self._functions.get(function_id) or self._functions.get(function_id.lower())
         if function is None:
             raise FunctionNotFound
@@ -88,7 +94,7 @@ class Runtime:
         else:
             try:
                 request = function.read(payload)
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise FunctionFailed(f"invalid payload: {error}", Code.INVALID_ARGUMENT) from None
             running = function.code(context, request)
         try:
@@ -96,11 +102,20 @@ class Runtime:
             if result is None or function.write is None:
                 return result if result is None else _text(result)
             return function.write(result)
-        except PalestraError as error:
-            raise FunctionFailed(error.message, error.code) from error
-        except (Exception, SystemExit) as error:
-            self._report(function.place, error)
-            raise FunctionFailed(BROKEN, Code.INTERNAL) from None
+        except BaseException as error:
+            told = self._told(function.place, error)
+            if isinstance(told, PalestraError) and not isinstance(told, Unavailable):
+                raise FunctionFailed(told.message, told.code) from None
+            raise told from None
+
+    def _told(self, place: str, error: BaseException) -> BaseException:
+        """What the caller of game code is to see instead of `error`; a bug is logged and counted."""
+        if isinstance(error, GameCodeTooSlow):
+            log.error("game code was cut off", place=place, reason=error.message)
+        if isinstance(error, PalestraError) or _ends_here(error):
+            return error
+        self._report(place, error)
+        return GameError(BROKEN)
 
     def _report(self, place: str, error: BaseException) -> None:
         self.failures += 1
@@ -111,15 +126,22 @@ class Runtime:
     def _before(self, hooks: list[Hook]) -> Callable[[Call, Any], Awaitable[Any]]:
         async def run(call: Call, request: Any) -> Any:
             for hook in hooks:
-                request = await self._guarded(hook, hook.code(self._context(call, hook.operation), request))
-                if request is None:
+                changed = await self._guarded(hook, hook.code(self._context(call, hook.operation), request))
+                if changed is None:
                     return None
+                if not isinstance(changed, type(request)):
+                    expected, came = type(request).__name__, type(changed).__name__
+                    self._report(hook.place, TypeError(f"a hook returns the request, {expected}, or None; not {came}"))
+                    raise GameError(BROKEN)
+                request = changed
             return request
 
         return run
 
     def _after(self, hooks: list[Hook]) -> Callable[[Call, Any, Any], Awaitable[None]]:
         async def run(call: Call, response: Any, request: Any) -> None:
+            # A copy: whatever hooks do to it, the answer stays as it is. A socket's answer is a (key, struct) pair.
+            response = copy.deepcopy(response[1] if isinstance(response, tuple) else response)
             for hook in hooks:
                 try:
                     await self._guarded(hook, hook.code(self._context(call, hook.operation), response, request))
@@ -131,11 +153,8 @@ class Runtime:
     async def _guarded(self, hook: Hook, running: Any) -> Any:
         try:
             return await self.bounds.run(running)
-        except PalestraError:
-            raise
-        except (Exception, SystemExit) as error:
-            self._report(hook.place, error)
-            raise GameError(BROKEN) from None
+        except BaseException as error:
+            raise self._told(hook.place, error) from None
 
     # -- events
 
@@ -145,13 +164,24 @@ class Runtime:
             for code in game.event_hooks:
                 try:
                     await self.bounds.run(code(self._context(None, game.name), event))
-                except (Exception, SystemExit) as error:
-                    self._report(f"{game.name}.{code.__name__}", error)
+                except BaseException as error:
+                    if _ends_here(error):
+                        raise
+                    self._report(place_of(code), error)
 
     @property
     def wants_events(self) -> bool:
         """Whether any game handles events."""
         return any(game.event_hooks for game in self._games)
+
+
+def _ends_here(error: BaseException) -> bool:
+    """Whether the task itself is being ended, which no game code may keep from happening."""
+    if isinstance(error, asyncio.CancelledError):
+        # Game code that awaits something cancelled gets the same error; that is its own affair.
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit)
 
 
 def _text(result: Any) -> str:
