@@ -28,6 +28,7 @@ class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     request_bytes_max: int = 262_144
     header_bytes_max: int = 9_216
     read_timeout_seconds: float = 10.0
+    write_timeout_seconds: float = 10.0
     idle_timeout_seconds: float = 60.0
     message_bytes_max: int = 4_096
     ping_period_seconds: float = 15.0

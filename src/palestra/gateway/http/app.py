@@ -152,6 +152,9 @@ class HttpGateway:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request. Runs under uvicorn's httptools protocol, whose request cycle `send` is bound to."""
         cycle = send.__self__
+        if cycle.flow.write_paused:
+            # The client has not read what it asked for before: what it asks for now waits with it.
+            await cycle.flow.drain()
         method: str = scope["method"]
         path: str = scope["path"]
         if method == "OPTIONS":

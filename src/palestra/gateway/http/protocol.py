@@ -18,7 +18,9 @@ TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-lengt
 
 
 class Reading:
-    """The connections whose request is still arriving, oldest first; one sweep a second ends those that are too slow.
+    """The connections whose request is still arriving, oldest first, and those whose answer is not being read.
+
+    One sweep a second ends those that are too slow.
 
     A timer per request would cost more than the request's parsing; a dictionary entry costs a tenth of a microsecond.
     """
@@ -26,10 +28,11 @@ class Reading:
     def __init__(self, settings: SocketSettings) -> None:
         self.settings = settings
         self.waiting: dict[LimitedProtocol, float] = {}
+        self.unread: dict[LimitedProtocol, float] = {}
         self.connections = 0
 
     def sweep(self, now: float) -> None:
-        """End the connections that have been sending one request for longer than the read timeout."""
+        """End the connections that take longer to send a request, or to read an answer, than they may."""
         limit = now - self.settings.read_timeout_seconds
         late: list[LimitedProtocol] = []
         for connection, since in self.waiting.items():
@@ -38,6 +41,9 @@ class Reading:
             late.append(connection)
         for connection in late:
             connection.time_out()
+        for connection, since in list(self.unread.items()):
+            if since <= now - self.settings.write_timeout_seconds:
+                connection.transport.abort()
 
 
 class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
@@ -60,6 +66,7 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.reading.connections -= 1
         self.reading.waiting.pop(self, None)
+        self.reading.unread.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -95,9 +102,18 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
         self.reading.waiting.pop(self, None)
         super().on_message_complete()
 
-    def handle_websocket_upgrade(self) -> None:
+    def pause_writing(self) -> None:
+        self.reading.unread[self] = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.reading.unread.pop(self, None)
+        super().resume_writing()
+
+    def handed_over(self) -> None:
+        """The connection is a socket now, counted and watched by the socket gateway."""
         self.reading.waiting.pop(self, None)
-        super().handle_websocket_upgrade()
+        self.reading.connections -= 1
 
     def time_out(self) -> None:
         """End a connection whose request does not arrive."""
