@@ -9,7 +9,7 @@ import msgspec
 from palestra.core.clock import Clock
 from palestra.core.config import SessionSettings
 from palestra.core.ids import new_id
-from palestra.features.matches import tokens
+from palestra.core.tokens import Signer
 from palestra.features.matches.contract import (
     InvalidMatchId,
     InvalidMatchToken,
@@ -23,6 +23,7 @@ from palestra.features.matches.rules import (
     named_match,
     split_match_id,
 )
+from palestra.features.matches.tokens import MatchClaims
 from palestra.features.matches.wire import data_envelope, data_prefix, match_id_of, match_presence_event
 from palestra.features.streams.contract import MATCH, RELAYED_MATCH, Presence, Presences, Stream
 from palestra.gateway.operation import Session
@@ -43,7 +44,7 @@ class MatchesService:
 
     def __init__(self, presences: Presences, settings: SessionSettings, clock: Clock) -> None:
         self._presences = presences
-        self._key = settings.encryption_key.encode()
+        self._tokens = Signer(settings.encryption_key, MatchClaims)
         self._clock = clock
         presences.announce(RELAYED_MATCH, match_presence_event)
         presences.announce(MATCH, match_presence_event)
@@ -62,9 +63,11 @@ class MatchesService:
 
     def join_by_token(self, session: Session, token: str) -> Joined:
         """Join a match, empty or not, by a token made for it. Raises InvalidMatchToken, MatchNotFound."""
-        match_id = tokens.read(token, self._clock.now(), self._key)
+        claims = self._tokens.check(token)
+        if claims is None or claims.exp <= self._clock.now():
+            raise InvalidMatchToken
         try:
-            match, node = split_match_id(match_id or "")
+            match, node = split_match_id(claims.mid)
         except InvalidMatchId:
             raise InvalidMatchToken from None
         if node != RELAYED_NODE:
@@ -73,7 +76,7 @@ class MatchesService:
 
     def token(self, match_id: str) -> str:
         """A token that lets its bearer into a match for half a minute."""
-        return tokens.sign(match_id, int(self._clock.now()) + TOKEN_SECONDS, self._key)
+        return self._tokens.sign(MatchClaims(match_id, int(self._clock.now()) + TOKEN_SECONDS))
 
     def leave(self, session: Session, match_id: str) -> None:
         """Leave a match, in it or not. Raises InvalidMatchId."""

@@ -8,9 +8,10 @@ from palestra.core.clock import Clock
 from palestra.core.config import SessionSettings
 from palestra.core.errors import InvalidArgument
 from palestra.core.ids import new_id, parse_id
+from palestra.core.tokens import Signer
 from palestra.features.sessions.contract import RefreshTokenInvalid, TokenInvalid, TokenPair
 from palestra.features.sessions.store import SessionStore
-from palestra.features.sessions.tokens import Claims, Digest, check, digest_of, sign
+from palestra.features.sessions.tokens import Claims
 from palestra.gateway.operation import Caller
 
 KNOWN_TOKENS_MAX = 100_000
@@ -27,8 +28,8 @@ class SessionService:
         self._store = store
         self._settings = settings
         self._now = clock.now
-        self._key = digest_of(settings.encryption_key.encode())
-        self._refresh_key = digest_of(settings.refresh_encryption_key.encode())
+        self._session_tokens = Signer(settings.encryption_key, Claims)
+        self._refresh_tokens = Signer(settings.refresh_encryption_key, Claims)
         self._known: dict[str, Caller] = {}
         self._revoked: dict[tuple[str, bool], float] = {}
         self._issued_before: dict[str, tuple[float, float]] = {}
@@ -46,15 +47,15 @@ class SessionService:
 
     def _pair(self, token_id: str, user_id: str, username: str, vars: dict[str, str], iat: int, now: int) -> TokenPair:
         claims = Claims(token_id, user_id, username, now + self._settings.token_seconds, iat, vars)
-        token = sign(claims, self._key)
+        token = self._session_tokens.sign(claims)
         claims.exp = now + self._settings.refresh_token_seconds
-        return TokenPair(token, sign(claims, self._refresh_key))
+        return TokenPair(token, self._refresh_tokens.sign(claims))
 
     def verify(self, token: str) -> Caller | None:
         """The caller of a valid, unexpired, unrevoked session token, else None."""
         caller = self._known.get(token)
         if caller is None:
-            claims = check(token, self._key)
+            claims = self._session_tokens.check(token)
             if claims is None or not _is_id(claims.uid):
                 return None
             caller = Caller(claims.uid, claims.usn, claims.vrs, claims.tid, claims.exp, claims.iat)
@@ -83,7 +84,7 @@ class SessionService:
         """The claims of a refresh token that may be used. Raises InvalidArgument, RefreshTokenInvalid."""
         if not token:
             raise InvalidArgument("Refresh token is required.")
-        claims = check(token, self._refresh_key)
+        claims = self._refresh_tokens.check(token)
         if claims is None or claims.exp <= self._now() or not _is_id(claims.uid):
             raise RefreshTokenInvalid
         if self._is_revoked(claims.uid, claims.tid, claims.iat, refresh=True):
@@ -101,8 +102,8 @@ class SessionService:
             await self._revoke_token(caller.token_id, refresh=True)
             await self._revoke_token(caller.token_id, refresh=False)
             return
-        session = self._own(token, self._key, caller, "Session token invalid.")
-        refresh = self._own(refresh_token, self._refresh_key, caller, "Refresh token invalid.")
+        session = self._own(token, self._session_tokens, caller, "Session token invalid.")
+        refresh = self._own(refresh_token, self._refresh_tokens, caller, "Refresh token invalid.")
         # The session token last: should the database fail in between, it is what the caller tries again with.
         if refresh is not None:
             await self._revoke_token(refresh.tid, refresh=True)
@@ -115,10 +116,10 @@ class SessionService:
         await self._store.revoke_token(token_id, refresh, until)
         self._revoked[token_id, refresh] = until
 
-    def _own(self, token: str, key: Digest, caller: Caller, message: str) -> Claims | None:
+    def _own(self, token: str, signer: Signer[Claims], caller: Caller, message: str) -> Claims | None:
         if not token:
             return None
-        claims = check(token, key)
+        claims = signer.check(token)
         if claims is None or claims.uid != caller.user_id or claims.exp <= self._now():
             raise TokenInvalid(message)
         return claims
