@@ -11,8 +11,9 @@ from pathlib import Path
 from palestra.app.build import Parts, build
 from palestra.app.counters import measure_node
 from palestra.console.app import ConsoleApp
+from palestra.core.clock import Clock
 from palestra.core.config import Settings
-from palestra.core.errors import SetupError
+from palestra.core.errors import PalestraError
 from palestra.core.log import get_logger
 from palestra.database.embedded import EmbeddedPostgres
 from palestra.database.migrate import migrate
@@ -39,10 +40,12 @@ def _silent(step: str) -> None:
 class Node:
     """One process of the platform, with its games.
 
-    `games` may be given as modules to load, or ready-made (tests). Nothing happens before `start`.
+    `games` may be given as modules to load, or ready-made (tests), as may the clock. Nothing happens before `start`.
     """
 
-    def __init__(self, settings: Settings, modules: list[Path], games: list[Game] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, modules: list[Path], games: list[Game] | None = None, clock: Clock | None = None
+    ) -> None:
         self.settings = settings
         self.port = 0
         self.console_port = 0
@@ -50,6 +53,7 @@ class Node:
         self.key_ring_file = Path(settings.database.key_ring_file or Path(settings.data_dir) / "keyring.json")
         self._modules = modules
         self._given = games
+        self._clock = clock
         self._serving = False
         self._stopped = False
         self._postgres: EmbeddedPostgres | None = None
@@ -74,15 +78,16 @@ class Node:
         settings = self.settings
         started = time.perf_counter()
         progress("loading the game")
+        changes = Changes(self._modules)
         self.games = self._load()
         progress("opening the data directory")
         url = settings.database_url or await self._start_postgres(progress)
-        sealer = Sealer(self._key_ring())
+        sealer = Sealer(KeyRing.load_or_create(self.key_ring_file))
         self._database = Database(url, pool_connections_max=settings.database.pool_connections_max)
         await self._database.open()
         progress("updating the database's tables")
         await migrate(self._database, lambda name: progress(f"migrating: {name}"))
-        parts = self.parts = build(settings, self._database, sealer, lambda: self.ready)
+        parts = self.parts = build(settings, self._database, sealer, lambda: self.ready, self._clock)
         measure_node(parts)
         progress("loading sessions and ranks")
         await parts.services.account_store.check_key_ring()
@@ -102,7 +107,7 @@ class Node:
         if self._postgres is not None:
             parts.tasks.spawn(self._postgres.keep_running(), "embedded PostgreSQL")
         if settings.reload and self._modules:
-            parts.tasks.spawn(self._watch(), "live reload")
+            parts.tasks.spawn(self._watch(changes), "live reload")
         # What exists now stays: the collector need not look at it again, and need not run every few hundred objects.
         gc.collect()
         gc.freeze()
@@ -113,17 +118,13 @@ class Node:
     def _load(self) -> list[Game]:
         if self._given is not None:
             return self._given
-        return [game for module in self._modules for game in load_games(module)]
+        return load_games(self._modules)
 
     async def _start_postgres(self, progress: Progress) -> str:
         data_dir = Path(self.settings.data_dir)
         progress("starting PostgreSQL" if (data_dir / "pg").exists() else "making a PostgreSQL database (first start)")
         self._postgres = EmbeddedPostgres(data_dir)
         return await self._postgres.start()
-
-    def _key_ring(self) -> KeyRing:
-        self.key_ring_file.parent.mkdir(parents=True, exist_ok=True)
-        return KeyRing.load_or_create(self.key_ring_file)
 
     async def _bind(self, games: list[Game]) -> None:
         parts = self.parts
@@ -139,29 +140,37 @@ class Node:
 
     # -- background
 
-    async def _watch(self) -> None:
+    async def _watch(self, changes: Changes) -> None:
         """Live reload: load changed game code, and keep the old when the new is wrong. Sockets do not notice."""
-        changes = Changes(self._modules)
         while True:
             await asyncio.sleep(RELOAD_SECONDS)
             if not changes.happened():
                 continue
             started = time.perf_counter()
-            previous = self.games
             try:
-                self.games = self._load()
-                await self._bind(self.games)
+                await self._reload(self._load())
                 log.info("game reloaded", seconds=round(time.perf_counter() - started, 3))
-            except SetupError as error:
-                self.games = previous
-                await self._bind(previous)
-                log.error("game not reloaded, the old one stays", reason=str(error))
+            except Exception as error:
+                # Whatever it is, the next change of the file is to be tried again.
+                log.error("game not reloaded, the old one stays", reason=str(error) or repr(error))
+
+    async def _reload(self, games: list[Game]) -> None:
+        previous = self.games
+        try:
+            await self._bind(games)
+            self.games = games
+        except Exception:
+            await self._bind(previous)
+            raise
 
     async def _housekeeping(self) -> None:
         assert self.parts is not None
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            await self.parts.services.sessions.forget_expired()
+            try:
+                await self.parts.services.sessions.forget_expired()
+            except PalestraError as error:
+                log.warning("revocations are not tidied up this time", reason=error.message)
 
     # -- the end
 
@@ -171,6 +180,17 @@ class Node:
             return
         self._stopped = True
         self._serving = False
+        try:
+            await self._stop_serving()
+        finally:
+            if self._database is not None:
+                await self._database.close()
+            if self._postgres is not None:
+                await self._postgres.stop()
+            gc.unfreeze()
+        log.info("node stopped", node=self.settings.node)
+
+    async def _stop_serving(self) -> None:
         parts = self.parts
         if parts is not None:
             await self._drain(parts)
@@ -183,11 +203,6 @@ class Node:
                 await store.stop()
             parts.services.passwords.stop()
             parts.runtime.bounds.stop()
-        if self._database is not None:
-            await self._database.close()
-        if self._postgres is not None:
-            await self._postgres.stop()
-        log.info("node stopped", node=self.settings.node)
 
     async def _drain(self, parts: Parts) -> None:
         """Let calls in flight finish, within the time for draining, then say goodbye to sockets."""

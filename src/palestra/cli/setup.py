@@ -6,24 +6,26 @@ import asyncio
 import os
 import shutil
 import socket
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from palestra.core.config import SECRETS, LoadedSettings, Settings, keys
+from palestra.core.config import SECRETS, LoadedSettings, Settings, check_production, default_secrets, keys
 from palestra.core.errors import PalestraError, SetupError
 from palestra.database.embedded import EmbeddedPostgres, binaries
 from palestra.database.migrate import migrate
-from palestra.database.pool import Database
+from palestra.database.pool import Database, redacted
+from palestra.database.sealed import KeyRing
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.loader import load_games
 from palestra.sdk.runtime import Runtime
 
-out = Console(highlight=False, soft_wrap=True)
+# Values and messages are shown as they are, brackets included.
+out = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def migrate_only(settings: Settings) -> int:
@@ -48,7 +50,7 @@ def check_modules(modules: list[Path]) -> int:
     """Load modules and check them against the operation table; the exit status."""
     from palestra.app.build import table
 
-    games = [game for module in modules for game in load_games(module)]
+    games = load_games(modules)
     runtime = Runtime(Bounds(1.0))
     runtime.table = table()
     runtime.check(games)
@@ -64,22 +66,17 @@ def check_modules(modules: list[Path]) -> int:
 def print_settings(loaded: LoadedSettings) -> int:
     """All settings with their sources."""
     table = Table("setting", "value", "from", box=None, pad_edge=False)
-    secrets = {key for key, _ in SECRETS}
+    hidden = {"runtime.env", *(key for key, _ in SECRETS)}
     tree = msgspec.to_builtins(loaded.settings)
     for key in keys():
         value = tree
         for part in key.split("."):
             value = value[part]
         source = loaded.sources.get(key, "default")
-        shown = "(hidden)" if key in secrets and source != "default" else _without_password(str(value))
+        shown = "(hidden)" if key in hidden and source != "default" else redacted(str(value))
         table.add_row(key, shown, source)
     out.print(table)
     return 0
-
-
-def _without_password(text: str) -> str:
-    head, at, tail = text.rpartition("@")
-    return f"{head.split(':')[0]}:***@{tail}" if at and "://" in head and head.count(":") > 1 else text
 
 
 def examine(settings: Settings) -> int:
@@ -95,10 +92,11 @@ def examine(settings: Settings) -> int:
     wrong = 0
     for name, look in checks:
         try:
-            out.print(f"[green]fine[/]   {name}: {look()}")
+            found = look()
+            out.print(Text("fine ", "green"), f" {name}: {found}")
         except (SetupError, PalestraError) as error:
             wrong += 1
-            out.print(f"[red]wrong[/]  {name}: {error}")
+            out.print(Text("wrong", "red"), f" {name}: {error}")
     return 1 if wrong else 0
 
 
@@ -128,8 +126,7 @@ def _key_ring(settings: Settings) -> str:
     file = Path(settings.database.key_ring_file or Path(settings.data_dir) / "keyring.json")
     if not file.exists():
         return f"{file} will be made at the first start; back it up then"
-    if stat.S_IMODE(file.stat().st_mode) & 0o077:
-        raise SetupError(f"{file} can be read by others; run: chmod 600 {file}")
+    KeyRing.load_or_create(file)
     return f"{file}; is it in your backup?"
 
 
@@ -137,23 +134,21 @@ def _postgres(settings: Settings) -> str:
     if not settings.database_url:
         return f"embedded, {binaries()}"
 
-    async def version() -> str:
+    async def version() -> int:
         database = Database(settings.database_url)
         connection = await database.connect()
         try:
-            return str(await connection.fetchval("SHOW server_version"))
+            return connection.get_server_version().major
         finally:
             await connection.close()
 
     found = asyncio.run(version())
-    if int(found.split(".")[0].split()[0]) < 15:
+    if found < 15:
         raise SetupError(f"PostgreSQL {found} is too old; 15 or newer is needed")
     return f"version {found}"
 
 
 def _secrets(settings: Settings) -> str:
-    tree = msgspec.to_builtins(settings)
-    default = [key for key, known in SECRETS if tree[key.split(".")[0]][key.split(".")[1]] == known]
-    if default and settings.production:
-        raise SetupError(f"defaults that everybody knows: {', '.join(default)}")
-    return "default, fine for development only" if default else "your own"
+    if settings.production:
+        check_production(settings)
+    return "default, fine for development only" if default_secrets(settings) else "your own"

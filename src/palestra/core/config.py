@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import msgspec
 
@@ -66,7 +68,7 @@ class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
-    level: str = "info"
+    level: Literal["debug", "info", "warning", "error"] = "info"
     text: bool = False
 
 
@@ -99,6 +101,9 @@ SECRETS = (
     ("session.encryption_key", "defaultencryptionkey"),
     ("session.refresh_encryption_key", "defaultrefreshencryptionkey"),
 )
+MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
+"""All other numbers are limits and times that must be above zero."""
+PORT_MAX = 65_535
 
 
 class LoadedSettings(msgspec.Struct, frozen=True):
@@ -124,7 +129,8 @@ def load_settings(
 ) -> LoadedSettings:
     """Merge flags (dotted key → value) over environment over file over defaults.
 
-    Raises SetupError, naming the key, its place and what was expected, when something is misspelt or of a wrong type.
+    Raises SetupError, naming the key, its place and what was expected, when something is misspelt, of a wrong type,
+    or of no use.
     """
     known = keys()
     values: dict[str, tuple[Any, str]] = {}
@@ -149,13 +155,41 @@ def load_settings(
         for section in sections:
             place = place.setdefault(section, {})
         place[last] = _converted(key, value, known[key], source)
-    return LoadedSettings(msgspec.convert(tree, Settings), {key: source for key, (_, source) in values.items()})
+    loaded = LoadedSettings(msgspec.convert(tree, Settings), {key: source for key, (_, source) in values.items()})
+    _check_values(loaded)
+    return loaded
+
+
+def _check_values(loaded: LoadedSettings) -> None:
+    flat = dict(_flatten(msgspec.to_builtins(loaded.settings)))
+    for key, value in flat.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        expected = "" if 0 < value < math.inf or (value == 0 and key in MAY_BE_ZERO) else "must be above zero"
+        if key in ("port", "console_port") and value > PORT_MAX:
+            expected = f"must be at most {PORT_MAX}"
+        if expected:
+            source = loaded.sources.get(key, "default")
+            raise SetupError(f"setting {key!r} from {source}: {value} {expected}")
+    for key, _ in SECRETS:
+        if not flat[key]:
+            raise SetupError(f"setting {key!r} from {loaded.sources[key]} is empty: anybody could guess that")
+    if flat["session.encryption_key"] == flat["session.refresh_encryption_key"]:
+        raise SetupError(
+            "session.encryption_key and session.refresh_encryption_key are the same: "
+            "every refresh token would be a session token. Make them differ."
+        )
+
+
+def default_secrets(settings: Settings) -> list[str]:
+    """The keys of secrets that everybody knows."""
+    flat = dict(_flatten(msgspec.to_builtins(settings)))
+    return [key for key, known in SECRETS if flat[key] == known]
 
 
 def check_production(settings: Settings) -> None:
     """Refuse to run on a secret that everybody knows."""
-    flat = dict(_flatten(msgspec.to_builtins(settings)))
-    default = [key for key, known in SECRETS if flat[key] == known]
+    default = default_secrets(settings)
     if default:
         variables = ", ".join(PREFIX + key.replace(".", "_").upper() for key in default)
         raise SetupError(
@@ -169,6 +203,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text())
     except FileNotFoundError:
         raise SetupError(f"there is no settings file {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"the settings file {file} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SetupError(f"{file} is not valid TOML: {error}") from None
 
@@ -184,10 +220,15 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
 
 
 def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
-    if isinstance(value, str) and kind not in (str, int, float, bool):
+    if isinstance(value, str) and get_origin(kind) in (tuple, dict):
         # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`.
         parts = [part.strip() for part in value.split(",") if part.strip()]
-        value = dict(part.split("=", 1) for part in parts if "=" in part) if "dict" in str(kind) else parts
+        if get_origin(kind) is tuple:
+            value = parts
+        elif all("=" in part for part in parts):
+            value = dict(part.split("=", 1) for part in parts)
+        else:
+            raise SetupError(f"setting {key!r} from {source}: write it as name=value,name=value")
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -195,7 +236,5 @@ def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {close[0]!r}?" if close else ""

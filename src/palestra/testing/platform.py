@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from palestra.app.lifecycle import Node
+from palestra.core.clock import Clock
 from palestra.core.config import Settings
 from palestra.core.ids import new_id
 from palestra.sdk.game import Game
@@ -43,17 +44,18 @@ class Platform:
         modules: list[Path] | None = None,
         settings: Settings | None = None,
         database_url: str = "",
+        clock: Clock | None = None,
     ) -> AsyncIterator[Platform]:
         """Start a node with these games on free ports, with a throw-away data directory; stop it at the end.
 
         Without `database_url` an embedded PostgreSQL is made, which takes about a second. `modules` are loaded from
-        their files instead of `games`.
+        their files instead of `games`. A ManualClock lets tokens and periods expire at the test's word.
         """
         folder = tempfile.mkdtemp(prefix="palestra-test-")
         chosen = msgspec.structs.replace(
             settings or Settings(), port=0, console_port=0, data_dir=folder, database_url=database_url
         )
-        node = Node(chosen, modules or [], None if modules else list(games))
+        node = Node(chosen, modules or [], None if modules else list(games), clock)
         try:
             await node.start()
             async with aiohttp.ClientSession(auto_decompress=False) as http:
