@@ -27,6 +27,9 @@ def serve(settings: Settings, modules: list[Path], ready_file: Path | None) -> i
             "Leave out --workers and --redis-url."
         )
     log.configure(settings.log.level, settings.log.text or (sys.stderr.isatty() and not settings.production))
+    if ready_file is not None:
+        # What an earlier run left behind would be taken for this one's.
+        ready_file.unlink(missing_ok=True)
     return uvloop.run(_serve(settings, modules or [example()], ready_file))
 
 
@@ -46,30 +49,33 @@ async def _serve(settings: Settings, modules: list[Path], ready_file: Path | Non
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     node = Node(settings, modules)
+    try:
+        if await _start(node, stop):
+            _tell(node, time.perf_counter() - started)
+            if ready_file is not None:
+                _write_ready_file(ready_file, node)
+            await stop.wait()
+        # From here on a second signal ends the process at once, and with it what it started.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+    finally:
+        await node.stop()
+    return 0
+
+
+async def _start(node: Node, stop: asyncio.Event) -> bool:
+    """Start the node; False when it was told to stop before it served."""
     with Progress() as progress:
         starting = asyncio.ensure_future(node.start(progress.say))
         stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                starting.result()
-            else:
-                starting.cancel()
-                await asyncio.gather(starting, return_exceptions=True)
-        except BaseException:
-            stopping.cancel()
-            await node.stop()
-            raise
-    if not stop.is_set():
-        _tell(node, time.perf_counter() - started)
-        if ready_file is not None:
-            _write_ready_file(ready_file, node)
-        await stopping
-    stopping.cancel()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(number)
-    await node.stop()
-    return 0
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return False
 
 
 def _write_ready_file(file: Path, node: Node) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import posixpath
+import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
@@ -32,7 +33,7 @@ from palestra.gateway.http.router import Router
 from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Call, Operation, Raw
 from palestra.gateway.websocket.gateway import SocketGateway
-from palestra.gateway.websocket.handshake import Refusal
+from palestra.gateway.websocket.handshake import BAD_UPGRADE, Refusal
 
 log = get_logger(__name__)
 
@@ -43,6 +44,8 @@ NOT_FOUND = encode(ErrorBody(Code.NOT_FOUND, "Not Found"))
 WRONG_VERB = encode(ErrorBody(Code.UNIMPLEMENTED, "Method Not Allowed"))
 INTERNAL = encode(ErrorBody(Code.INTERNAL, "Internal error."))
 EMPTY = b"{}"
+_UNFIT = re.compile(rb"[\x00-\x1f\x7f]")
+"""What must not stand in a header, whoever wrote the text."""
 KEPT_QUERIES_MAX = 64
 KEPT_QUERY_BYTES_MAX = 32
 
@@ -223,12 +226,15 @@ class HttpGateway:
             self._write.failed(cycle, 501, WRONG_VERB, more)
         elif path == "/" and method == "GET":
             self._write.other(cycle, 200, b"", more)
-        elif path == "/ws" and method == "GET" and self._sockets is not None:
-            refusal = self._sockets.check(method, scope["query_string"], scope["headers"])
-            if isinstance(refusal, Refusal):
-                self._write.other(cycle, refusal.status, refusal.body(), (*PLAIN_TEXT, *more))
-        elif (clean := posixpath.normpath(path.replace("//", "/"))) != path.rstrip("/") and path != "/":
-            self._write.other(cycle, 301, b"", ((b"location", clean.encode("ascii", "ignore")), *more))
+        elif path == "/ws" and self._sockets is not None:
+            verdict = self._sockets.check(method, scope["query_string"], scope["headers"])
+            # A request that came here asked for no upgrade, or in words that only half mean it.
+            refusal = verdict if isinstance(verdict, Refusal) else BAD_UPGRADE
+            self._write.other(cycle, refusal.status, refusal.body(), (*PLAIN_TEXT, *more))
+        elif (clean := _cleaned(path)) != path:
+            query: bytes = scope["query_string"]
+            location = quote(clean).encode() + (b"?" + query if query else b"")
+            self._write.other(cycle, 301, b"", ((b"location", location), *more))
         elif path == RPC_PREFIX[:-1] or path.startswith(RPC_PREFIX):
             self._write.failed(cycle, 501, WRONG_VERB, more)
         else:
@@ -284,6 +290,14 @@ class HttpGateway:
         return peer[0] if peer else ""
 
 
+def _cleaned(path: str) -> str:
+    """The path without empty and dotted segments; a slash at its end stays."""
+    if "//" not in path and "/." not in path:
+        return path
+    clean = "/" + posixpath.normpath(path).strip("/")
+    return clean + "/" if path.endswith("/") and clean != "/" else clean
+
+
 def _http_key(query: bytes) -> str:
     try:
         return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).get("http_key", "")
@@ -293,9 +307,9 @@ def _http_key(query: bytes) -> str:
 
 def _hints(error: PalestraError) -> Headers:
     if error.code is Code.UNAUTHENTICATED:
-        return ((b"www-authenticate", error.message.encode("ascii", "replace")),)
+        return ((b"www-authenticate", _UNFIT.sub(b"?", error.message.encode("ascii", "replace"))),)
     if isinstance(error, Unavailable):
         return ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_seconds))),)
-    if error.code is Code.RESOURCE_EXHAUSTED:
+    if error.code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE):
         return ((b"retry-after", b"1"),)
     return ()
