@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import asyncpg
 import pytest
 
 from palestra.core.errors import SetupError
+from palestra.database import embedded
 from palestra.database.account import Account, blocked_directory, unreachable
 from palestra.database.embedded import EmbeddedPostgres
 
@@ -148,6 +150,20 @@ async def test_a_data_directory_below_a_closed_one_works(make: Make, with_databa
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     assert await run(await make(with_database(closed / "data")).start(), "SELECT 1") == 1
+
+
+async def test_programs_below_a_closed_directory_work(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a checkout that only its owner may enter, with the virtual environment inside.
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    package = embedded.binaries().parent.parent
+    for folder in package.parent.glob(f"{package.name}*"):
+        shutil.copytree(folder, closed / folder.name)
+    programs = closed / embedded.binaries().relative_to(package.parent)
+    monkeypatch.setattr(embedded, "binaries", lambda: programs)
+    assert await run(await make(closed / "data").start(), "SELECT 1") == 1
 
 
 def test_the_directory_that_bars_the_way_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ ACCOUNTS = ("palestra", "postgres", "nobody")
 """Accounts a server may run as, the most fitting first."""
 
 # Numbers of the Linux interface.
-_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+_PR_SET_PDEATHSIG, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAP_DAC_OVERRIDE = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -87,7 +88,9 @@ def preparation(account: Account | None, blocked: Path | None, at_parents_death:
     def prepare() -> None:
         if account is not None:
             if blocked is not None:
-                _checked(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
+                # Without this bit, access() answers an account other than root as if it had no capabilities, and
+                # initdb would not find the programs beside it. It also keeps setuid() from dropping what we keep.
+                _checked(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
             os.setgroups([account.gid])
             os.setgid(account.gid)
             os.setuid(account.uid)
