@@ -172,8 +172,7 @@ def _services(
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
-    wallets = WalletService(wallet_store)
-    accounts = AccountService(account_store, sessions, wallets, passwords, events)
+    accounts = AccountService(account_store, sessions, passwords, events)
     groups = GroupService(GroupStore(database), accounts, events, clock)
     presences = PresenceEngine()
     return Services(
@@ -182,7 +181,7 @@ def _services(
         linking=Linking(account_store, passwords),
         passwords=passwords,
         account_store=account_store,
-        wallets=wallets,
+        wallets=WalletService(wallet_store),
         storage=StorageService(storage_store),
         leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),
         friends=FriendService(FriendStore(database), accounts, events, clock),

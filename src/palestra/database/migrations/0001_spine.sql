@@ -145,6 +145,9 @@ CREATE TABLE wallets (
     amount  bigint NOT NULL CHECK (amount >= 0),
     PRIMARY KEY (user_id, asset)
 ) WITH (fillfactor = 80);
+-- What wallets offer to other features in SQL: a player's wallet as one JSON object, to be read along with the player.
+CREATE VIEW player_wallets AS
+SELECT user_id, jsonb_object_agg(asset, amount) AS wallet FROM wallets GROUP BY user_id;
 CREATE TABLE wallet_changes (
     id         uuid PRIMARY KEY,
     user_id    uuid NOT NULL,

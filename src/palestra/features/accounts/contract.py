@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from palestra.core.clock import timestamp
 from palestra.core.errors import AlreadyExists, Internal, NotFound, PermissionDenied, Unauthenticated
 
 
@@ -56,13 +55,30 @@ class UserRecord(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A player as they see themselves."""
+    """A player as they see themselves. `wallet_json` is the text of an object, asset → amount."""
 
     user: UserRecord
-    wallet: Mapping[str, int]
-    devices: tuple[str, ...]
-    email: str
-    custom_id: str
+    wallet_json: str
+
+    @property
+    def wallet(self) -> dict[str, int]:
+        """Asset → amount in minor units."""
+        return msgspec.json.decode(self.wallet_json)
+
+    @property
+    def devices(self) -> list[str]:
+        """The ids of the player's devices."""
+        return [text for kind, text in self.user.identities if kind == IdentityKind.DEVICE]
+
+    @property
+    def email(self) -> str:
+        """The player's e-mail address, "" when there is none."""
+        return self.user.identity(IdentityKind.EMAIL)
+
+    @property
+    def custom_id(self) -> str:
+        """The player's custom id, "" when there is none."""
+        return self.user.identity(IdentityKind.CUSTOM)
 
 
 class UserWire(msgspec.Struct, omit_defaults=True):
@@ -82,8 +98,8 @@ class UserWire(msgspec.Struct, omit_defaults=True):
     steam_id: str = ""
     online: bool = False
     edge_count: int = 0
-    create_time: str = ""
-    update_time: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
     facebook_instant_game_id: str = ""
     apple_id: str = ""
 
@@ -110,8 +126,8 @@ def user_wire(record: UserRecord) -> UserWire:
         timezone=record.timezone or "",
         metadata=record.metadata,
         edge_count=record.edge_count,
-        create_time=timestamp(record.created_at),
-        update_time=timestamp(record.updated_at),
+        create_time=record.created_at.replace(microsecond=0),
+        update_time=record.updated_at.replace(microsecond=0),
     )
     for kind, text in record.identities:
         field = PUBLIC_IDENTITIES.get(kind)  # type: ignore[call-overload]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import string
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -29,21 +29,18 @@ from palestra.features.accounts.contract import (
 from palestra.features.accounts.passwords import Passwords
 from palestra.features.accounts.store import AccountStore, Login, NewAccount, canonical_ids
 from palestra.features.sessions.contract import Sessions, TokenPair
-from palestra.features.wallets.contract import Wallets
 
 NAME_LETTERS = string.ascii_letters
+NAME_LENGTH = 10
 _encode = msgspec.json.Encoder().encode
 
 
 class AccountService:
     """Implements `Accounts` and `Users`."""
 
-    def __init__(
-        self, store: AccountStore, sessions: Sessions, wallets: Wallets, passwords: Passwords, events: EventBus
-    ) -> None:
+    def __init__(self, store: AccountStore, sessions: Sessions, passwords: Passwords, events: EventBus) -> None:
         self._store = store
         self._sessions = sessions
-        self._wallets = wallets
         self._passwords = passwords
         self._events = events
 
@@ -102,7 +99,7 @@ class AccountService:
         if not create:
             raise AccountNotFound
         user_id = new_id()
-        name = username or "".join(secrets.choice(NAME_LETTERS) for _ in range(10))
+        name = username or random_name()
         sealed = self._store.seal(kind, user_id, lookup, text)
         if await self._store.create(NewAccount(user_id, name, kind, lookup, sealed, password_hash)):
             return self._sessions.issue(user_id, name, vars), True
@@ -121,18 +118,10 @@ class AccountService:
 
     async def get(self, user_id: str) -> Account:
         """A player's account. Raises AccountNotFound."""
-        reading = self._store.read(user_id)
-        wallet = await self._wallets.get(user_id)
-        user: UserRecord | None = await reading
-        if user is None:
+        account: Account | None = await self._store.read_own(user_id)
+        if account is None:
             raise AccountNotFound("Account not found.")
-        return Account(
-            user,
-            wallet,
-            tuple(text for kind, text in user.identities if kind == IdentityKind.DEVICE),
-            user.identity(IdentityKind.EMAIL),
-            user.identity(IdentityKind.CUSTOM),
-        )
+        return account
 
     async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
         """The players with these ids, unknown ones absent."""
@@ -218,3 +207,13 @@ def _canonical(user_ids: Iterable[str]) -> list[str]:
         return canonical_ids(user_ids)
     except ValueError:
         raise AccountNotFound from None
+
+
+def random_name() -> str:
+    """A name for a player who gave none: ten random letters from one draw of 64 random bits."""
+    number = int.from_bytes(os.urandom(8), "big")
+    letters = []
+    for _ in range(NAME_LENGTH):
+        number, place = divmod(number, len(NAME_LETTERS))
+        letters.append(NAME_LETTERS[place])
+    return "".join(letters)

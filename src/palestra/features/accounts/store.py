@@ -14,7 +14,7 @@ from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.database.sealed import Sealer
-from palestra.features.accounts.contract import IdentityKind, UsernameTaken, UserRecord
+from palestra.features.accounts.contract import Account, IdentityKind, UsernameTaken, UserRecord
 
 SQL = load_queries(__file__)
 PROFILE = ("username", "display_name", "avatar_url", "lang_tag", "location", "timezone", "metadata")
@@ -56,7 +56,10 @@ class AccountStore:
         self._read: Batch[str, UserRecord | None] = Batch(
             "accounts.read", database, self._read_many, idempotent=True, **limits
         )
-        self.batches = [self._find, self._create, self._read]
+        self._read_own: Batch[str, Account | None] = Batch(
+            "accounts.read_own", database, self._read_own_many, idempotent=True, **limits
+        )
+        self.batches = [self._find, self._create, self._read, self._read_own]
 
     async def stop(self) -> None:
         """Finish what is queued."""
@@ -95,13 +98,22 @@ class AccountStore:
         """(awaitable) A player, or None."""
         return self._read.submit(user_id)
 
+    def read_own(self, user_id: str) -> Any:
+        """(awaitable) A player's account, or None."""
+        return self._read_own.submit(user_id)
+
+    async def _read_own_many(self, connection: asyncpg.Connection, ids: list[str]) -> list[Account | None]:
+        rows = await connection.fetch(SQL["read_own_accounts"], list(dict.fromkeys(ids)))
+        found = {row[0]: Account(self._record(row), row[15] or "{}") for row in rows}
+        return [found.get(user_id) for user_id in ids]
+
     async def _read_many(self, connection: asyncpg.Connection, ids: list[str]) -> list[UserRecord | None]:
         rows = await connection.fetch(SQL["read_accounts"], list(dict.fromkeys(ids)))
         found = {row[0]: self._record(row) for row in rows}
         return [found.get(user_id) for user_id in ids]
 
     def _record(self, row: asyncpg.Record) -> UserRecord:
-        profile, (kinds, lookups, sealed) = row[:12], row[12:]
+        profile, (kinds, lookups, sealed) = row[:12], row[12:15]
         identities: tuple[tuple[int, str], ...] = ()
         if kinds:
             user_id = profile[0]

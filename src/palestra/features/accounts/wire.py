@@ -32,14 +32,11 @@ class UsersWire(msgspec.Struct, omit_defaults=True):
     users: list[UserWire] = []
 
 
-_encode = msgspec.json.Encoder(order="sorted").encode
-
-
 def account_wire(account: Account) -> AccountWire:
     """The wire form of an account."""
     return AccountWire(
         user=user_wire(account.user),
-        wallet=_encode(account.wallet).decode() if account.wallet else "{}",
+        wallet=account.wallet_json,
         email=account.email,
         devices=[DeviceWire(text) for text in account.devices],
         custom_id=account.custom_id,
