@@ -8,6 +8,7 @@ not know duplicates or two spellings, so requests are walked here; answers are e
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -111,7 +112,7 @@ def parse(body: bytes | str, *, strict: bool = False) -> Any:
         # A lone half of a surrogate pair is no text: no encoder would take it further.
         try:
             json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
+        except (UnicodeEncodeError, RecursionError):
             raise BadInput("syntax error: invalid escape in a string") from None
     return value
 
@@ -133,9 +134,11 @@ def _unescape(raw: bytes) -> str:
     if b"%" in raw:
         if re.search(rb"%(?![0-9a-fA-F]{2})", raw):
             raise BadInput(f"invalid URL escape in {raw[:40].decode('latin-1')!r}")
-        raw = unquote_to_bytes(raw)
+        raw = unquote_to_bytes(raw.replace(b"+", b" "))
+    elif b"+" in raw:
+        raw = raw.replace(b"+", b" ")
     try:
-        return raw.replace(b"+", b" ").decode() if b"+" in raw else raw.decode()
+        return raw.decode()
     except UnicodeDecodeError:
         raise BadInput("invalid UTF-8 in the query") from None
 
@@ -248,9 +251,12 @@ def _float(name: str) -> Convert:
         if type(value) not in (int, float):
             raise BadInput(f"invalid value for number field {name}: {_named(value)}")
         try:
-            return float(value)
+            number = float(value)
         except OverflowError:
-            raise BadInput(f"invalid value for number field {name}: out of range") from None
+            number = math.inf
+        if math.isinf(number):
+            raise BadInput(f"invalid value for number field {name}: out of range")
+        return number
 
     return convert
 
@@ -280,7 +286,10 @@ def _map(item: Convert, name: str) -> Convert:
     def convert(value: Any) -> dict[str, Any]:
         if type(value) is not tuple:
             raise BadInput(f"syntax error: expected an object for {name}, got {_named(value)}")
-        return {key: item(one) for key, one in value}
+        values = {key: item(one) for key, one in value}
+        if len(values) != len(value):
+            raise BadInput(f"duplicate name in {name}")
+        return values
 
     return convert
 

@@ -33,7 +33,7 @@ class Listener:
         settings: SocketSettings,
         sockets: SocketGateway | None = None,
     ) -> None:
-        self._reading = Reading(settings)
+        self._reading = Reading(settings, sockets)
         self._socket: socket.socket | None = None
         bound = type("BoundProtocol", (LimitedProtocol,), {"reading": self._reading, "sockets": sockets})
         self._server = _Server(
@@ -47,8 +47,10 @@ class Listener:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=int(settings.idle_timeout_seconds),
-                timeout_graceful_shutdown=10,
+                # A timer takes fractions, whatever the hint says.
+                timeout_keep_alive=settings.idle_timeout_seconds,  # pyright: ignore[reportArgumentType]
+                # The node has waited for its calls already, as long as `drain_seconds` allows.
+                timeout_graceful_shutdown=1,
                 backlog=2048,
             )
         )

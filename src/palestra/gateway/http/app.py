@@ -246,7 +246,7 @@ class HttpGateway:
         more = cors.ALLOW_ANY if incoming.origin else ()
         try:
             query: bytes = scope["query_string"]
-            http_key = _http_key(query) if b"http_key" in query else ""
+            http_key = _http_key(query) if b"http_key" in query or b"%" in query else ""
             caller = self._credentials.function_caller(incoming.authorization, http_key)
             call = Call(
                 operation, caller, headers=scope["headers"], query=query, client_ip=self._client_ip(cycle, scope)

@@ -24,6 +24,8 @@ class Credentials:
     def caller(self, auth: Auth, header: bytes | None, repeated: bool) -> Caller | None:
         """The caller of an operation, None where a key is enough. Raises Unauthenticated."""
         if auth is Auth.SESSION:
+            if repeated:
+                raise Unauthenticated("Auth token invalid")
             return self.session(header)
         if auth is Auth.SERVER_KEY:
             if header is None or repeated:

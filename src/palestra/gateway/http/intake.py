@@ -47,6 +47,8 @@ def inflated(body: bytes, coding: bytes, bytes_max: int) -> bytes:
 
     Never holds more than `bytes_max` + 1 inflated bytes. Raises Overloaded beyond it, InvalidArgument for corrupt data.
     """
+    if not body:
+        return body
     if coding == b"gzip" and body[:2] == b"\x1f\x8b":
         wbits = 31
     elif coding == b"deflate":

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from palestra.gateway.operation import Operation
 
+_DOTS = (".", "..")
+
 
 class _Node:
     __slots__ = ("children", "methods", "names", "parameter")
@@ -62,11 +64,13 @@ class Router:
     def _walk(self, node: _Node, segments: list[str], at: int, values: list[str]) -> _Node | None:
         if at == len(segments):
             return node if node.methods else None
-        child = node.children.get(segments[at])
+        segment = segments[at]
+        child = node.children.get(segment)
         if child is not None and (found := self._walk(child, segments, at + 1, values)) is not None:
             return found
-        if node.parameter is not None:
-            values.append(segments[at])
+        # A path with empty or dotted segments within it is another path misspelt; only the last may be empty.
+        if node.parameter is not None and segment not in _DOTS and (segment or at == len(segments) - 1):
+            values.append(segment)
             if (found := self._walk(node.parameter, segments, at + 1, values)) is not None:
                 return found
             values.pop()

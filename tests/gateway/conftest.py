@@ -1,0 +1,54 @@
+"""Fixtures of the gateway's tests: one running node for each file, on the event loop it runs on in production."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+import uvloop
+
+from palestra import Game
+from palestra.core.config import Settings
+from palestra.testing import Platform
+from tests.conftest import TEMPLATE
+from tests.gateway.http.game import made_game
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
+    """uvloop, as in production."""
+    return {"uvloop": uvloop.Loop}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of a fresh, migrated database that the tests of one file share."""
+    name = f"test_{uuid4().hex}"
+    server = await asyncpg.connect(postgres_url)
+    try:
+        await server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        yield postgres_url.replace("/postgres?", f"/{name}?")
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
+
+
+@pytest.fixture(scope="module")
+def game() -> Game:
+    """What the shared node plays."""
+    return made_game()
+
+
+@pytest.fixture(scope="module")
+def node_settings() -> Settings:
+    """How the shared node is set; a file with other wishes has a fixture of this name."""
+    return Settings()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def platform(module_database_url: str, game: Game, node_settings: Settings) -> AsyncIterator[Platform]:
+    """A running node that the tests of one file share."""
+    async with Platform.start(game, settings=node_settings, database_url=module_database_url) as platform:
+        yield platform
