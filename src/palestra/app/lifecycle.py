@@ -194,9 +194,8 @@ class Node:
         parts = self.parts
         if parts is not None:
             await self._drain(parts)
-        for listener in (self._listener, self._console):
-            if listener is not None:
-                await listener.stop()
+        listeners = [listener for listener in (self._listener, self._console) if listener is not None]
+        await asyncio.gather(*[listener.stop() for listener in listeners])
         if parts is not None:
             await parts.tasks.stop()
             for store in parts.services.stores:
