@@ -58,7 +58,7 @@ class Platform:
         node = Node(chosen, modules or [], None if modules else list(games), clock)
         try:
             await node.start()
-            async with aiohttp.ClientSession(auto_decompress=False) as http:
+            async with aiohttp.ClientSession() as http:
                 platform = cls(node, http)
                 try:
                     yield platform

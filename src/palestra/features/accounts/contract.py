@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from palestra.core.clock import timestamp
 from palestra.core.errors import AlreadyExists, Internal, NotFound, PermissionDenied, Unauthenticated
 
 
@@ -126,8 +127,8 @@ def user_wire(record: UserRecord) -> UserWire:
         timezone=record.timezone or "",
         metadata=record.metadata,
         edge_count=record.edge_count,
-        create_time=record.created_at.replace(microsecond=0),
-        update_time=record.updated_at.replace(microsecond=0),
+        create_time=timestamp(record.created_at),
+        update_time=timestamp(record.updated_at),
     )
     for kind, text in record.identities:
         field = PUBLIC_IDENTITIES.get(kind)  # type: ignore[call-overload]

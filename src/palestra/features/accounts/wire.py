@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from palestra.core.clock import timestamp, utc
@@ -158,7 +160,7 @@ class NotificationWire(msgspec.Struct, omit_defaults=True):
     subject: str = ""
     content: str = ""
     code: int = 0
-    create_time: str = ""
+    create_time: datetime | None = None
 
 
 class NotificationsWire(msgspec.Struct):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from palestra.core.clock import timestamp
@@ -29,8 +31,8 @@ class ChannelMessage(msgspec.Struct, omit_defaults=True):
     sender_id: str = ""
     username: str = ""
     content: str = ""
-    create_time: str = ""
-    update_time: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
     persistent: bool | None = None
     room_name: str = ""
     group_id: str = ""

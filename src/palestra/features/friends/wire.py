@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from palestra.core.clock import timestamp
@@ -45,7 +47,7 @@ class Friend(msgspec.Struct, omit_defaults=True):
 
     user: UserWire
     state: int | None = None
-    update_time: str = ""
+    update_time: datetime | None = None
     metadata: str = ""
 
 

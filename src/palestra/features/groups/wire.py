@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from palestra.core.clock import timestamp
@@ -87,8 +89,8 @@ class Group(msgspec.Struct, omit_defaults=True):
     open: bool | None = None
     edge_count: int = 0
     max_count: int = 0
-    create_time: str = ""
-    update_time: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
 
 
 class GroupList(msgspec.Struct, omit_defaults=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -67,9 +68,9 @@ class Record(msgspec.Struct, omit_defaults=True):
     subscore: str = ""
     num_score: int = 0
     metadata: str = ""
-    create_time: str = ""
-    update_time: str = ""
-    expiry_time: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+    expiry_time: datetime | None = None
     rank: str = ""
     max_num_score: int = 0
 
@@ -96,7 +97,7 @@ def record_of(record: contract.LeaderboardRecord) -> Record:
         record.metadata,
         timestamp(record.created_at),
         timestamp(record.updated_at),
-        timestamp(record.expires_at) if record.expires_at else "",
+        timestamp(record.expires_at) if record.expires_at else None,
         _number(record.rank),
         record.max_num_score,
     )

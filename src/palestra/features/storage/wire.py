@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from palestra.core.clock import timestamp
@@ -73,8 +75,8 @@ class Object(msgspec.Struct, omit_defaults=True):
     version: str = ""
     permission_read: int = 0
     permission_write: int = 0
-    create_time: str = ""
-    update_time: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
 
 
 class Objects(msgspec.Struct, omit_defaults=True):
@@ -97,8 +99,8 @@ class Ack(msgspec.Struct, omit_defaults=True):
     key: str = ""
     version: str = ""
     user_id: str = ""
-    create_time: str = ""
-    update_time: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
 
 
 class Acks(msgspec.Struct, omit_defaults=True):
