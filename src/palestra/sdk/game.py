@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import msgspec
+import msgspec.inspect
 
 from palestra.core.errors import SetupError
 
@@ -178,6 +179,8 @@ def _reader(kind: Any, place: str) -> Callable[[str], Any] | None:
         return str
     try:
         decode = msgspec.json.Decoder(kind).decode
+        if isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType):
+            raise TypeError(f"{kind!r} is neither a msgspec.Struct nor a dataclass nor a plain type")
     except TypeError as error:
         raise SetupError(f"{place}: the payload's type cannot be read from JSON: {error}") from None
     return lambda payload: decode(payload or "{}")

@@ -11,7 +11,7 @@ _OWN = str(Path(__file__).resolve().parent)
 def trace_of(error: BaseException) -> str:
     """The traceback of an error of game code, from the game's own first line on."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None:
+    while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         if not file.startswith((_OWN, "<frozen importlib")):
             break

@@ -73,5 +73,5 @@ async def test_a_node_with_another_key_ring_does_not_start(database_url: str, tm
             pass
     async with Platform.start(database_url=database_url, settings=settings("ours.json")):
         pass
-    for file in tmp_path.iterdir():
+    for file in tmp_path.iterdir():  # noqa: ASYNC240
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
