@@ -15,6 +15,7 @@ from palestra.core.config import Settings
 from palestra.testing import Platform
 from tests.conftest import TEMPLATE
 from tests.gateway.http.game import made_game
+from tests.gateway.http.wire import Wire
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
@@ -33,6 +34,14 @@ async def module_database_url(postgres_url: str) -> AsyncIterator[str]:
         await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await server.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", autouse=True)
+async def nobody_stays() -> AsyncIterator[None]:
+    """Connections that a failed test has left open are closed."""
+    yield
+    for wire in list(Wire.opened):
+        await wire.hang_up()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 import socket
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 SERVER_KEY = "Basic " + base64.b64encode(b"defaultkey:").decode()
 SECONDS_MAX = 15.0
@@ -36,9 +36,13 @@ class Answer(NamedTuple):
 class Wire:
     """One connection."""
 
+    opened: ClassVar[set[Wire]] = set()
+    """Those that have not hung up."""
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.opened.add(self)
 
     @classmethod
     async def open(cls, port: int, *, receive_bytes: int = 0) -> Wire:
@@ -51,8 +55,9 @@ class Wire:
         return cls(*await asyncio.open_connection(sock=raw, limit=2**16))
 
     def send(self, data: bytes) -> None:
-        """Write bytes as they are."""
-        self.writer.write(data)
+        """Write bytes as they are, if there is still somebody to read them."""
+        if not self.writer.transport.is_closing():
+            self.writer.write(data)
 
     def ask(self, method: str, target: str, body: bytes = b"", *headers: tuple[str, str]) -> None:
         """Write one whole request."""
@@ -82,10 +87,12 @@ class Wire:
             with contextlib.suppress(ConnectionError):
                 while part := await self.reader.read(65536):
                     rest += part
+        await self.hang_up()
         return rest
 
     async def hang_up(self) -> None:
         """Drop the connection at once."""
+        self.opened.discard(self)
         self.writer.transport.abort()
         with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()

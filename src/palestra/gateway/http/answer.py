@@ -92,6 +92,10 @@ class Writer:
         """
         if cycle.disconnected or cycle.response_complete:
             return
+        if cycle.transport.is_closing():
+            # Only the newest request of a pipeline is told that its connection is gone.
+            cycle.disconnected = True
+            return
         parts = [status_line]
         for name, value in cycle.default_headers:
             parts += (name, b": ", value, b"\r\n")
