@@ -8,12 +8,24 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import structlog
 
 from palestra.database.embedded import EmbeddedPostgres
 from palestra.database.migrate import migrate
 from palestra.database.pool import Database
 
 TEMPLATE = "palestra_template"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> None:
+    """Logs of nodes inside tests as plain text: the pretty tracebacks of the default take a second each."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
 
 
 @pytest.fixture(scope="session")
