@@ -9,6 +9,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SETTINGS = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -32,6 +33,11 @@ def sources(page: Path) -> list[Source]:
         if match := _FILE_NAME.match(block):
             found.append(Source(match[1], block))
     return found
+
+
+def settings_files(page: Path) -> list[str]:
+    """The settings files that a page shows."""
+    return _SETTINGS.findall(page.read_text(encoding="utf-8"))
 
 
 def unnamed_games(page: Path) -> list[str]:

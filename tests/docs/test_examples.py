@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from palestra.cli.setup import check_modules
-from tests.docs.pages import ROOT, pages, sources, unnamed_games
+from palestra.core.config import check_production, load_settings
+from tests.docs.pages import ROOT, pages, settings_files, sources, unnamed_games
 
 SHOWN = [page for page in pages() if sources(page)]
 TESTED = [page for page in SHOWN if any(source.name.startswith("test_") for source in sources(page))]
@@ -49,3 +50,11 @@ def test_tests_in_the_documentation_pass_where_a_reader_runs_them(page: Path, tm
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), *tests]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_settings_files_in_the_documentation_are_fit_for_production(tmp_path: Path) -> None:
+    shown = [text for page in pages() for text in settings_files(page)]
+    assert shown
+    for text in shown:
+        (tmp_path / "palestra.toml").write_text(text, encoding="utf-8")
+        check_production(load_settings(file=tmp_path / "palestra.toml").settings)
