@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import uvicorn
 
 from palestra.core.config import SocketSettings
 from palestra.core.errors import SetupError
+from palestra.gateway.http.exchange import Exchange
 from palestra.gateway.http.protocol import LimitedProtocol, Reading
 from palestra.gateway.websocket.gateway import SocketGateway
 
@@ -25,11 +26,11 @@ class _Server(uvicorn.Server):
 
 
 class Listener:
-    """Serves one ASGI callable, and sockets where a gateway for them is given, on one port."""
+    """Serves one application, and sockets where a gateway for them is given, on one port."""
 
     def __init__(
         self,
-        app: Callable[..., Any],
+        app: Callable[[Exchange], Coroutine[Any, Any, None]],
         settings: SocketSettings,
         sockets: SocketGateway | None = None,
     ) -> None:
@@ -38,7 +39,7 @@ class Listener:
         bound = type("BoundProtocol", (LimitedProtocol,), {"reading": self._reading, "sockets": sockets})
         self._server = _Server(
             uvicorn.Config(
-                app,
+                app,  # pyright: ignore[reportArgumentType] - our protocol calls it with exchanges
                 http=bound,
                 ws="none",
                 loop="uvloop",
@@ -47,8 +48,6 @@ class Listener:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # A timer takes fractions, whatever the hint says.
-                timeout_keep_alive=settings.idle_timeout_seconds,  # pyright: ignore[reportArgumentType]
                 # The node has waited for its calls already, as long as `drain_seconds` allows.
                 timeout_graceful_shutdown=1,
                 backlog=2048,
@@ -56,8 +55,8 @@ class Listener:
         )
         self._running: list[asyncio.Task[None]] = []
 
-    def bind(self, host: str, port: int) -> int:
-        """Take the port (0: any free one) and return its number. Raises SetupError when it is taken."""
+    def bind(self, host: str, port: int, flag: str = "--port") -> int:
+        """Take the port (0: any free one) and return its number. Raises SetupError, naming `flag`, when it is taken."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,7 +65,7 @@ class Listener:
         except OSError as error:
             listener.close()
             raise SetupError(
-                f"cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another with --port."
+                f"cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another with {flag}."
             ) from None
         listener.setblocking(False)
         self._socket = listener

@@ -1,4 +1,4 @@
-"""The HTTP side of the gateway: one ASGI callable from raw request to whole answer."""
+"""The HTTP side of the gateway: one callable from raw request to whole answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from palestra.gateway.http.answer import (
     encode,
 )
 from palestra.gateway.http.credentials import Credentials
-from palestra.gateway.http.intake import BodyTooLarge, Disconnected, inflated, read_body
+from palestra.gateway.http.exchange import BodyTooLarge, Disconnected, Exchange
+from palestra.gateway.http.intake import inflated
 from palestra.gateway.http.router import Router
 from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Call, Operation, Raw
@@ -152,52 +153,47 @@ class HttpGateway:
         self._last_response: Any = None
         self._last_body = b""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request. Runs under uvicorn's httptools protocol, whose request cycle `send` is bound to."""
-        cycle = send.__self__
-        if cycle.flow.write_paused:
-            # The client has not read what it asked for before: what it asks for now waits with it.
-            await cycle.flow.drain()
-        method: str = scope["method"]
-        path: str = scope["path"]
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        if exchange.held_back:
+            await exchange.released()
+        method, path = exchange.method, exchange.path
         if method == "OPTIONS":
-            status, granted = cors.preflight(dict(scope["headers"]))
-            self._write.other(cycle, status, b"", granted)
+            status, granted = cors.preflight(dict(exchange.headers))
+            self._write.other(exchange, status, b"", granted)
             return
-        incoming = _Incoming(scope["headers"])
+        incoming = _Incoming(exchange.headers)
         more = cors.ALLOW_ANY if incoming.origin else ()
         if path.startswith(RPC_PREFIX) and (function := self._functions.get(method)) is not None:
-            await self._function(function, cycle, scope, receive, incoming)
+            await self._function(function, exchange, incoming)
             return
         found = self._router.find(method, path)
         operation, names, values = found or (None, (), ())
         if operation is None:
-            self._unrouted(cycle, scope, method, path, found is not None, more, incoming)
+            self._unrouted(exchange, found is not None, more, incoming)
             return
         try:
             plan = self._plans[operation]
-            query: bytes = scope["query_string"]
+            query = exchange.query
             body = b""
             if plan.reads_body:
-                body = await read_body(cycle, receive, self._settings.request_bytes_max)
+                body = await exchange.read(self._settings.request_bytes_max)
                 if incoming.coding:
                     body = inflated(body, incoming.coding, self._settings.request_bytes_max)
                 if not plan.body_field and body and incoming.content_type.startswith(FORM):
                     query = query + b"&" + body
             request = plan.request(body, query, names, values)
             caller = self._credentials.caller(operation.auth, incoming.authorization, incoming.repeated)
-            call = Call(
-                operation, caller, headers=scope["headers"], query=query, client_ip=self._client_ip(cycle, scope)
-            )
+            call = Call(operation, caller, headers=exchange.headers, query=query, client_ip=self._client_ip(exchange))
             response = await self._dispatcher.run(operation, call, request)
-            self._answer(cycle, response, incoming, more)
+            self._answer(exchange, response, incoming, more)
         except PalestraError as error:
-            self._refuse(cycle, error, more)
+            self._refuse(exchange, error, more)
         except Exception as error:
             log.error("operation failed", operation=operation.name, exc_info=error)
-            self._write.failed(cycle, 500, INTERNAL, more)
+            self._write.failed(exchange, 500, INTERNAL, more)
 
-    def _answer(self, cycle: Any, response: Any, incoming: _Incoming, more: Headers) -> None:
+    def _answer(self, exchange: Exchange, response: Any, incoming: _Incoming, more: Headers) -> None:
         if response is None:
             body = EMPTY
         elif response is self._last_response:
@@ -209,85 +205,81 @@ class HttpGateway:
         if incoming.accepted and len(body) >= COMPRESS_BYTES_MIN:
             body, coding = compressed(body, incoming.accepted)
             more = (*more, *coding)
-        self._write.fine(cycle, body, more)
+        self._write.fine(exchange, body, more)
 
-    def _refuse(self, cycle: Any, error: PalestraError, more: Headers) -> None:
+    def _refuse(self, exchange: Exchange, error: PalestraError, more: Headers) -> None:
         if isinstance(error, Disconnected):
             return
         body = encode(ErrorBody(error.code, error.message))
-        self._write.failed(cycle, STATUS_OF[error.code], body, (*more, *_hints(error)))
+        self._write.failed(exchange, STATUS_OF[error.code], body, (*more, *_hints(error)))
 
-    def _unrouted(
-        self, cycle: Any, scope: Any, method: str, path: str, known: bool, more: Headers, incoming: _Incoming
-    ) -> None:
-        if method in ("GET", "HEAD") and (file := self._static.find(path, incoming.accepted, scope["headers"])):
-            self._write.other(cycle, file.status, file.body, (*file.headers, *more))
+    def _unrouted(self, exchange: Exchange, known: bool, more: Headers, incoming: _Incoming) -> None:
+        method, path = exchange.method, exchange.path
+        if method in ("GET", "HEAD") and (file := self._static.find(path, incoming.accepted, exchange.headers)):
+            self._write.other(exchange, file.status, file.body, (*file.headers, *more))
         elif known:
-            self._write.failed(cycle, 501, WRONG_VERB, more)
+            self._write.failed(exchange, 501, WRONG_VERB, more)
         elif path == "/" and method == "GET":
-            self._write.other(cycle, 200, b"", more)
+            self._write.other(exchange, 200, b"", more)
         elif path == "/ws" and self._sockets is not None:
-            verdict = self._sockets.check(method, scope["query_string"], scope["headers"])
+            verdict = self._sockets.check(method, exchange.query, exchange.headers)
             # A request that came here asked for no upgrade, or in words that only half mean it.
             refusal = verdict if isinstance(verdict, Refusal) else BAD_UPGRADE
-            self._write.other(cycle, refusal.status, refusal.body(), (*PLAIN_TEXT, *more))
+            self._write.other(exchange, refusal.status, refusal.body(), (*PLAIN_TEXT, *more))
         elif (clean := _cleaned(path)) != path:
-            query: bytes = scope["query_string"]
+            query = exchange.query
             location = quote(clean).encode() + (b"?" + query if query else b"")
-            self._write.other(cycle, 301, b"", ((b"location", location), *more))
+            self._write.other(exchange, 301, b"", ((b"location", location), *more))
         elif path == RPC_PREFIX[:-1] or path.startswith(RPC_PREFIX):
-            self._write.failed(cycle, 501, WRONG_VERB, more)
+            self._write.failed(exchange, 501, WRONG_VERB, more)
         else:
-            self._write.failed(cycle, 404, NOT_FOUND, more)
+            self._write.failed(exchange, 404, NOT_FOUND, more)
 
     # -- server-side functions: authentication first, raw payloads, an error body of their own
 
-    async def _function(self, operation: Operation, cycle: Any, scope: Any, receive: Any, incoming: _Incoming) -> None:
+    async def _function(self, operation: Operation, exchange: Exchange, incoming: _Incoming) -> None:
         more = cors.ALLOW_ANY if incoming.origin else ()
         try:
-            query: bytes = scope["query_string"]
+            query = exchange.query
             http_key = _http_key(query) if b"http_key" in query or b"%" in query else ""
             caller = self._credentials.function_caller(incoming.authorization, http_key)
-            call = Call(
-                operation, caller, headers=scope["headers"], query=query, client_ip=self._client_ip(cycle, scope)
-            )
+            call = Call(operation, caller, headers=exchange.headers, query=query, client_ip=self._client_ip(exchange))
             if operation.method == "POST":
-                body = await read_body(cycle, receive, self._settings.request_bytes_max)
+                body = await exchange.read(self._settings.request_bytes_max)
                 if incoming.coding:
                     body = inflated(body, incoming.coding, self._settings.request_bytes_max)
                 call.body = body
-            answer: Raw = await self._dispatcher.run(operation, call, scope["path"][len(RPC_PREFIX) :])
+            answer: Raw = await self._dispatcher.run(operation, call, exchange.path[len(RPC_PREFIX) :])
             if answer.content_type == b"application/json":
-                self._write.fine(cycle, answer.body, more)
+                self._write.fine(exchange, answer.body, more)
             else:
-                self._write.other(cycle, 200, answer.body, ((b"content-type", answer.content_type), *more))
+                self._write.other(exchange, 200, answer.body, ((b"content-type", answer.content_type), *more))
         except PalestraError as error:
             if isinstance(error, Disconnected):
                 return
             if isinstance(error, BodyTooLarge):
-                self._refuse(cycle, error, more)
+                self._refuse(exchange, error, more)
                 return
             detail: Any = {} if getattr(error, "from_game", False) else error.message
             self._write.failed(
-                cycle,
+                exchange,
                 STATUS_OF[error.code],
                 encode(RpcErrorBody(detail, error.message, error.code)),
                 (*more, *_hints(error)),
             )
         except Exception as error:
-            log.error("function failed", path=scope["path"], exc_info=error)
-            self._write.failed(cycle, 500, encode(RpcErrorBody({}, "Internal error.", Code.INTERNAL)), more)
+            log.error("function failed", path=exchange.path, exc_info=error)
+            self._write.failed(exchange, 500, encode(RpcErrorBody({}, "Internal error.", Code.INTERNAL)), more)
 
-    def _client_ip(self, cycle: Any, scope: Any) -> str:
+    def _client_ip(self, exchange: Exchange) -> str:
         """The peer's address, or, behind trusted proxies, the address they were called from."""
         count = self._settings.proxy_count
         if count:
-            for name, value in scope["headers"]:
+            for name, value in exchange.headers:
                 if name == b"x-forwarded-for":
                     hops = value.split(b",")
                     return hops[-min(count, len(hops))].strip().decode("latin-1")
-        peer = scope["client"]
-        return peer[0] if peer else ""
+        return exchange.peer
 
 
 def _cleaned(path: str) -> str:

@@ -1,45 +1,10 @@
-"""Request bodies: reading them up to the limit, and undoing their compression."""
+"""Undoing the compression of request bodies, within the limit."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from palestra.core.errors import Code, InvalidArgument, Overloaded, PalestraError
-
-
-class BodyTooLarge(InvalidArgument):
-    """The body is over the limit."""
-
-
-class Disconnected(PalestraError):
-    """The client went away before its request was complete; nobody is there to answer."""
-
-    code = Code.CANCELED
-
-
-async def read_body(cycle: Any, receive: Callable[[], Awaitable[Any]], bytes_max: int) -> bytes:
-    """The whole body of a request. Raises BodyTooLarge without reading on, Disconnected when the client left."""
-    if not cycle.more_body and not cycle.disconnected:
-        # It came with the headers, as nearly always: no need to wait for an event.
-        body = bytes(cycle.body)
-        if len(body) > bytes_max:
-            raise BodyTooLarge("http: request body too large")
-        return body
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        event = await receive()
-        if event["type"] != "http.request":
-            raise Disconnected("client disconnected")
-        part = event["body"]
-        size += len(part)
-        if size > bytes_max:
-            raise BodyTooLarge("http: request body too large")
-        parts.append(part)
-        if not event["more_body"]:
-            return b"".join(parts)
+from palestra.core.errors import InvalidArgument, Overloaded
 
 
 def inflated(body: bytes, coding: bytes, bytes_max: int) -> bytes:
