@@ -100,7 +100,7 @@ class Node:
         self._listener = Listener(parts.http, settings.socket, parts.sockets)
         self._console = Listener(ConsoleApp(parts.metrics, lambda: self.ready), settings.socket)
         self.port = self._listener.bind(settings.host, settings.port)
-        self.console_port = self._console.bind(settings.host, settings.console_port)
+        self.console_port = self._console.bind(settings.host, settings.console_port, "--console-port")
         await self._console.start()
         await self._listener.start()
         parts.tasks.spawn(self._housekeeping(), "housekeeping")
@@ -179,7 +179,7 @@ class Node:
         if self._stopped:
             return
         self._stopped = True
-        self._serving = False
+        served, self._serving = self._serving, False
         try:
             await self._stop_serving()
         finally:
@@ -188,7 +188,8 @@ class Node:
             if self._postgres is not None:
                 await self._postgres.stop()
             gc.unfreeze()
-        log.info("node stopped", node=self.settings.node)
+        if served:
+            log.info("node stopped", node=self.settings.node)
 
     async def _stop_serving(self) -> None:
         parts = self.parts

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from palestra.core.config import SECRETS, LoadedSettings, Settings, check_production, default_secrets, keys
@@ -65,7 +64,7 @@ def check_modules(modules: list[Path]) -> int:
 
 def print_settings(loaded: LoadedSettings) -> int:
     """All settings with their sources."""
-    table = Table("setting", "value", "from", box=None, pad_edge=False)
+    rows = [("setting", "value", "from")]
     hidden = {"runtime.env", *(key for key, _ in SECRETS)}
     tree = msgspec.to_builtins(loaded.settings)
     for key in keys():
@@ -74,8 +73,10 @@ def print_settings(loaded: LoadedSettings) -> int:
             value = value[part]
         source = loaded.sources.get(key, "default")
         shown = "(hidden)" if key in hidden and source != "default" else redacted(str(value))
-        table.add_row(key, shown, source)
-    out.print(table)
+        rows.append((key, shown, source))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for key, shown, source in rows:
+        out.print(f"{key:<{widths[0]}}  {shown:<{widths[1]}}  {source}")
     return 0
 
 
