@@ -78,9 +78,13 @@ class Bot:
 
     async def rpc(self, function_id: str, payload: Any = None) -> Any:
         """Call a server-side function; the payload goes and the result comes as JSON. Raises BotError."""
-        text = json.dumps(payload) if payload is not None else ""
-        answer = await self.call("POST", f"/v2/rpc/{function_id}", text)
-        return json.loads(answer["payload"]) if answer.get("payload") else None
+        text = await self.rpc_text(function_id, json.dumps(payload) if payload is not None else "")
+        return json.loads(text) if text else None
+
+    async def rpc_text(self, function_id: str, payload: str = "") -> str:
+        """Call a function that takes and returns plain text. Raises BotError."""
+        answer = await self.call("POST", f"/v2/rpc/{function_id}", payload)
+        return answer.get("payload", "")
 
     # -- socket
 

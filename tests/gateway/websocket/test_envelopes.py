@@ -68,7 +68,6 @@ async def test_a_binary_frame_ends_the_socket() -> None:
         ({"cid": "7", "ping": None}, {"cid": "7", "error": {"code": 2, "message": "Missing message."}}),
         ({"cid": "7", "match": {}}, {"cid": "7", "error": {"code": 1, "message": "Unrecognized message."}}),
         ({"matchData": {"op_code": "1"}}, {"error": {"code": 1, "message": "Unrecognized message."}}),
-        ({"party_create": {}}, {"error": {"code": 1, "message": "Unrecognized message."}}),
     ],
 )
 async def test_an_envelope_that_asks_for_nothing_is_answered_and_ends_the_socket(
@@ -78,6 +77,14 @@ async def test_an_envelope_that_asks_for_nothing_is_answered_and_ends_the_socket
         client = await node.client()
         assert await client.ask(**envelope) == reply
         assert await client.closed() == (1000, "error processing message")
+
+
+async def test_a_request_that_is_not_served_is_refused_and_the_socket_lives_on() -> None:
+    async with Node() as node:
+        client = await node.client()
+        refusal = "party_create is not offered by this version of the server."
+        assert await client.ask(cid="1", party_create={}) == {"cid": "1", "error": {"code": 3, "message": refusal}}
+        assert await client.ask(cid="2", ping={}) == {"cid": "2", "pong": {}}
 
 
 @pytest.mark.parametrize(

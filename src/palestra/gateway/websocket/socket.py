@@ -312,7 +312,8 @@ class Socket(WSListener):
             return None
         except Rejected as rejected:
             self.send(error_of(rejected.cid, rejected.code, rejected.message))
-            self.close(REFUSED)
+            if rejected.closes:
+                self.close(REFUSED)
             return None
         except Exception as error:
             log.error("decoding a message failed", exc_info=error)
