@@ -12,6 +12,9 @@ from palestra.features.events.contract import ClientEvent, EventHandler
 
 log = get_logger(__name__)
 
+QUEUE_CHARS_MAX = 64 << 20
+"""Characters of names and properties that may wait: events differ a thousandfold in size."""
+
 
 class EventService:
     """Implements `Events`. One task hands events to the handlers in order; one that fails is logged."""
@@ -20,7 +23,8 @@ class EventService:
         self._clock = clock
         self._tasks = tasks
         self._queue_max = queue_max
-        self._queue: deque[ClientEvent] = deque()
+        self._queue: deque[tuple[ClientEvent, int]] = deque()
+        self._chars = 0
         self._worker: asyncio.Task[None] | None = None
         self.handlers: list[EventHandler] = []
         self.sent = 0
@@ -33,16 +37,19 @@ class EventService:
     def put(self, event: ClientEvent) -> None:
         """Queue an event; without a handler, or with a full queue, it is dropped."""
         self.sent += 1
-        if not self.handlers or len(self._queue) >= self._queue_max:
+        chars = len(event.name) + sum(len(key) + len(text) for key, text in event.properties.items())
+        if not self.handlers or len(self._queue) >= self._queue_max or self._chars + chars > QUEUE_CHARS_MAX:
             self.dropped += 1
             return
-        self._queue.append(event)
+        self._queue.append((event, chars))
+        self._chars += chars
         if self._worker is None or self._worker.done():
             self._worker = self._tasks.spawn(self._work(), "client events")
 
     async def _work(self) -> None:
         while self._queue:
-            event = self._queue.popleft()
+            event, chars = self._queue.popleft()
+            self._chars -= chars
             for handler in self.handlers:
                 try:
                     await handler(event)

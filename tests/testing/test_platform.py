@@ -1,0 +1,57 @@
+"""The kit that game developers test with: a node inside the test, bots that play, a clock that obeys."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from palestra import Context, Game
+from palestra.core.clock import ManualClock
+from palestra.testing import BotError, Platform
+
+
+async def test_a_game_is_tested_with_bots_and_a_clock_and_nothing_is_left_behind(database_url: str) -> None:
+    game, clock = Game("kit"), ManualClock()
+
+    @game.rpc
+    async def claim(ctx: Context, day: int) -> float:
+        return ctx.now() + day
+
+    tasks = asyncio.all_tasks()
+    async with Platform.start(game, database_url=database_url, clock=clock) as platform:
+        folder = Path(platform.node.settings.data_dir)
+        ann, bob = await platform.bot("ann", team="red"), await platform.bot()
+        assert (ann.username, len(bob.username), ann.id != bob.id) == ("ann", 10, True)
+        assert await ann.rpc("claim", 1) == clock.now() + 1
+        clock.advance(60)
+        assert await ann.rpc("claim", 1) == clock.now() + 1
+
+        await ann.connect()
+        await bob.connect()
+        match = (await ann.ask(match_create={}))["match"]["match_id"]
+        await bob.ask(match_join={"match_id": match})
+        assert (await ann.push("match_presence_event"))["joins"][0]["user_id"] == bob.id
+        with pytest.raises(BotError) as refused:
+            await bob.ask(match_join={"match_id": "nonsense."})
+        assert refused.value.status == 0
+
+        clock.advance(platform.node.settings.session.token_seconds)
+        with pytest.raises(BotError) as refused:
+            await ann.rpc("claim", 1)
+        assert (refused.value.status, refused.value.code) == (401, 16)
+        assert folder.exists()  # noqa: ASYNC240
+    assert not folder.exists()  # noqa: ASYNC240
+    assert ann.close_code is not None
+    # A node takes its tasks along; a driver may still be closing a connection.
+    left = [task.get_name() for task in asyncio.all_tasks() - tasks]
+    assert not [name for name in left if name.startswith(("batch", "listener", "slow", "socket", "housekeeping"))]
+
+
+async def test_a_failing_test_stops_the_node_all_the_same(database_url: str) -> None:
+    with pytest.raises(KeyError):
+        async with Platform.start(database_url=database_url) as platform:
+            raise KeyError("the test's own")
+    with pytest.raises(OSError):
+        await asyncio.open_connection("127.0.0.1", platform.node.port)
