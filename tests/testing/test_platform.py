@@ -32,7 +32,8 @@ async def test_a_game_is_tested_with_bots_and_a_clock_and_nothing_is_left_behind
         await bob.connect()
         match = (await ann.ask(match_create={}))["match"]["match_id"]
         await bob.ask(match_join={"match_id": match})
-        assert (await ann.push("match_presence_event"))["joins"][0]["user_id"] == bob.id
+        joined = [(await ann.push("match_presence_event"))["joins"][0]["user_id"] for _ in range(2)]
+        assert joined == [ann.id, bob.id]
         with pytest.raises(BotError) as refused:
             await bob.ask(match_join={"match_id": "nonsense."})
         assert refused.value.status == 0
