@@ -167,7 +167,7 @@ class EmbeddedPostgres:
             os.close(lock)
             raise SetupError(
                 f"the data directory {self._data_dir} is in use by another node, process {holder}.\n"
-                "Stop that one, choose another --data-dir, or share a database between nodes by --database-url."
+                "Stop that one, or choose another --data-dir."
             ) from None
         except OSError as error:
             os.close(lock)
