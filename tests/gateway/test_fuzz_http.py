@@ -9,7 +9,6 @@ import asyncio
 import gc
 import json
 import os
-import resource
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,7 +20,7 @@ from palestra.app.build import table
 from palestra.gateway.operation import Auth, Operation
 from palestra.testing import Bot, Platform
 from tests.gateway.garbage import ME, UUID, bodies, paths, queries, texts
-from tests.gateway.http.wire import SERVER_KEY, Answer, Wire, request
+from tests.gateway.http.wire import SERVER_KEY, Answer, Wire, request, resident_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -184,9 +183,3 @@ async def test_the_same_garbage_again_and_again_does_not_make_the_node_grow(plat
     await client.leave()
     # The first rounds fill what is kept up to a limit; a leak would show in every round after.
     assert sizes[-1] - sizes[1] < 12_000_000, [size // 1_000_000 for size in sizes]
-
-
-def resident_bytes() -> int:
-    """Memory this process holds."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()

@@ -19,7 +19,7 @@ from palestra.core.config import Settings, SocketSettings
 from palestra.gateway.server import Listener
 from palestra.testing import Platform
 from tests.gateway.http.game import LARGE_BYTES, Gate, made_game
-from tests.gateway.http.wire import SECONDS_MAX, Wire, fetch, request
+from tests.gateway.http.wire import SECONDS_MAX, Wire, fetch, request, resident_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -197,13 +197,13 @@ async def test_who_leaves_in_the_middle_leaves_nothing_behind(platform: Platform
 
 async def test_who_never_reads_gets_an_end_and_little_memory(platform: Platform) -> None:
     """A hundred requests for four megabytes each, and not one byte of the answers is taken."""
-    rss = current_rss_kilobytes()
+    before = resident_bytes()
     wire = await Wire.open(platform.node.port, receive_bytes=4096)
     wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
     for _ in range(100):
         wire.ask("POST", "/v2/rpc/large" + KEY)
         await asyncio.sleep(0.005)
-    assert current_rss_kilobytes() - rss < 8 * LARGE_BYTES // 1024
+    assert resident_bytes() - before < 8 * LARGE_BYTES
     async with asyncio.timeout(SECONDS_MAX):
         while listening(platform).connections > 1:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.01)
@@ -249,7 +249,7 @@ async def test_a_chunked_body_has_the_same_limit(platform: Platform) -> None:
 
 async def test_what_stands_around_chunks_is_not_hoarded(platform: Platform) -> None:
     """Trailers, or tiny chunks, without end."""
-    rss = current_rss_kilobytes()
+    before = resident_bytes()
 
     async def flood(start: bytes, piece: bytes) -> None:
         wire = await Wire.open(platform.node.port)
@@ -268,7 +268,7 @@ async def test_what_stands_around_chunks_is_not_hoarded(platform: Platform) -> N
         flood(b"", b"1\r\nx\r\n" * 1000),
         flood(b"5;", b"y" * 10_000),
     )
-    assert current_rss_kilobytes() - rss < 60_000
+    assert resident_bytes() - before < 60_000_000
 
 
 @pytest.mark.parametrize(
@@ -441,8 +441,3 @@ def listening(platform: Platform) -> Listener:
     listener = platform.node._listener
     assert listener is not None
     return listener
-
-
-def current_rss_kilobytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() // 1024

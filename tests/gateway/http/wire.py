@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import resource
 import socket
 from typing import Any, ClassVar, NamedTuple
 
@@ -114,3 +115,9 @@ async def fetch(port: int, method: str, target: str, body: bytes = b"", *headers
         return await wire.fetch(method, target, body, *headers)
     finally:
         await wire.hang_up()
+
+
+def resident_bytes() -> int:
+    """Memory this process holds."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

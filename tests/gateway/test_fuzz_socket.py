@@ -1,0 +1,181 @@
+"""Garbage on sockets: frames, fragments and envelopes that nearly fit; the node says what is wrong and goes on.
+
+`PALESTRA_FUZZ_EXAMPLES` sets how many conversations are tried; a failure prints how to repeat it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from palestra.app.build import table
+from palestra.gateway.operation import Message
+from palestra.gateway.websocket.envelope import MEMBERS
+from palestra.testing import Bot, Platform
+from tests.gateway.garbage import ME, UUID, envelopes
+from tests.gateway.http.wire import SECONDS_MAX, Wire, resident_bytes
+from tests.gateway.websocket.node import BINARY, CLOSE, PING, PONG, TEXT, Client
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EXAMPLES = int(os.environ.get("PALESTRA_FUZZ_EXAMPLES", "150"))
+MESSAGES = [entry for entry in table() if isinstance(entry, Message)]
+ERRORS_MAX = 7
+KEPT_MAX = 600
+
+fuzz = settings(
+    max_examples=EXAMPLES, deadline=None, database=None, print_blob=True, suppress_health_check=list(HealthCheck)
+)
+
+Frame = tuple[bytes, int, bool, bool, int]
+"""Payload, kind, whether it is the last of its message, whether it is masked, reserved bits."""
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Frame]:
+    """Frames as a client might send them: most are whole envelopes, some come in parts, some are noise."""
+    frames: list[Frame] = []
+    for _ in range(draw(st.integers(1, 8))):
+        dice = draw(st.integers(0, 19))
+        payload = draw(envelopes(draw(st.sampled_from((*MESSAGES, *MESSAGES, None))), MEMBERS))
+        if dice == 0:
+            kinds = st.sampled_from((TEXT, BINARY, 0, 3, CLOSE, PING, PONG, 11))
+            binary = draw(st.binary(max_size=130))
+            frames.append((binary, draw(kinds), draw(st.booleans()), draw(st.booleans()), draw(st.integers(0, 7))))
+        elif dice < 5:
+            cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=4)))
+            parts = [payload[a:b] for a, b in zip([0, *cuts], [*cuts, len(payload)], strict=True)]
+            for number, part in enumerate(parts):
+                frames.append((part, TEXT if number == 0 else 0, number == len(parts) - 1, True, 0))
+                if draw(st.booleans()):
+                    frames.append((draw(st.binary(max_size=125)), draw(st.sampled_from((PING, PONG))), True, True, 0))
+        else:
+            frames.append((payload, TEXT, True, True, 0))
+    return frames
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def neighbour(platform: Platform) -> Bot:
+    """Another player, whose socket must not notice anything."""
+    bot = await platform.bot()
+    await bot.connect()
+    return bot
+
+
+class Talker:
+    """A player who sends frames; with another socket each time."""
+
+    def __init__(self, platform: Platform, bot: Bot, match_id: str) -> None:
+        self._platform = platform
+        self._bot = bot
+        self._match_id = match_id
+
+    async def say(self, frames: list[Frame], sizes: list[int], *, half_close: bool) -> bytes:
+        """Send the frames cut into writes of these sizes; everything that came back until the socket was closed."""
+        wire = await Wire.open(self._platform.node.port)
+        client = Client(wire.reader, wire.writer)
+        answer = await client.handshake(f"/ws?token={self._bot.token}")
+        assert answer.startswith(b"HTTP/1.1 101 "), answer
+        said = asyncio.create_task(until_closed(wire))
+        data = b"".join(
+            client.frame(self._real(payload), kind, fin=fin, masked=masked, rsv=rsv)
+            for payload, kind, fin, masked, rsv in frames
+        )
+        for size in sizes:
+            wire.send(data[:size])
+            data = data[size:]
+            await asyncio.sleep(0)
+        wire.send(data)
+        wire.send(client.frame(b"\x03\xe8", CLOSE))
+        if half_close and not wire.writer.transport.is_closing():
+            wire.writer.write_eof()
+        return await said
+
+    def _real(self, payload: bytes) -> bytes:
+        return payload.replace(UUID.encode(), self._match_id.encode()).replace(ME.encode(), self._bot.id.encode())
+
+
+kept: list[list[Frame]] = []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def talker(platform: Platform, neighbour: Bot) -> Talker:
+    """Who sends the garbage, some of it into a match of the neighbour."""
+    match = await neighbour.ask(match_create={})
+    return Talker(platform, await platform.bot(), match["match"]["match_id"].rstrip("."))
+
+
+@fuzz
+@given(conversations(), st.lists(st.integers(1, 60), max_size=6), st.booleans())
+async def test_garbage_ends_at_most_its_own_socket(
+    platform: Platform, neighbour: Bot, talker: Talker, frames: list[Frame], sizes: list[int], half_close: bool
+) -> None:
+    trouble: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: trouble.append(context))
+    assert platform.node.parts is not None
+    with capture_logs() as logs:
+        said = await talker.say(frames, sizes, half_close=half_close)
+        assert await neighbour.ask(ping={}) == {"pong": {}}
+    for kind, payload in unframed(said):
+        if kind == TEXT and b'"error"' in payload:
+            check_error(payload)
+    assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
+    assert trouble == []
+    if len(kept) < KEPT_MAX:
+        kept.append(frames)
+
+
+async def test_the_same_noise_again_and_again_does_not_make_the_node_grow(platform: Platform, talker: Talker) -> None:
+    async def again() -> int:
+        for frames in kept:
+            await talker.say(frames, [], half_close=False)
+        gc.collect()
+        return resident_bytes()
+
+    sizes = [await again() for _ in range(5)]
+    assert sizes[-1] - sizes[1] < 8_000_000, [size // 1_000_000 for size in sizes]
+    assert platform.node.parts is not None
+    done = {entry.name for entry in platform.node.parts.table if isinstance(entry, Message) and entry.stats.by_code[0]}
+    assert done >= {"matches.create", "matches.leave"}, "most garbage was stopped at the door"
+
+
+async def until_closed(wire: Wire) -> bytes:
+    """All that the server says before it closes the socket, or ends the connection; then hang up."""
+    said = b""
+    async with asyncio.timeout(SECONDS_MAX):
+        with contextlib.suppress(ConnectionError):
+            while all(kind != CLOSE for kind, _ in unframed(said)) and (part := await wire.reader.read(65536)):
+                said += part
+    await wire.hang_up()
+    return said
+
+
+def unframed(data: bytes) -> list[tuple[int, bytes]]:
+    """The frames in what a server has sent: kinds and payloads."""
+    frames = []
+    while len(data) >= 2:
+        size, start = data[1] & 0x7F, 2
+        if size == 126:
+            size, start = int.from_bytes(data[2:4], "big"), 4
+        elif size == 127:
+            size, start = int.from_bytes(data[2:10], "big"), 10
+        frames.append((data[0] & 15, data[start : start + size]))
+        data = data[start + size :]
+    return frames
+
+
+def check_error(payload: bytes) -> None:
+    """An error has a documented number and says something."""
+    error = json.loads(payload)["error"]
+    assert 0 <= error.get("code", 0) <= ERRORS_MAX, payload
+    assert error["message"], payload
