@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from palestra.cli import serve
+from palestra.cli.main import app
+from palestra.core.errors import SetupError
 from tests.cli.nodes import alive, palestra, running
 
 
@@ -94,13 +97,13 @@ def _wait_in_flight(console_port: int, count: int) -> None:
         pass
 
 
-def test_a_taken_port_is_told_and_nothing_is_left_running(tmp_path: Path) -> None:
+async def test_a_taken_port_is_told_and_nothing_is_left_running(database_url: str, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for flag in ("--port", "--console-port"):
-            with running(tmp_path, "--data-dir", str(tmp_path / "data"), flag, str(port)) as node:
+        for flag, more in (("--port", ()), ("--console-port", ("--database-url", database_url))):
+            with running(tmp_path, "--data-dir", str(tmp_path / "data"), flag, str(port), *more) as node:
                 output, errors = node.process.communicate(timeout=30)
                 assert node.process.returncode == 1
                 assert "Traceback" not in errors and f"127.0.0.1:{port}" in errors and flag in errors
@@ -108,24 +111,28 @@ def test_a_taken_port_is_told_and_nothing_is_left_running(tmp_path: Path) -> Non
             assert not (tmp_path / "data/pg/postmaster.pid").exists()
 
 
-async def test_mistakes_are_told_in_a_sentence(database_url: str, tmp_path: Path) -> None:
+def test_mistakes_are_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(serve.log, "configure", lambda *_: None)
     (tmp_path / "broken.py").write_text("from palestra import Game\ngame = Game('x')\n1 / 0\n")
     common = ("--data-dir", str(tmp_path / "data"), "--port", "0", "--console-port", "0")
+    done = palestra("run", "broken.py", *common, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("palestra: ") and "ZeroDivisionError" in done.stderr
+    assert "serve.py" not in done.stderr
     for arguments, told in (
         (("run", "missing.py", *common), "there is no game module"),
-        (("run", "broken.py", *common), "ZeroDivisionError"),
         (("run", "--workers", "2", *common), "one node"),
         (("run", "--database-url", "mysql://x", *common), "must begin with postgresql://"),
         (
-            ("run", "--production", "--database-url", database_url, *common),
+            ("run", "--production", *common),
             "refuses default secrets: socket.server_key",
         ),
         (("run", "--config", "missing.toml", *common), "there is no settings file"),
     ):
-        done = palestra(*arguments, cwd=tmp_path)
-        assert done.returncode == 1, arguments
-        assert told in done.stderr and done.stderr.startswith("palestra: "), done.stderr
-        assert "serve.py" not in done.stderr
+        with pytest.raises(SetupError) as refused:
+            app(arguments)
+        assert told in str(refused.value)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")

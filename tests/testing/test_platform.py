@@ -44,7 +44,6 @@ async def test_a_game_is_tested_with_bots_and_a_clock_and_nothing_is_left_behind
         assert (refused.value.status, refused.value.code) == (401, 16)
         assert folder.exists()  # noqa: ASYNC240
     assert not folder.exists()  # noqa: ASYNC240
-    assert ann.close_code is not None
     # A node takes its tasks along; a driver may still be closing a connection.
     left = [task.get_name() for task in asyncio.all_tasks() - tasks]
     assert not [name for name in left if name.startswith(("batch", "listener", "slow", "socket", "housekeeping"))]
