@@ -387,6 +387,25 @@ async def test_an_upgrade_that_is_not_offered_is_an_ordinary_request_and_the_las
     assert await wire.ended() == b""
 
 
+async def test_the_body_of_a_request_for_an_upgrade_is_read(platform: Platform) -> None:
+    """Some clients ask for another version of HTTP with their first request, whatever it is."""
+    upgrade = (("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABk"))
+    whole = request("POST", "/v2/rpc/echo" + KEY, b'"hello"', *upgrade)
+    chunked = whole.replace(b"content-length: 7", b"transfer-encoding: chunked")[:-7] + b'7\r\n"hello"\r\n0\r\n\r\n'
+    for data in (whole, chunked):
+        for cut in (len(data), data.index(b"\r\n\r\n") + 4, len(data) - 4):
+            wire = await Wire.open(platform.node.port)
+            wire.send(data[:cut])
+            await fetch(platform.node.port, "GET", "/healthcheck")
+            wire.send(data[cut:] + request("POST", "/v2/rpc/echo" + KEY, b'"more"'))
+            assert (await wire.answer()).json == {"payload": "hello"}
+            assert await wire.ended() == b""
+    wire = await Wire.open(platform.node.port)
+    wire.send(whole[:-3])
+    assert await wire.ended() == b""
+    assert (await fetch(platform.node.port, "POST", "/nothing", b"x", *upgrade)).status == 404
+
+
 async def test_a_hundred_connections_of_noise_harm_nobody(platform: Platform) -> None:
     seed = int.from_bytes(os.urandom(4), "big")
     print(f"seed {seed}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from palestra.core.config import SocketSettings
@@ -11,6 +12,7 @@ from palestra.gateway.http.exchange import Exchange
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.upgrade import UpgradeMixin
 
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
 PIPELINED_MAX = 128
 """Requests that may wait on one connection for the answer to an earlier one."""
 CHUNKED_FACTOR = 8
@@ -114,7 +116,15 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
             if self.transport.is_closing():
                 return
         self._completed = False
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._stay(data[stop.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         if self._header_bytes >= 0 and not self._completed:
             self._header_bytes += len(data)
             self._header_end = data[-3:]
@@ -202,9 +212,26 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
         self.reading.unread.pop(self, None)
         super().resume_writing()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        # The parser stops where it believes another protocol begins, so this connection ends with the answer.
+    def _stay(self, rest: bytes) -> None:
+        """Go on after a request for an upgrade that is not offered, as some clients make of every first request.
+
+        The parser takes what follows the headers for the other protocol's, so another parser reads the body, and the
+        connection ends with the answer.
+        """
         self.cycle.keep_alive = False
+        framing = [(name, value) for name, value in self.headers if name in BODY_HEADERS]
+        if not framing:
+            return
+        self.cycle.more_body = True
+        self._completed = False
+        self._header_bytes = -1
+        self.reading.waiting[self] = self.loop.time()
+        self.parser = httptools.HttpRequestParser(_Body(self))
+        head = b"".join(b"%b: %b\r\n" % header for header in framing)
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n%b" % (head, rest))
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
 
     # -- deadlines
 
@@ -225,3 +252,23 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
+
+
+class _Body:
+    """Passes on the body of one request, and nothing behind it."""
+
+    def __init__(self, connection: LimitedProtocol) -> None:
+        self._connection = connection
+        self._complete = False
+
+    def on_body(self, body: bytes) -> None:
+        if not self._complete:
+            self._connection.on_body(body)
+
+    def on_chunk_header(self) -> None:
+        self._connection.on_chunk_header()
+
+    def on_message_complete(self) -> None:
+        if not self._complete:
+            self._complete = True
+            self._connection.on_message_complete()
