@@ -24,15 +24,20 @@ from tests.gateway.http.wire import SERVER_KEY, Answer, Wire, request, resident_
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-EXAMPLES = int(os.environ.get("PALESTRA_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("PALESTRA_FUZZ_EXAMPLES", "240"))
 OPERATIONS = [entry for entry in table() if isinstance(entry, Operation)]
 STATUSES = {1: 499, 3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 16: 401}
+PARTS = 8
 METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
 BEARER = "a session"
 KEPT_MAX = 2_000
 
 fuzz = settings(
-    max_examples=EXAMPLES, deadline=None, database=None, print_blob=True, suppress_health_check=list(HealthCheck)
+    max_examples=max(1, EXAMPLES // PARTS),
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
 )
 
 
@@ -61,9 +66,9 @@ HEADERS = (
 
 
 @st.composite
-def attempts(draw: st.DrawFn) -> Attempt:
-    """A request for one of the operations, seldom with another verb, key or path."""
-    operation = draw(st.sampled_from(OPERATIONS))
+def attempts(draw: st.DrawFn, operations: list[Operation]) -> Attempt:
+    """A request for one of these operations, seldom with another verb, key or path."""
+    operation = draw(st.sampled_from(operations))
     odd = draw(st.integers(0, 19))
     method = draw(st.sampled_from(METHODS)) if odd == 0 else operation.method
     path = "/" + draw(texts.map(lambda text: _printable(text[:80]))) if odd == 1 else draw(paths(operation))
@@ -146,9 +151,13 @@ def check(attempt: Attempt, answer: Answer) -> None:
 tried: list[Attempt] = []
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @fuzz
-@given(st.lists(attempts(), min_size=1, max_size=6))
-async def test_garbage_gets_documented_answers_and_breaks_nothing(platform: Platform, bundle: list[Attempt]) -> None:
+@given(data=st.data())
+async def test_garbage_gets_documented_answers_and_breaks_nothing(
+    platform: Platform, part: int, data: st.DataObject
+) -> None:
+    bundle = data.draw(st.lists(attempts(OPERATIONS[part::PARTS]), min_size=1, max_size=6))
     trouble: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: trouble.append(context))
     client = Client(platform)
@@ -167,19 +176,20 @@ async def test_every_operation_was_tried(platform: Platform) -> None:
     served = [entry for entry in platform.node.parts.table if isinstance(entry, Operation)]
     assert [(entry.method, entry.path) for entry in served] == [(entry.method, entry.path) for entry in OPERATIONS]
     called = {entry.name for entry in served if sum(entry.stats.by_code)}
-    assert len(called) > 0.6 * len({entry.name for entry in served}), "most garbage was stopped at the door"
+    assert len(called) > 0.5 * len({entry.name for entry in served}), "most garbage was stopped at the door"
 
 
 async def test_the_same_garbage_again_and_again_does_not_make_the_node_grow(platform: Platform) -> None:
     client = Client(platform)
 
-    async def again() -> int:
+    async def again() -> tuple[int, int]:
         for attempt in tried:
             await client.send(attempt)
         gc.collect()
-        return resident_bytes()
+        return resident_bytes(), len(gc.get_objects())
 
-    sizes = [await again() for _ in range(6)]
+    rounds = [await again() for _ in range(6)]
     await client.leave()
     # The first rounds fill what is kept up to a limit; a leak would show in every round after.
-    assert sizes[-1] - sizes[1] < 12_000_000, [size // 1_000_000 for size in sizes]
+    assert rounds[-1][0] - rounds[1][0] < 16_000_000, rounds
+    assert rounds[-1][1] - rounds[1][1] < len(tried), rounds
