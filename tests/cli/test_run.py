@@ -140,7 +140,9 @@ def test_an_unprivileged_user_runs_it_just_as_well() -> None:
     folder = Path(tempfile.mkdtemp(prefix="palestra-nobody-", dir="/tmp"))
     try:
         os.chown(folder, 65534, 65534)
-        become = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        # The checkout may lie in a directory of root's own: this account may read it, and nothing more than that.
+        read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+        become = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *read)
         with running(folder, "--data-dir", str(folder / "data"), before=become) as node:
             ready = node.wait_ready()
             assert get(ready["console_port"], "/ready")[0] == 200
