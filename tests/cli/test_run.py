@@ -141,7 +141,8 @@ def test_an_unprivileged_user_runs_it_just_as_well() -> None:
     try:
         os.chown(folder, 65534, 65534)
         # The checkout may lie in a directory of root's own: this account may read it, and nothing more than that.
-        read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+        # The secure bit keeps that true for access(2), by which PostgreSQL looks at its own programs.
+        read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--securebits=+no_setuid_fixup")
         become = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *read)
         with running(folder, "--data-dir", str(folder / "data"), before=become) as node:
             ready = node.wait_ready()
