@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from palestra.core.config import SocketSettings
+from palestra.core.log import get_logger
 from palestra.gateway.http.exchange import Exchange
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.upgrade import UpgradeMixin
 
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
+log = get_logger(__name__)
+
 PIPELINED_MAX = 128
 """Requests that may wait on one connection for the answer to an earlier one."""
 CHUNKED_FACTOR = 8
@@ -182,7 +186,14 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
     def _begin(self, exchange: Any) -> None:
         task = self.loop.create_task(self.app(exchange))  # pyright: ignore[reportCallIssue, reportArgumentType]
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The gateway answers its own failures; one that it did not see leaves nothing to tell the client.
+            log.error("request failed outside its operation", exc_info=error)
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
