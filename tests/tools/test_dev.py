@@ -44,7 +44,7 @@ def _dev(checkout: Path, *arguments: str, path: str = os.defpath) -> subprocess.
 def test_an_empty_test_run_fails(checkout: Path) -> None:
     done = _dev(checkout, "test", "-m", "not browser")
     assert done.returncode == 5
-    assert done.stdout == "python -m pytest -n 2 --dist loadgroup -q -m not browser\n"
+    assert done.stdout == "python -m pytest -n 2 --dist loadfile -q -m not browser\n"
 
 
 def test_run_starts_the_example_game_and_passes_flags_on(checkout: Path) -> None:
