@@ -7,7 +7,6 @@ import re
 from typing import NewType
 
 UserId = NewType("UserId", str)
-SessionId = NewType("SessionId", str)
 
 SYSTEM_USER = UserId("00000000-0000-0000-0000-000000000000")
 """The owner of things that belong to the platform rather than to a player."""

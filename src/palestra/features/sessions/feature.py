@@ -14,7 +14,5 @@ def operations(routes: SessionRoutes) -> list[Operation]:
     """HTTP operations of this feature."""
     return [
         Operation("sessions.refresh", "POST", REFRESH, Auth.SERVER_KEY, routes.refresh, wire.RefreshRequest, "*"),
-        Operation(
-            "sessions.logout", "POST", "/v2/session/logout", Auth.SESSION, routes.logout, wire.LogoutRequest, "*"
-        ),
+        Operation("sessions.logout", "POST", LOGOUT, Auth.SESSION, routes.logout, wire.LogoutRequest, "*"),
     ]

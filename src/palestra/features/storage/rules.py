@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import md5
-from typing import Any
 
 import msgspec
 
+from palestra.core.cursors import open_cursor, seal_cursor
 from palestra.core.ids import SYSTEM_USER, parse_id
 from palestra.features.storage.contract import (
     CREATE_ONLY,
@@ -35,7 +33,6 @@ from palestra.features.storage.contract import (
 
 Id = tuple[str, str, str]
 """Collection, key and owner: what names an object."""
-CURSOR_CHARS_MAX = 4096
 FIRST_KEY = ""
 """Sorts before every key, since no key is empty."""
 
@@ -264,9 +261,6 @@ class _SharedCursor(msgspec.Struct, array_like=True, frozen=True, tag="shared"):
     position: SharedPosition
 
 
-_decode_cursor = msgspec.msgpack.Decoder(_OwnerCursor | _SharedCursor).decode
-
-
 def lowest_permission(owner: str, caller_id: str | None) -> int:
     """The lowest read permission of an owner's objects that the caller sees in a list."""
     if caller_id is None:
@@ -278,9 +272,10 @@ def owner_position(collection: str, owner: str, lowest: int, cursor: str) -> Own
     """Where a list of one owner's objects starts. Raises BadCursor when `cursor` is not this list's."""
     if not cursor:
         return OwnerPosition(lowest, FIRST_KEY)
-    found = _opened(cursor)
-    if not isinstance(found, _OwnerCursor):
-        raise BadCursor
+    try:
+        found = open_cursor(cursor, _OwnerCursor)
+    except ValueError:
+        raise BadCursor from None
     if (found.collection, found.owner, found.lowest) != (collection, owner, lowest):
         raise BadCursor
     # A position below the lowest permission would show what is hidden.
@@ -291,38 +286,23 @@ def owner_position(collection: str, owner: str, lowest: int, cursor: str) -> Own
 
 def owner_cursor(collection: str, owner: str, lowest: int, last: StoredObject) -> str:
     """The cursor behind `last` in a list of one owner's objects."""
-    return _sealed(_OwnerCursor(collection, owner, lowest, OwnerPosition(last.permission_read, last.key)))
+    return seal_cursor(_OwnerCursor(collection, owner, lowest, OwnerPosition(last.permission_read, last.key)))
 
 
 def shared_position(collection: str, public: bool, cursor: str) -> SharedPosition:
     """Where a list of everybody's objects starts. Raises BadCursor when `cursor` is not this list's."""
     if not cursor:
         return SharedPosition(FIRST_KEY, SYSTEM_USER)
-    found = _opened(cursor)
-    if not isinstance(found, _SharedCursor) or (found.collection, found.public) != (collection, public):
-        raise BadCursor
     try:
+        found = open_cursor(cursor, _SharedCursor)
         owner = parse_id(found.position.user_id)
     except ValueError:
         raise BadCursor from None
-    if not storable(found.position.key):
+    if (found.collection, found.public) != (collection, public) or not storable(found.position.key):
         raise BadCursor
     return SharedPosition(found.position.key, owner)
 
 
 def shared_cursor(collection: str, public: bool, last: StoredObject) -> str:
     """The cursor behind `last` in a list of everybody's objects."""
-    return _sealed(_SharedCursor(collection, public, SharedPosition(last.key, last.user_id)))
-
-
-def _sealed(cursor: Any) -> str:
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).rstrip(b"=").decode()
-
-
-def _opened(cursor: str) -> _OwnerCursor | _SharedCursor:
-    if len(cursor) > CURSOR_CHARS_MAX:
-        raise BadCursor
-    try:
-        return _decode_cursor(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
-    except (binascii.Error, ValueError, msgspec.DecodeError):
-        raise BadCursor from None
+    return seal_cursor(_SharedCursor(collection, public, SharedPosition(last.key, last.user_id)))

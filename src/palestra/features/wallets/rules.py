@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from palestra.core.cursors import open_cursor, seal_cursor
 from palestra.core.ids import SYSTEM_USER, parse_id
 from palestra.features.wallets.contract import (
     AMOUNT_MAX,
@@ -103,9 +102,6 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
     id: str
 
 
-_decode_position = msgspec.msgpack.Decoder(Position).decode
-
-
 def position_of(user_id: str, cursor: str) -> Position:
     """Where a page of history starts. Raises BadCursor when `cursor` is not of this player's history."""
     if not cursor:
@@ -113,9 +109,9 @@ def position_of(user_id: str, cursor: str) -> Position:
     try:
         if len(cursor) > CURSOR_CHARS_MAX:
             raise BadCursor
-        found = _decode_position(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+        found = open_cursor(cursor, Position)
         parse_id(found.id)
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+    except ValueError:
         raise BadCursor from None
     if found.user_id != user_id or found.created_at.tzinfo is None:
         raise BadCursor
@@ -124,4 +120,4 @@ def position_of(user_id: str, cursor: str) -> Position:
 
 def cursor_of(position: Position) -> str:
     """The text form of a position."""
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(position)).rstrip(b"=").decode()
+    return seal_cursor(position)

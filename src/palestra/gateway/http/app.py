@@ -34,7 +34,7 @@ from palestra.gateway.http.router import Router
 from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Call, Operation, Raw
 from palestra.gateway.websocket.gateway import SocketGateway
-from palestra.gateway.websocket.handshake import BAD_UPGRADE, Refusal
+from palestra.gateway.websocket.handshake import BAD_UPGRADE, Refusal, client_address
 
 log = get_logger(__name__)
 
@@ -272,14 +272,7 @@ class HttpGateway:
             self._write.failed(exchange, 500, encode(RpcErrorBody({}, "Internal error.", Code.INTERNAL)), more)
 
     def _client_ip(self, exchange: Exchange) -> str:
-        """The peer's address, or, behind trusted proxies, the address they were called from."""
-        count = self._settings.proxy_count
-        if count:
-            for name, value in exchange.headers:
-                if name == b"x-forwarded-for":
-                    hops = value.split(b",")
-                    return hops[-min(count, len(hops))].strip().decode("latin-1")
-        return exchange.peer
+        return client_address(exchange.headers, exchange.peer, self._settings.proxy_count)
 
 
 def _cleaned(path: str) -> str:
