@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from palestra.gateway.fields import BadInput, Int32, Int64, RequestDecoder, UInt32, camel, enumeration, parse
 
-Operator = enumeration(BEST=1, SET=2)
+Operator = Annotated[int, enumeration(BEST=1, SET=2)]
 
 
 class Inner(msgspec.Struct):
@@ -30,7 +30,7 @@ class Everything(msgspec.Struct):
     flag: bool = False
     maybe: bool | None = None
     maybe_small: Int32 | None = None
-    operator: Operator = 0  # type: ignore[valid-type]
+    operator: Operator = 0
     words: list[str] = []
     inners: list[Inner] = []
     inner: Inner | None = None

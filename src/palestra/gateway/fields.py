@@ -25,9 +25,9 @@ UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-def enumeration(**names: int) -> Any:
-    """An integer field that also accepts these names in upper case; an unknown name counts as unset."""
-    return Annotated[int, Meta(ge=-(2**31), le=2**31 - 1, extra={"names": names})]
+def enumeration(**names: int) -> Meta:
+    """`Annotated[int, enumeration(BEST=1)]` also accepts these names; an unknown name counts as unset."""
+    return Meta(ge=-(2**31), le=2**31 - 1, extra={"names": names})
 
 
 class BadInput(InvalidArgument):

@@ -6,14 +6,12 @@ from datetime import datetime
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from palestra.core.clock import timestamp
 from palestra.features.leaderboards import contract
-from palestra.gateway.fields import Int32, Int64, UInt32
+from palestra.gateway.fields import Int32, Int64, UInt32, enumeration
 
-_OPERATORS = {"NO_OVERRIDE": 0, "BEST": 1, "SET": 2, "INCREMENT": 3, "DECREMENT": 4}
-OperatorNumber = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1, extra={"names": _OPERATORS})]
+Operator = Annotated[int, enumeration(NO_OVERRIDE=0, BEST=1, SET=2, INCREMENT=3, DECREMENT=4)]
 
 
 class Score(msgspec.Struct):
@@ -22,7 +20,7 @@ class Score(msgspec.Struct):
     score: Int64 = 0
     subscore: Int64 = 0
     metadata: str = ""
-    operator: OperatorNumber = 0
+    operator: Operator = 0
 
 
 class SubmitRequest(msgspec.Struct):
