@@ -29,6 +29,10 @@ from palestra.features.chat.store import ChatStore
 from palestra.features.events import feature as events_feature
 from palestra.features.events.routes import EventRoutes
 from palestra.features.events.service import EventService
+from palestra.features.fair import feature as fair_feature
+from palestra.features.fair.routes import FairRoutes
+from palestra.features.fair.service import FairService
+from palestra.features.fair.store import FairStore
 from palestra.features.friends import feature as friends_feature
 from palestra.features.friends.routes import FriendRoutes
 from palestra.features.friends.service import FriendService
@@ -88,6 +92,7 @@ class Services:
     friends: FriendService
     groups: GroupService
     chat: ChatService
+    fair: FairService
     matches: MatchesService
     presences: PresenceEngine
     client_events: EventService
@@ -173,6 +178,7 @@ def _services(
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
     chat_store = ChatStore(database, limits)
+    fair_store = FairStore(database, limits, sealer)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
@@ -193,10 +199,11 @@ def _services(
         friends=FriendService(FriendStore(database), accounts, events, clock),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
+        fair=FairService(fair_store, clock),
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
-        stores=[account_store, register, ledger_store, storage_store, leaderboard_store, chat_store],
+        stores=[account_store, register, ledger_store, storage_store, leaderboard_store, chat_store, fair_store],
     )
 
 
@@ -210,6 +217,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *friends_feature.operations(FriendRoutes(s.friends)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.chat)),
+        *fair_feature.operations(FairRoutes(s.fair)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
@@ -230,6 +238,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
         friends=s.friends,
         groups=s.groups,
         chat=s.chat,
+        fair=s.fair,
         events=s.client_events,
         env=settings.runtime.env,
         now=clock.now,

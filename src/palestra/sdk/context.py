@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from palestra.features.accounts.contract import Accounts, Users
     from palestra.features.chat.contract import Chat
     from palestra.features.events.contract import Events
+    from palestra.features.fair.contract import Fair
     from palestra.features.friends.contract import Friends
     from palestra.features.groups.contract import Groups
     from palestra.features.leaderboards.contract import Leaderboards
@@ -44,6 +45,7 @@ class Platform:
     friends: Friends
     groups: Groups
     chat: Chat
+    fair: Fair
     events: Events
     env: Mapping[str, str]
     now: Callable[[], float]
@@ -189,6 +191,11 @@ class Context:
     def chat(self) -> Chat:
         """Chat history."""
         return self._platform.chat
+
+    @property
+    def fair(self) -> Fair:
+        """Provably fair draws."""
+        return self._platform.fair
 
     @property
     def events(self) -> Events:
