@@ -50,5 +50,10 @@ INSERT INTO messages (id, channel_id, sender_id, username, created_at)
 SELECT md5('message' || i)::uuid, 'channel' || (i % 50), md5('user' || (i % 1000))::uuid, 'player', now() - i * interval '1 second'
 FROM generate_series(1, 20000) AS i;
 
+INSERT INTO notifications (id, user_id, subject, content, code, sender_id, created_at)
+SELECT md5('notification' || i)::uuid, md5('user' || (1 + i % 1000))::uuid, 'a subject', '{"level": 1}', 1,
+       md5('user' || i)::uuid, now() - i * interval '1 second'
+FROM generate_series(1, 20000) AS i;
+
 ANALYZE;
 

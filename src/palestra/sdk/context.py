@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from palestra.features.groups.contract import Groups
     from palestra.features.leaderboards.contract import Leaderboards
     from palestra.features.matches.contract import Matches
+    from palestra.features.notifications.contract import Notifications
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
     from palestra.features.streams.contract import Streams
@@ -42,6 +43,7 @@ class Platform:
     friends: Friends
     groups: Groups
     chat: Chat
+    notifications: Notifications
     events: Events
     env: Mapping[str, str]
     now: Callable[[], float]
@@ -182,6 +184,11 @@ class Context:
     def chat(self) -> Chat:
         """Chat history."""
         return self._platform.chat
+
+    @property
+    def notifications(self) -> Notifications:
+        """Notifications: send, list, change, delete."""
+        return self._platform.notifications
 
     @property
     def events(self) -> Events:
