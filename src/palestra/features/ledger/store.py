@@ -369,7 +369,8 @@ def _columns(strand: Strand, draft: Draft) -> list[Any]:
         [
             (
                 line.id, line.entry, line.step, line.debit, line.credit, line.amount, line.debit_after,
-                line.credit_after, line.kind, line.reference, line.metadata, line.hold, line.expires_at, strand_id, head,
+                line.credit_after, line.kind, line.reference, line.metadata, line.hold, line.expires_at, strand_id,
+                head,
             )
             for line, head in zip(draft.lines, draft.hashes, strict=True)
         ],
