@@ -38,9 +38,15 @@ from palestra.features.groups.routes import GroupRoutes
 from palestra.features.groups.service import GroupService
 from palestra.features.groups.store import GroupStore
 from palestra.features.leaderboards import feature as leaderboards_feature
+from palestra.features.leaderboards.announcer import Announcer
+from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.leaderboards.known import KnownBoards
 from palestra.features.leaderboards.routes import LeaderboardRoutes
 from palestra.features.leaderboards.service import LeaderboardService
 from palestra.features.leaderboards.store import LeaderboardStore
+from palestra.features.leaderboards.tournament_routes import TournamentRoutes
+from palestra.features.leaderboards.tournament_store import TournamentStore
+from palestra.features.leaderboards.tournaments import TournamentService
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
@@ -81,7 +87,10 @@ class Services:
     account_store: AccountStore
     wallets: WalletService
     storage: StorageService
+    boards: KnownBoards
     leaderboards: LeaderboardService
+    tournaments: TournamentService
+    announcer: Announcer
     friends: FriendService
     groups: GroupService
     chat: ChatService
@@ -142,6 +151,8 @@ def build(
     sockets = SocketGateway(settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock)
     sockets.on_close(lambda session, reason: services.presences.leave_all(session.id))
     _connect_events(events, services, sockets, clock)
+    for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
+        events.subscribe(kind, runtime.handle_end)
     static = StaticFiles(live=settings.reload)
     credentials = Credentials(services.sessions, settings.socket.server_key, settings.runtime.http_key)
     return Parts(
@@ -168,6 +179,7 @@ def _services(
     wallet_store = WalletStore(database, limits)
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
+    tournament_store = TournamentStore(database, limits)
     chat_store = ChatStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
@@ -175,6 +187,8 @@ def _services(
     accounts = AccountService(account_store, sessions, passwords, events)
     groups = GroupService(GroupStore(database), accounts, events, clock)
     presences = PresenceEngine()
+    boards = KnownBoards(leaderboard_store, tasks, clock)
+    leaderboards = LeaderboardService(leaderboard_store, boards, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
@@ -183,14 +197,17 @@ def _services(
         account_store=account_store,
         wallets=WalletService(wallet_store),
         storage=StorageService(storage_store),
-        leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),
+        boards=boards,
+        leaderboards=leaderboards,
+        tournaments=TournamentService(tournament_store, leaderboard_store, boards, leaderboards, clock),
+        announcer=Announcer(boards, leaderboard_store, tournament_store, events, tasks, clock),
         friends=FriendService(FriendStore(database), accounts, events, clock),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
-        stores=[account_store, wallet_store, storage_store, leaderboard_store, chat_store],
+        stores=[account_store, wallet_store, storage_store, leaderboard_store, tournament_store, chat_store],
     )
 
 
@@ -201,6 +218,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *sessions_feature.operations(SessionRoutes(s.sessions, s.accounts)),
         *storage_feature.operations(StorageRoutes(s.storage)),
         *leaderboards_feature.operations(LeaderboardRoutes(s.leaderboards)),
+        *leaderboards_feature.tournament_operations(TournamentRoutes(s.tournaments)),
         *friends_feature.operations(FriendRoutes(s.friends)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.chat)),
@@ -217,6 +235,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
         sessions=s.sessions,
         storage=s.storage,
         leaderboards=s.leaderboards,
+        tournaments=s.tournaments,
         wallet=s.wallets,
         matches=s.matches,
         streams=StreamsService(s.presences, sockets.sessions),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from palestra.features.events.contract import Events
     from palestra.features.friends.contract import Friends
     from palestra.features.groups.contract import Groups
-    from palestra.features.leaderboards.contract import Leaderboards
+    from palestra.features.leaderboards.contract import Leaderboards, Tournaments
     from palestra.features.matches.contract import Matches
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
@@ -36,6 +36,7 @@ class Platform:
     sessions: Sessions
     storage: Storage
     leaderboards: Leaderboards
+    tournaments: Tournaments
     wallet: Wallets
     matches: Matches
     streams: Streams
@@ -152,6 +153,11 @@ class Context:
     def leaderboards(self) -> Leaderboards:
         """Leaderboards: create, submit, list."""
         return self._platform.leaderboards
+
+    @property
+    def tournaments(self) -> Tournaments:
+        """Tournaments: create, join, submit, list."""
+        return self._platform.tournaments
 
     @property
     def wallet(self) -> Wallets:
