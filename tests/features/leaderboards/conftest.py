@@ -41,9 +41,7 @@ class Bench:
         self.boards = KnownBoards(self.store, self.tasks, clock)
         self.service = LeaderboardService(self.store, self.boards, clock)
         self.tournaments = TournamentService(self.tournament_store, self.store, self.boards, self.service, clock)
-        self.announcer = Announcer(
-            self.boards, self.store, self.tournament_store, self.events, self.tasks, clock
-        )
+        self.announcer = Announcer(self.boards, self.store, self.tournament_store, self.events, self.tasks, clock)
 
 
 @asynccontextmanager

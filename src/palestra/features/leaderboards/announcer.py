@@ -50,6 +50,7 @@ class Announcer:
         self._events = events
         self._tasks = tasks
         self._now = clock.now
+        self._telling = asyncio.Lock()
 
     def start(self) -> None:
         """Begin in the background; whoever listens must have subscribed."""
@@ -60,15 +61,18 @@ class Announcer:
 
         Raises what keeps it from going on. One or two round trips for each end.
         """
-        ends = [(board.next_end, board.definition.id, board) for board in self._boards if board.next_end is not None]
-        heapq.heapify(ends)
-        while ends and ends[0][0] <= self._now():
-            at, id, board = heapq.heappop(ends)
-            if board in self._boards:
-                await self._tell(board, at)
-                if board.next_end is not None:
-                    heapq.heappush(ends, (board.next_end, id, board))
-        return ends[0][0] if ends else None
+        async with self._telling:
+            ends = [
+                (board.next_end, board.definition.id, board) for board in self._boards if board.next_end is not None
+            ]
+            heapq.heapify(ends)
+            while ends and ends[0][0] <= self._now():
+                at, id, board = heapq.heappop(ends)
+                if board in self._boards:
+                    await self._tell(board, at)
+                    if board.next_end is not None:
+                        heapq.heappush(ends, (board.next_end, id, board))
+            return ends[0][0] if ends else None
 
     async def _watch(self) -> None:
         while True:

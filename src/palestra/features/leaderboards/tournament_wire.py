@@ -100,7 +100,7 @@ def _tournament(one: contract.Tournament) -> Tournament:
         title=one.title,
         description=one.description,
         category=one.category,
-        sort_order=one.sort,
+        sort_order=int(one.sort),
         size=one.size,
         max_size=one.max_size,
         max_num_score=one.max_num_score,
