@@ -12,7 +12,7 @@ from palestra.core.cron import Schedule
 
 YEARS = 10
 SCHEDULES = 400
-MOMENTS_PER_SCHEDULE = 40
+MOMENTS_PER_SCHEDULE = 20
 FIRST_YEAR = 2024
 
 

@@ -122,7 +122,7 @@ class TournamentService:
         try:
             created = await self._board_store.create_board(Definition(wanted, terms, now), first.expires_at)
         except UNSTORABLE:
-            raise InvalidTournament("The metadata of a tournament cannot be stored.") from None
+            raise InvalidTournament("A text or number of this tournament cannot be stored.") from None
         if created is not None:
             self._boards.add(created, stored=False)
         found = await self.get([id])
