@@ -1,0 +1,1 @@
+"""Ledger: double-entry money in integer minor units, append-only, idempotent for ever, sharing commits under load."""
