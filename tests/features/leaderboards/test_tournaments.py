@@ -59,6 +59,14 @@ async def test_creating_a_tournament_again_changes_nothing(bench: Bench) -> None
         assert await again.tournaments.get(["cup"]) == [made]
 
 
+async def test_a_game_that_starts_again_after_the_end_of_its_tournament_finds_it_over(bench: Bench) -> None:
+    end = bench.clock.now() + HOUR
+    await bench.tournaments.create("cup", duration_seconds=HOUR, end_time=end)
+    bench.clock.advance(DAY)
+    over = await bench.tournaments.create("cup", duration_seconds=HOUR, end_time=end)
+    assert (over.can_enter, over.end_active) == (False, int(end))
+
+
 async def test_a_tournament_that_cannot_be_is_not_made(tournaments: TournamentService) -> None:
     wrong: list[dict[str, Any]] = [
         {"duration_seconds": 0},

@@ -371,7 +371,7 @@ class Tournaments(Protocol):
         authoritative: bool = False,
         enable_ranks: bool = True,
     ) -> Tournament:
-        """The tournament with this id, made if there is none; an existing one stays as it is. Two round trips.
+        """The tournament with this id, made if there is none; an existing one stays as it is. Up to three round trips.
 
         A window opens at each moment of the cron schedule `reset`, or once at `start_time` (unix seconds, 0 for now),
         and closes after `duration_seconds`, at the next moment or at `end_time` (0 for never). `category` is from 0 to

@@ -97,6 +97,9 @@ class TournamentService:
         enable_ranks: bool = True,
     ) -> Tournament:
         """See Tournaments.create."""
+        # What is there already is not checked again: by now its end may have come before "now", its start.
+        if found := await self.get([id]):
+            return found[0]
         now = math.floor(self._now())
         terms = Terms(
             duration_seconds=duration_seconds,
