@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from palestra.features.accounts.contract import Accounts, Users
     from palestra.features.chat.contract import Chat
     from palestra.features.events.contract import Events
+    from palestra.features.fair.contract import Fair
     from palestra.features.friends.contract import Friends
     from palestra.features.groups.contract import Groups
     from palestra.features.leaderboards.contract import Leaderboards
+    from palestra.features.ledger.contract import Ledger
     from palestra.features.matches.contract import Matches
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
@@ -36,12 +38,14 @@ class Platform:
     sessions: Sessions
     storage: Storage
     leaderboards: Leaderboards
+    ledger: Ledger
     wallet: Wallets
     matches: Matches
     streams: Streams
     friends: Friends
     groups: Groups
     chat: Chat
+    fair: Fair
     events: Events
     env: Mapping[str, str]
     now: Callable[[], float]
@@ -155,8 +159,13 @@ class Context:
 
     @property
     def wallet(self) -> Wallets:
-        """Wallets: read and change."""
+        """Wallets: read, change, hold."""
         return self._platform.wallet
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books behind the wallets: assets, accounts, entries of several steps."""
+        return self._platform.ledger
 
     @property
     def matches(self) -> Matches:
@@ -182,6 +191,11 @@ class Context:
     def chat(self) -> Chat:
         """Chat history."""
         return self._platform.chat
+
+    @property
+    def fair(self) -> Fair:
+        """Provably fair draws."""
+        return self._platform.fair
 
     @property
     def events(self) -> Events:
