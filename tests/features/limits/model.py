@@ -34,7 +34,6 @@ def strict(events: list[Event], window: Window, now: float) -> int:
     return max(sum(event.amount for event in events if event.at >= start) for start in starts)
 
 
-
 class Model:
     """One player. Times are whole seconds that never go back."""
 
@@ -65,7 +64,7 @@ class Model:
         amounts = (self.own_at(key, now), self.operator.get(key), self.defaults.get(key))
         return min((amount for amount in amounts if amount is not None), default=None)
 
-    def keys(self) -> set[Key]:
+    def known(self) -> set[Key]:
         return {*self.own, *self.operator, *self.defaults}
 
     def set_own(self, limit: Limit, now: float) -> None:
@@ -88,7 +87,7 @@ class Model:
 
     def track(self, now: float) -> None:
         """Events are kept from the first limit that needs them to the first change after the last one is gone."""
-        needed = {(key[0], SECONDS[key[1]][0], key[2]) for key in self.keys() if self.limit(key, now) is not None}
+        needed = {(key[0], SECONDS[key[1]][0], key[2]) for key in self.known() if self.limit(key, now) is not None}
         self.events = {name: self.events.get(name, []) for name in needed}
 
     # -- steps
@@ -100,7 +99,7 @@ class Model:
         gap = now - self.played_at
         played = gap if 0 < gap <= PLAY_GAP_SECONDS_MAX else 0
         adds = {name: self._add(name, asset, measure, amount, played) for name in self.events}
-        for key in self.keys():
+        for key in self.known():
             limit, add = self.limit(key, now), adds.get((key[0], SECONDS[key[1]][0], key[2]))
             if limit is None or add is None or measure not in TAKING:
                 continue

@@ -347,7 +347,7 @@ def line_of(row: Any) -> Line:
 
 def _columns(strand: Strand, draft: Draft) -> list[Any]:
     """The arguments of the statement `commit`, a column each of what a draft writes; none if it writes nothing."""
-    if not (draft.rows or draft.keys):
+    if not (draft.rows or draft.guards or draft.keys):
         return []
     order = sorted(range(len(draft.rows)), key=lambda n: (draft.rows[n].account, draft.rows[n].stripe))
     rows = [draft.rows[n] for n in order]

@@ -1,4 +1,4 @@
-"""What the ledger asks about every measured step: a player's policy and counters in one short text, and how it changes."""
+"""What the ledger asks about every measured step: a player's policy and counters, kept as one short text."""
 
 from __future__ import annotations
 

@@ -293,9 +293,7 @@ def count(series: dict[str, Series], counts: tuple[Count, ...], measure: Measure
             raise LimitReached("More than that cannot be counted; nothing was done.")
 
 
-def count_play(
-    series: dict[str, Series], counts: tuple[Count, ...], measure: Measure, since: int, now: float
-) -> None:
+def count_play(series: dict[str, Series], counts: tuple[Count, ...], measure: Measure, since: int, now: float) -> None:
     """Count the time since the last step, if that is short enough to have been played. Raises LimitReached.
 
     It counts into the bucket in which it ends, which keeps it longest.

@@ -35,9 +35,7 @@ class LimitStore:
         """Add a row. Raises AccountNotFound for a player who is gone."""
         content = _encode(Content(change.limits, change.lock)).decode()
         try:
-            await self._database.execute(
-                SQL["record"], change.id, change.player_id, change.author, content, change.at
-            )
+            await self._database.execute(SQL["record"], change.id, change.player_id, change.author, content, change.at)
         except asyncpg.ForeignKeyViolationError:
             raise AccountNotFound from None
 

@@ -90,8 +90,18 @@ def limits_of(overview: contract.Overview) -> Limits:
 
 
 def _limit(one: contract.Standing) -> Limit:
-    amounts = (one.amount, one.used, one.remaining, one.own, one.operator, one.default)
-    return Limit(one.kind, one.window, one.asset, *map(_text, amounts), _pending(one.pending))
+    return Limit(
+        one.kind,
+        one.window,
+        one.asset,
+        _text(one.amount),
+        _text(one.used),
+        _text(one.remaining),
+        _text(one.own),
+        _text(one.operator),
+        _text(one.default),
+        _pending(one.pending),
+    )
 
 
 def _pending(pending: contract.Pending | None) -> Pending | None:
