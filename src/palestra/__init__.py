@@ -3,6 +3,7 @@
 from palestra.core.errors import Code, GameError
 from palestra.features.events.contract import ClientEvent
 from palestra.features.limits.contract import Limit
+from palestra.features.notifications.contract import NewNotification, NotificationChange
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
 from palestra.sdk.context import Context, Player
@@ -15,6 +16,8 @@ __all__ = [
     "Game",
     "GameError",
     "Limit",
+    "NewNotification",
+    "NotificationChange",
     "ObjectId",
     "ObjectWrite",
     "Player",

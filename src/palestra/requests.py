@@ -51,6 +51,8 @@ from palestra.features.matches.wire import MatchCreate as MatchesCreate
 from palestra.features.matches.wire import MatchDataSend as MatchesSend
 from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
+from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
+from palestra.features.notifications.wire import ListRequest as NotificationsList
 from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
 from palestra.features.sessions.wire import RefreshRequest as SessionsRefresh
 from palestra.features.storage.wire import DeleteRequest as StorageDelete
@@ -111,6 +113,8 @@ __all__ = [
     "MatchesLeave",
     "MatchesList",
     "MatchesSend",
+    "NotificationsDelete",
+    "NotificationsList",
     "SessionsLogout",
     "SessionsRefresh",
     "StorageDelete",

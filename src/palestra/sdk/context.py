@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from palestra.features.ledger.contract import Ledger
     from palestra.features.limits.contract import Limits
     from palestra.features.matches.contract import Matches
+    from palestra.features.notifications.contract import Notifications
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
     from palestra.features.streams.contract import Streams
@@ -48,6 +49,7 @@ class Platform:
     groups: Groups
     chat: Chat
     fair: Fair
+    notifications: Notifications
     events: Events
     env: Mapping[str, str]
     now: Callable[[], float]
@@ -203,6 +205,11 @@ class Context:
     def fair(self) -> Fair:
         """Provably fair draws."""
         return self._platform.fair
+
+    @property
+    def notifications(self) -> Notifications:
+        """Notifications: send, list, change, delete."""
+        return self._platform.notifications
 
     @property
     def events(self) -> Events:
