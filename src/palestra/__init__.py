@@ -3,6 +3,7 @@
 from palestra.core.errors import Code, GameError
 from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.limits.contract import Limit
 from palestra.features.notifications.contract import NewNotification, NotificationChange
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
@@ -16,6 +17,7 @@ __all__ = [
     "Game",
     "GameError",
     "LeaderboardReset",
+    "Limit",
     "NewNotification",
     "NotificationChange",
     "ObjectId",

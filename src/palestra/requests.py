@@ -50,6 +50,8 @@ from palestra.features.leaderboards.wire import AroundRequest as LeaderboardsAro
 from palestra.features.leaderboards.wire import DeleteRequest as LeaderboardsDeleteRecord
 from palestra.features.leaderboards.wire import ListRequest as LeaderboardsList
 from palestra.features.leaderboards.wire import SubmitRequest as LeaderboardsSubmit
+from palestra.features.limits.wire import LockRequest as LimitsLock
+from palestra.features.limits.wire import SetRequest as LimitsSet
 from palestra.features.matches.wire import ListMatches as MatchesList
 from palestra.features.matches.wire import MatchCreate as MatchesCreate
 from palestra.features.matches.wire import MatchDataSend as MatchesSend
@@ -66,6 +68,7 @@ from palestra.features.storage.wire import WriteRequest as StorageWrite
 from palestra.gateway.operation import Empty as AccountsDelete
 from palestra.gateway.operation import Empty as AccountsGet
 from palestra.gateway.operation import Empty as FairSeeds
+from palestra.gateway.operation import Empty as LimitsGet
 
 __all__ = [
     "AccountsAuthenticateCustom",
@@ -108,6 +111,9 @@ __all__ = [
     "LeaderboardsDeleteRecord",
     "LeaderboardsList",
     "LeaderboardsSubmit",
+    "LimitsGet",
+    "LimitsLock",
+    "LimitsSet",
     "MatchesCreate",
     "MatchesJoin",
     "MatchesLeave",

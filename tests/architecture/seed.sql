@@ -65,6 +65,9 @@ INSERT INTO ledger_holds (id, debit, credit, amount, expires_at, status)
 SELECT i, i, -100000, 1, 2000000000 + i, CASE WHEN i % 4 = 0 THEN 0 ELSE 2 END FROM generate_series(1, 20000) AS i;
 INSERT INTO ledger_strands (shared) SELECT i % 100 = 0 FROM generate_series(1, 20000) AS i;
 INSERT INTO ledger_guards (player_id) SELECT md5('user' || i)::uuid FROM generate_series(1, 20000) AS i;
+INSERT INTO limit_changes (id, user_id, author, content, created_at)
+SELECT md5('limit' || i)::uuid, md5('user' || (i / 10 + 1))::uuid, 'player', '{}', now() - i * interval '1 second'
+FROM generate_series(1, 20000) AS i;
 
 INSERT INTO messages (id, channel_id, sender_id, username, created_at)
 SELECT md5('message' || i)::uuid, 'channel' || (i % 50), md5('user' || (i % 1000))::uuid, 'player', now() - i * interval '1 second'

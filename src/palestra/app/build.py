@@ -53,6 +53,11 @@ from palestra.features.leaderboards.tournaments import TournamentService
 from palestra.features.ledger.register import Register
 from palestra.features.ledger.service import LedgerService
 from palestra.features.ledger.store import LedgerStore
+from palestra.features.limits import feature as limits_feature
+from palestra.features.limits.guard import LimitsGuard
+from palestra.features.limits.routes import LimitRoutes
+from palestra.features.limits.service import LimitsService
+from palestra.features.limits.store import LimitStore
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
@@ -99,6 +104,7 @@ class Services:
     passwords: Passwords
     account_store: AccountStore
     ledger: LedgerService
+    limits: LimitsService
     wallets: WalletService
     storage: StorageService
     boards: KnownBoards
@@ -200,7 +206,8 @@ def _services(
     limits = settings.database
     account_store = AccountStore(database, limits, sealer)
     register = Register(database, limits)
-    ledger_store = LedgerStore(database, limits, clock)
+    guard = LimitsGuard(settings.limits.defaults)
+    ledger_store = LedgerStore(database, limits, clock, guard)
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
     tournament_store = TournamentStore(database, limits)
@@ -223,6 +230,7 @@ def _services(
         passwords=passwords,
         account_store=account_store,
         ledger=ledger,
+        limits=LimitsService(LimitStore(database), ledger, guard, clock, settings.limits.increase_after_seconds),
         wallets=WalletService(ledger, clock),
         storage=StorageService(storage_store),
         boards=boards,
@@ -262,6 +270,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *friends_feature.operations(FriendRoutes(s.friends)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.chat)),
+        *limits_feature.operations(LimitRoutes(s.limits)),
         *fair_feature.operations(FairRoutes(s.fair)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
@@ -280,6 +289,7 @@ def _platform(
         leaderboards=s.leaderboards,
         tournaments=s.tournaments,
         ledger=s.ledger,
+        limits=s.limits,
         wallet=s.wallets,
         matches=s.matches,
         streams=StreamsService(s.presences, sockets.sessions),

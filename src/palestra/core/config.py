@@ -65,6 +65,13 @@ class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     key_ring_file: str = ""
 
 
+class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[limits]`: what players may stake, lose, spend and play. `defaults` are texts such as `loss/24h/EUR=50000`."""
+
+    defaults: tuple[str, ...] = ()
+    increase_after_seconds: int = 86_400
+
+
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
@@ -90,6 +97,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     socket: SocketSettings = SocketSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     database: DatabaseSettings = DatabaseSettings()
+    limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
 
 

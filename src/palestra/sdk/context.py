@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from palestra.features.groups.contract import Groups
     from palestra.features.leaderboards.contract import Leaderboards, Tournaments
     from palestra.features.ledger.contract import Ledger
+    from palestra.features.limits.contract import Limits
     from palestra.features.matches.contract import Matches
     from palestra.features.notifications.contract import Notifications
     from palestra.features.sessions.contract import Sessions
@@ -41,6 +42,7 @@ class Platform:
     leaderboards: Leaderboards
     tournaments: Tournaments
     ledger: Ledger
+    limits: Limits
     wallet: Wallets
     matches: Matches
     streams: Streams
@@ -174,6 +176,11 @@ class Context:
     def ledger(self) -> Ledger:
         """The books behind the wallets: assets, accounts, entries of several steps."""
         return self._platform.ledger
+
+    @property
+    def limits(self) -> Limits:
+        """What players may stake, lose, spend and play, and locks; set as the operator."""
+        return self._platform.limits
 
     @property
     def matches(self) -> Matches:

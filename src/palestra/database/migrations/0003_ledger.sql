@@ -111,13 +111,14 @@ CREATE TABLE ledger_keys (
     entry  bigint
 );
 
--- Holds and how they ended. status: 0 open, else the step that ended it.
+-- Holds and how they ended. measure: what they mean to limits. status: 0 open, else the step that ended it.
 CREATE TABLE ledger_holds (
     id         bigint PRIMARY KEY,
     debit      bigint NOT NULL,
     credit     bigint NOT NULL,
     amount     bigint NOT NULL CHECK (amount > 0),
     expires_at bigint NOT NULL,
+    measure    smallint NOT NULL DEFAULT 0,
     status     smallint NOT NULL DEFAULT 0 CHECK (status IN (0, 2, 3, 4))
 ) WITH (fillfactor = 80);
 CREATE INDEX ledger_holds_to_expire ON ledger_holds (expires_at, id) WHERE status = 0;

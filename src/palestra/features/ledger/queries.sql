@@ -71,7 +71,7 @@ FOR UPDATE OF b;
 
 -- name: read_holds
 -- Holds by id. Who wants to rely on their status locks their accounts first: a hold ends together with a change of them.
-SELECT id, debit, credit, amount, expires_at, status FROM ledger_holds WHERE id = ANY($1::bigint[]);
+SELECT id, debit, credit, amount, expires_at, measure, status FROM ledger_holds WHERE id = ANY($1::bigint[]);
 
 -- name: make_guards
 -- A guard's row for every player who is measured for the first time, in the order of their ids.
@@ -133,9 +133,10 @@ WITH rows AS (
 ), lines AS (
     INSERT INTO ledger_lines SELECT l.* FROM unnest($10::ledger_lines[]) AS l WHERE (SELECT yes FROM agreed)
 ), holds AS (
-    INSERT INTO ledger_holds (id, debit, credit, amount, expires_at)
-    SELECT l.id, l.debit, l.credit, l.amount, l.expires_at FROM unnest($10::ledger_lines[]) AS l
-    WHERE $9 AND l.step = 1 AND (SELECT yes FROM agreed)
+    INSERT INTO ledger_holds (id, debit, credit, amount, expires_at, measure)
+    SELECT l.id, l.debit, l.credit, l.amount, l.expires_at, h.measure
+    FROM unnest($9::bigint[], $16::smallint[]) AS h (id, measure) JOIN unnest($10::ledger_lines[]) AS l ON l.id = h.id
+    WHERE (SELECT yes FROM agreed)
 )
 SELECT yes FROM agreed;
 

@@ -347,7 +347,7 @@ def line_of(row: Any) -> Line:
 
 def _columns(strand: Strand, draft: Draft) -> list[Any]:
     """The arguments of the statement `commit`, a column each of what a draft writes; none if it writes nothing."""
-    if not (draft.rows or draft.keys):
+    if not (draft.rows or draft.guards or draft.keys):
         return []
     rows = sorted(
         (row.account, row.stripe, version, row.balance, row.held, row.last)
@@ -365,7 +365,7 @@ def _columns(strand: Strand, draft: Draft) -> list[Any]:
         [hold.status for hold in draft.holds_ended],
         [digest for digest, _ in keys],
         [entry for _, entry in keys],
-        bool(draft.holds_made),
+        [hold.id for hold in draft.holds_made],
         [
             (
                 line.id, line.entry, line.step, line.debit, line.credit, line.amount, line.debit_after,
@@ -379,4 +379,5 @@ def _columns(strand: Strand, draft: Draft) -> list[Any]:
         draft.head,
         draft.lines[-1].id if draft.lines else 0,
         draft.version,
+        [hold.measure for hold in draft.holds_made],
     ]  # fmt: skip
