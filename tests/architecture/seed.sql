@@ -50,5 +50,11 @@ INSERT INTO messages (id, channel_id, sender_id, username, created_at)
 SELECT md5('message' || i)::uuid, 'channel' || (i % 50), md5('user' || (i % 1000))::uuid, 'player', now() - i * interval '1 second'
 FROM generate_series(1, 20000) AS i;
 
+INSERT INTO provider_launches (token_id, request_id, expires_at)
+SELECT md5('launch' || i)::uuid, 'request' || i, now() + (i - 10000) * interval '1 second' FROM generate_series(1, 20000) AS i;
+INSERT INTO provider_reports
+    (provider, day, asset, debits, debited, credits, credited, rollbacks, rolled_back)
+SELECT 'provider' || (i % 20), date '2020-01-01' + i / 20, 'coins', i, i, i, i, 0, 0 FROM generate_series(1, 20000) AS i;
+
 ANALYZE;
 
