@@ -39,12 +39,23 @@ INSERT INTO group_members (group_id, user_id, state, position)
 SELECT md5('group' || i)::uuid, md5('user' || (i + step))::uuid, (i + step) % 5, i
 FROM generate_series(1, 1000) AS i, generate_series(1, 20) AS step;
 
-INSERT INTO wallets (user_id, asset, amount)
-SELECT md5('user' || i)::uuid, 'coins', i FROM generate_series(1, 20000) AS i;
-INSERT INTO wallet_changes (id, user_id, key, changeset, result, created_at)
-SELECT md5('change' || i)::uuid, md5('user' || (i / 10))::uuid, 'key' || i, '{"coins": 1}', '{"coins": 1}',
-       now() - i * interval '1 second'
-FROM generate_series(1, 20000) AS i;
+-- Twenty thousand assets, coins among them: a wallet of coins for everybody, each granted from the mint.
+INSERT INTO ledger_assets (code, scale, kind) SELECT 'asset' || i, 0, 'virtual' FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_assets (code, scale, kind) VALUES ('coins', 0, 'virtual');
+INSERT INTO ledger_accounts (id, owner_kind, name, asset)
+SELECT -100000 - i, 0, 'mint', CASE WHEN i = 0 THEN 'coins' ELSE 'asset' || i END FROM generate_series(0, 20000) AS i;
+INSERT INTO ledger_accounts (id, owner_kind, player_id, name, asset)
+SELECT i, 1, md5('user' || i)::uuid, '', 'coins' FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_balances (account_id, may_go_negative, balance) SELECT id, id < 0, 1 FROM ledger_accounts;
+INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, kind, reference, metadata, strand, hash)
+SELECT line, line, 0, CASE WHEN i % 2 = 0 THEN i ELSE -100000 END, i % 20000 + 1, 1, 'wallet.change', '', '', 1, ''
+FROM generate_series(1, 40000) AS i,
+     LATERAL (SELECT ((extract(epoch FROM now()) + i * 100) * 1000000)::bigint * 4096) AS number (line);
+INSERT INTO ledger_keys (digest, entry) SELECT md5('key' || i)::uuid, i FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_holds (id, debit, credit, amount, expires_at, status)
+SELECT i, i, -100000, 1, 2000000000 + i, CASE WHEN i % 4 = 0 THEN 0 ELSE 2 END FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_strands (shared) SELECT i % 100 = 0 FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_guards (player_id) SELECT md5('user' || i)::uuid FROM generate_series(1, 20000) AS i;
 
 INSERT INTO messages (id, channel_id, sender_id, username, created_at)
 SELECT md5('message' || i)::uuid, 'channel' || (i % 50), md5('user' || (i % 1000))::uuid, 'player', now() - i * interval '1 second'

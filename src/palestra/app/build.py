@@ -41,6 +41,9 @@ from palestra.features.leaderboards import feature as leaderboards_feature
 from palestra.features.leaderboards.routes import LeaderboardRoutes
 from palestra.features.leaderboards.service import LeaderboardService
 from palestra.features.leaderboards.store import LeaderboardStore
+from palestra.features.ledger.register import Register
+from palestra.features.ledger.service import LedgerService
+from palestra.features.ledger.store import LedgerStore
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
@@ -58,7 +61,6 @@ from palestra.features.storage.store import StorageStore
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
 from palestra.features.wallets.service import WalletService
-from palestra.features.wallets.store import WalletStore
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.http.app import HttpGateway
 from palestra.gateway.http.credentials import Credentials
@@ -79,6 +81,7 @@ class Services:
     linking: Linking
     passwords: Passwords
     account_store: AccountStore
+    ledger: LedgerService
     wallets: WalletService
     storage: StorageService
     leaderboards: LeaderboardService
@@ -165,7 +168,8 @@ def _services(
 ) -> Services:
     limits = settings.database
     account_store = AccountStore(database, limits, sealer)
-    wallet_store = WalletStore(database, limits)
+    register = Register(database, limits)
+    ledger_store = LedgerStore(database, limits, clock)
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
     chat_store = ChatStore(database, limits)
@@ -175,13 +179,15 @@ def _services(
     accounts = AccountService(account_store, sessions, passwords, events)
     groups = GroupService(GroupStore(database), accounts, events, clock)
     presences = PresenceEngine()
+    ledger = LedgerService(ledger_store, register, database, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
         linking=Linking(account_store, passwords),
         passwords=passwords,
         account_store=account_store,
-        wallets=WalletService(wallet_store),
+        ledger=ledger,
+        wallets=WalletService(ledger, clock),
         storage=StorageService(storage_store),
         leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),
         friends=FriendService(FriendStore(database), accounts, events, clock),
@@ -190,7 +196,7 @@ def _services(
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
-        stores=[account_store, wallet_store, storage_store, leaderboard_store, chat_store],
+        stores=[account_store, register, ledger_store, storage_store, leaderboard_store, chat_store],
     )
 
 
@@ -217,6 +223,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
         sessions=s.sessions,
         storage=s.storage,
         leaderboards=s.leaderboards,
+        ledger=s.ledger,
         wallet=s.wallets,
         matches=s.matches,
         streams=StreamsService(s.presences, sockets.sessions),
@@ -231,7 +238,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
 
 def _connect_events(events: EventBus, s: Services, sockets: SocketGateway, clock: Clock) -> None:
     """Who does what when a player is deleted or banned."""
-    owners: Iterable[Any] = (s.storage, s.leaderboards, s.wallets, s.friends, s.groups, s.chat)
+    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.friends, s.groups, s.chat)
 
     async def forget(deleted: AccountDeleted) -> None:
         for service in owners:

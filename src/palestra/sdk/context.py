@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from palestra.features.friends.contract import Friends
     from palestra.features.groups.contract import Groups
     from palestra.features.leaderboards.contract import Leaderboards
+    from palestra.features.ledger.contract import Ledger
     from palestra.features.matches.contract import Matches
     from palestra.features.providers.contract import Providers
     from palestra.features.sessions.contract import Sessions
@@ -37,6 +38,7 @@ class Platform:
     sessions: Sessions
     storage: Storage
     leaderboards: Leaderboards
+    ledger: Ledger
     wallet: Wallets
     matches: Matches
     streams: Streams
@@ -159,8 +161,13 @@ class Context:
 
     @property
     def wallet(self) -> Wallets:
-        """Wallets: read and change."""
+        """Wallets: read, change, hold."""
         return self._platform.wallet
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books behind the wallets: assets, accounts, entries of several steps."""
+        return self._platform.ledger
 
     @property
     def matches(self) -> Matches:
