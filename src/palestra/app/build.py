@@ -48,6 +48,14 @@ from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
+from palestra.features.providers import feature as providers_feature
+from palestra.features.providers.reconciliation import Reconciliation
+from palestra.features.providers.reports import Days
+from palestra.features.providers.routes import ProviderRoutes
+from palestra.features.providers.service import ProviderService
+from palestra.features.providers.signatures import Signatures
+from palestra.features.providers.store import ProviderStore
+from palestra.features.providers.tokens import PlayTokens
 from palestra.features.rpc import feature as rpc_feature
 from palestra.features.rpc.routes import RpcRoutes
 from palestra.features.sessions import feature as sessions_feature
@@ -91,6 +99,9 @@ class Services:
     matches: MatchesService
     presences: PresenceEngine
     client_events: EventService
+    providers: ProviderService
+    provider_days: Days
+    reconciliation: Reconciliation
     stores: list[Any]
 
 
@@ -146,6 +157,7 @@ def build(
     sockets.on_close(lambda session, reason: services.presences.leave_all(session.id))
     _connect_events(events, services, sockets, clock)
     static = StaticFiles(live=settings.reload)
+    signatures = Signatures(settings.providers, clock)
     credentials = Credentials(services.sessions, settings.socket.server_key, settings.runtime.http_key)
     return Parts(
         settings=settings,
@@ -154,7 +166,7 @@ def build(
         metrics=Metrics(),
         dispatcher=dispatcher,
         table=runtime.table,
-        http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets),
+        http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets, signatures),
         sockets=sockets,
         static=static,
         runtime=runtime,
@@ -180,6 +192,10 @@ def _services(
     groups = GroupService(GroupStore(database), accounts, events, clock)
     presences = PresenceEngine()
     ledger = LedgerService(ledger_store, register, database, clock)
+    play = PlayTokens(settings.session.encryption_key, clock)
+    provider_store = ProviderStore(database)
+    providers = ProviderService(ledger, accounts, sessions, provider_store, play, settings.providers, clock)
+    provider_days = Days(ledger, providers, provider_store, settings.providers)
     return Services(
         sessions=sessions,
         accounts=accounts,
@@ -196,6 +212,9 @@ def _services(
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
+        providers=providers,
+        provider_days=provider_days,
+        reconciliation=Reconciliation(provider_days),
         stores=[account_store, register, ledger_store, storage_store, leaderboard_store, chat_store],
     )
 
@@ -213,6 +232,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
+        *providers_feature.operations(ProviderRoutes(s.providers)),
     ]
 
 
@@ -231,6 +251,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
         groups=s.groups,
         chat=s.chat,
         events=s.client_events,
+        providers=s.providers,
         env=settings.runtime.env,
         now=clock.now,
     )

@@ -12,6 +12,7 @@ import pytest_asyncio
 import uvloop
 
 from palestra import Context, Game
+from palestra.features.ledger.contract import Asset
 from palestra.testing import Bot, Platform
 from tests.conftest import TEMPLATE
 from tests.features.providers.provider import ASSET, SETTINGS, Provider
@@ -31,6 +32,12 @@ class Play(msgspec.Struct):
     asset: str = ASSET
 
 
+class Launched(msgspec.Struct):
+    """What a client opens the provider's page with."""
+
+    token: str
+
+
 class Gift(msgspec.Struct):
     """Money from nothing."""
 
@@ -40,17 +47,22 @@ class Gift(msgspec.Struct):
 def made_game() -> Game:
     game = Game("lobby")
 
+    @game.on_start
+    async def start(ctx: Context) -> None:
+        for code in (ASSET, "gems"):
+            await ctx.ledger.declare(Asset(code))
+
     @game.rpc
     async def gift(ctx: Context, gift: Gift) -> None:
         await ctx.wallet.change(ctx.player, {ASSET: gift.amount, "gems": gift.amount})
 
     @game.rpc
-    async def play(ctx: Context, play: Play) -> str:
-        return ctx.providers.launch(ctx.player, play.provider, play.asset)
+    async def play(ctx: Context, play: Play) -> Launched:
+        return Launched(ctx.providers.launch(ctx.player, play.provider, play.asset))
 
     @game.rpc
-    async def play_by_id(ctx: Context, play: Play) -> str:
-        return ctx.providers.launch(ctx.player.id, play.provider, play.asset)
+    async def play_by_id(ctx: Context, play: Play) -> Launched:
+        return Launched(ctx.providers.launch(ctx.player.id, play.provider, play.asset))
 
     return game
 

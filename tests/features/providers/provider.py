@@ -51,18 +51,18 @@ class Provider:
         self._http: aiohttp.ClientSession = platform.http
         self._url = platform.url
         self.name, self.key, self.secret = name, key, secret
+        self.ahead_seconds = 0
+        """How far the provider's clock is ahead of this machine's."""
 
     async def send(self, action: str, body: bytes, *, age: int = 0, headers: dict[str, str] | None = None) -> bytes:
         """Sign and send a body as it is; the answer's bytes. `headers` take the place of good ones. Raises Refused."""
         path = f"{PREFIX}/{action}"
-        timestamp = str(int(time.time()) - age)
+        timestamp = str(int(time.time()) + self.ahead_seconds - age)
         signed = {
             "X-Palestra-Provider": self.name,
             "X-Palestra-Key": self.key,
             "X-Palestra-Timestamp": timestamp,
-            "X-Palestra-Signature": signature(
-                self.secret.encode(), timestamp.encode(), "POST", path, body
-            ).decode(),
+            "X-Palestra-Signature": signature(self.secret.encode(), timestamp.encode(), "POST", path, body).decode(),
             **(headers or {}),
         }
         async with self._http.post(self._url + path, data=body, headers=signed) as answer:

@@ -357,7 +357,7 @@ class Ledger(Protocol):
     async def history_between(self, account_id: int, first_id: int, end_id: int, limit: int = 100) -> tuple[Line, ...]:
         """Lines that touch the account with ids from `first_id` on and before `end_id`, oldest first, `limit` 1–1000.
 
-        By index; of hot accounts by reading all lines of that time.
+        Reads every line of that time: meant for hot accounts, which stand in many of them, and for jobs.
         """
         ...
 

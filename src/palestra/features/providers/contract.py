@@ -95,7 +95,7 @@ class BadWindow(InvalidArgument):
     """A stretch of time or a cursor that cannot be listed."""
 
 
-class AssetNotOffered(InvalidArgument):
+class AssetNotOffered(NotFound):
     """The provider, or this launch, does not play for the asset."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -145,18 +145,19 @@ class HttpGateway:
         table = list(operations)
         self._functions = {operation.method: operation for operation in table if operation.raw}
         self._router = Router(operation for operation in table if not operation.raw)
-        self._plans = {operation: _Plan(operation) for operation in table if not operation.raw}
+        self._plans: dict[Operation, _Plan] = {}
+        self._read_signed: dict[Operation, Callable[[bytes], Any]] = {}
+        for operation in table:
+            if operation.auth is Auth.SIGNATURE:
+                self._read_signed[operation] = msgspec.json.Decoder(operation.request).decode
+            elif not operation.raw:
+                self._plans[operation] = _Plan(operation)
         self._dispatcher = dispatcher
         self._credentials = credentials
         self._settings = settings
         self._static = static
         self._sockets = sockets
         self._servers = servers
-        self._read_signed = {
-            operation: msgspec.json.Decoder(operation.request).decode
-            for operation in table
-            if operation.auth is Auth.SIGNATURE
-        }
         self._write = Writer(settings.response_headers)
         self._last_response: Any = None
         self._last_body = b""
