@@ -19,6 +19,9 @@ from palestra.features.accounts.wire import UpdateRequest as AccountsUpdate
 from palestra.features.accounts.wire import UsersRequest as UsersGet
 from palestra.features.chat.wire import ListRequest as ChatList
 from palestra.features.events.wire import EventRequest as EventsSend
+from palestra.features.fair.wire import HistoryRequest as FairHistory
+from palestra.features.fair.wire import RotateRequest as FairRotate
+from palestra.features.fair.wire import VerifyRequest as FairVerify
 from palestra.features.friends.wire import AddRequest as FriendsAdd
 from palestra.features.friends.wire import FriendsOfFriendsRequest as FriendsListOfFriends
 from palestra.features.friends.wire import ListRequest as FriendsList
@@ -46,6 +49,8 @@ from palestra.features.matches.wire import MatchCreate as MatchesCreate
 from palestra.features.matches.wire import MatchDataSend as MatchesSend
 from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
+from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
+from palestra.features.notifications.wire import ListRequest as NotificationsList
 from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
 from palestra.features.sessions.wire import RefreshRequest as SessionsRefresh
 from palestra.features.storage.wire import DeleteRequest as StorageDelete
@@ -54,6 +59,7 @@ from palestra.features.storage.wire import ReadRequest as StorageRead
 from palestra.features.storage.wire import WriteRequest as StorageWrite
 from palestra.gateway.operation import Empty as AccountsDelete
 from palestra.gateway.operation import Empty as AccountsGet
+from palestra.gateway.operation import Empty as FairSeeds
 
 __all__ = [
     "AccountsAuthenticateCustom",
@@ -70,6 +76,10 @@ __all__ = [
     "AccountsUpdate",
     "ChatList",
     "EventsSend",
+    "FairHistory",
+    "FairRotate",
+    "FairSeeds",
+    "FairVerify",
     "FriendsAdd",
     "FriendsBlock",
     "FriendsDelete",
@@ -97,6 +107,8 @@ __all__ = [
     "MatchesLeave",
     "MatchesList",
     "MatchesSend",
+    "NotificationsDelete",
+    "NotificationsList",
     "SessionsLogout",
     "SessionsRefresh",
     "StorageDelete",

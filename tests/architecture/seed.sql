@@ -61,6 +61,20 @@ INSERT INTO messages (id, channel_id, sender_id, username, created_at)
 SELECT md5('message' || i)::uuid, 'channel' || (i % 50), md5('user' || (i % 1000))::uuid, 'player', now() - i * interval '1 second'
 FROM generate_series(1, 20000) AS i;
 
+-- A pair for every player of ten thousand, who has revealed two before; and as many rounds.
+INSERT INTO fair_seeds (owner, user_id, number, commitment, sealed, next_commitment, next_sealed, client_seed)
+SELECT md5('user' || i)::uuid::text, md5('user' || i)::uuid, 3, sha256(('seed' || i)::bytea), sha256(('sealed' || i)::bytea),
+       sha256(('next' || i)::bytea), sha256(('next sealed' || i)::bytea), md5(i::text)
+FROM generate_series(1, 10000) AS i;
+INSERT INTO fair_seeds (owner, number, commitment, sealed)
+SELECT 'round:' || i, 1, sha256(('round' || i)::bytea), sha256(('sealed' || i)::bytea) FROM generate_series(1, 10000) AS i;
+INSERT INTO fair_past_seeds (owner, number, commitment, server_seed, client_seed, draws, revealed_at)
+SELECT md5('user' || i)::uuid::text, number, sha256(('seed' || i)::bytea), sha256(('seed' || i)::bytea), md5(i::text), 100, now()
+FROM generate_series(1, 10000) AS i, generate_series(1, 2) AS number;
+INSERT INTO notifications (id, user_id, subject, content, code, sender_id, created_at)
+SELECT md5('notification' || i)::uuid, md5('user' || (1 + i % 1000))::uuid, 'a subject', '{"level": 1}', 1,
+       md5('user' || i)::uuid, now() - i * interval '1 second'
+FROM generate_series(1, 20000) AS i;
 INSERT INTO provider_launches (token_id, request_id, expires_at)
 SELECT md5('launch' || i)::uuid, 'request' || i, now() + (i - 10000) * interval '1 second' FROM generate_series(1, 20000) AS i;
 INSERT INTO provider_reports

@@ -21,7 +21,6 @@ from palestra.features.accounts.passwords import Passwords
 from palestra.features.accounts.routes import AccountRoutes
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
-from palestra.features.accounts.wire import banned_envelope
 from palestra.features.chat import feature as chat_feature
 from palestra.features.chat.routes import ChatRoutes
 from palestra.features.chat.service import ChatService
@@ -29,6 +28,10 @@ from palestra.features.chat.store import ChatStore
 from palestra.features.events import feature as events_feature
 from palestra.features.events.routes import EventRoutes
 from palestra.features.events.service import EventService
+from palestra.features.fair import feature as fair_feature
+from palestra.features.fair.routes import FairRoutes
+from palestra.features.fair.service import FairService
+from palestra.features.fair.store import FairStore
 from palestra.features.friends import feature as friends_feature
 from palestra.features.friends.routes import FriendRoutes
 from palestra.features.friends.service import FriendService
@@ -48,6 +51,12 @@ from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
+from palestra.features.notifications import feature as notifications_feature
+from palestra.features.notifications.occasions import Occasions
+from palestra.features.notifications.routes import NotificationRoutes
+from palestra.features.notifications.service import NotificationService
+from palestra.features.notifications.store import NotificationStore
+from palestra.features.notifications.wire import banned_envelope
 from palestra.features.providers import feature as providers_feature
 from palestra.features.providers.reconciliation import Reconciliation
 from palestra.features.providers.reports import Days
@@ -66,6 +75,7 @@ from palestra.features.storage import feature as storage_feature
 from palestra.features.storage.routes import StorageRoutes
 from palestra.features.storage.service import StorageService
 from palestra.features.storage.store import StorageStore
+from palestra.features.streams.contract import STATUS, Stream
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
 from palestra.features.wallets.service import WalletService
@@ -75,6 +85,7 @@ from palestra.gateway.http.credentials import Credentials
 from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Message, Operation
 from palestra.gateway.websocket.gateway import SocketGateway
+from palestra.gateway.websocket.socket import Socket
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.context import Platform
 from palestra.sdk.runtime import Runtime
@@ -96,6 +107,8 @@ class Services:
     friends: FriendService
     groups: GroupService
     chat: ChatService
+    fair: FairService
+    notification_store: NotificationStore
     matches: MatchesService
     presences: PresenceEngine
     client_events: EventService
@@ -148,14 +161,21 @@ def build(
     services = _services(settings, database, sealer, tasks, events, clock)
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
     rpc = RpcRoutes(runtime)
-    operations = [*health.operations(ready), *_operations(services, rpc, clock), *unoffered.operations()]
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
-    runtime.table = [*operations, *messages]
-
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
     sockets = SocketGateway(settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock)
-    sockets.on_close(lambda session, reason: services.presences.leave_all(session.id))
-    _connect_events(events, services, sockets, clock)
+    _follow_sockets(sockets, services.presences)
+    notifications = NotificationService(services.notification_store, sockets, tasks, clock)
+    operations = [
+        *health.operations(ready),
+        *_operations(services, rpc, clock),
+        *notifications_feature.operations(NotificationRoutes(notifications)),
+        *unoffered.operations(),
+    ]
+    runtime.table = [*operations, *messages]
+
+    _connect_events(events, services, notifications, sockets, clock)
+    notifications_feature.subscribe(events, Occasions(notifications))
     static = StaticFiles(live=settings.reload)
     signatures = Signatures(settings.providers, clock)
     credentials = Credentials(services.sessions, settings.socket.server_key, settings.runtime.http_key)
@@ -170,7 +190,7 @@ def build(
         sockets=sockets,
         static=static,
         runtime=runtime,
-        platform=_platform(services, sockets, settings, clock),
+        platform=_platform(services, notifications, sockets, settings, clock),
         services=services,
     )
 
@@ -185,13 +205,15 @@ def _services(
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
     chat_store = ChatStore(database, limits)
+    fair_store = FairStore(database, limits, sealer)
+    notification_store = NotificationStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
-    accounts = AccountService(account_store, sessions, passwords, events)
-    groups = GroupService(GroupStore(database), accounts, events, clock)
     presences = PresenceEngine()
     ledger = LedgerService(ledger_store, register, database, clock)
+    accounts = AccountService(account_store, sessions, passwords, events, presences)
+    groups = GroupService(GroupStore(database), accounts, events, clock)
     play = PlayTokens(settings.session.encryption_key, clock)
     provider_store = ProviderStore(database)
     providers = ProviderService(ledger, accounts, sessions, provider_store, play, settings.providers, clock)
@@ -209,13 +231,24 @@ def _services(
         friends=FriendService(FriendStore(database), accounts, events, clock),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
+        fair=FairService(fair_store, clock),
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
+        notification_store=notification_store,
         providers=providers,
         provider_days=provider_days,
         reconciliation=Reconciliation(provider_days),
-        stores=[account_store, register, ledger_store, storage_store, leaderboard_store, chat_store],
+        stores=[
+            account_store,
+            register,
+            ledger_store,
+            storage_store,
+            leaderboard_store,
+            chat_store,
+            fair_store,
+            notification_store,
+        ],
     )
 
 
@@ -229,6 +262,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *friends_feature.operations(FriendRoutes(s.friends)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.chat)),
+        *fair_feature.operations(FairRoutes(s.fair)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
@@ -236,7 +270,9 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
     ]
 
 
-def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Clock) -> Platform:
+def _platform(
+    s: Services, notifications: NotificationService, sockets: SocketGateway, settings: Settings, clock: Clock
+) -> Platform:
     return Platform(
         accounts=s.accounts,
         users=s.accounts,
@@ -250,6 +286,8 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
         friends=s.friends,
         groups=s.groups,
         chat=s.chat,
+        fair=s.fair,
+        notifications=notifications,
         events=s.client_events,
         providers=s.providers,
         env=settings.runtime.env,
@@ -257,9 +295,22 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
     )
 
 
-def _connect_events(events: EventBus, s: Services, sockets: SocketGateway, clock: Clock) -> None:
+def _follow_sockets(sockets: SocketGateway, presences: PresenceEngine) -> None:
+    """Who asks for it while connecting is shown as online; who is gone is nowhere any more."""
+
+    def opened(socket: Socket) -> None:
+        if socket.show_status:
+            presences.join(socket, Stream(STATUS, socket.caller.user_id))
+
+    sockets.on_open(opened)
+    sockets.on_close(lambda session, reason: presences.leave_all(session.id))
+
+
+def _connect_events(
+    events: EventBus, s: Services, notifications: NotificationService, sockets: SocketGateway, clock: Clock
+) -> None:
     """Who does what when a player is deleted or banned."""
-    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.friends, s.groups, s.chat)
+    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.friends, s.groups, s.chat, notifications)
 
     async def forget(deleted: AccountDeleted) -> None:
         for service in owners:

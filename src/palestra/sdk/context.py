@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from palestra.features.accounts.contract import Accounts, Users
     from palestra.features.chat.contract import Chat
     from palestra.features.events.contract import Events
+    from palestra.features.fair.contract import Fair
     from palestra.features.friends.contract import Friends
     from palestra.features.groups.contract import Groups
     from palestra.features.leaderboards.contract import Leaderboards
     from palestra.features.ledger.contract import Ledger
     from palestra.features.matches.contract import Matches
+    from palestra.features.notifications.contract import Notifications
     from palestra.features.providers.contract import Providers
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
@@ -45,6 +47,8 @@ class Platform:
     friends: Friends
     groups: Groups
     chat: Chat
+    fair: Fair
+    notifications: Notifications
     events: Events
     providers: Providers
     env: Mapping[str, str]
@@ -193,6 +197,16 @@ class Context:
     def chat(self) -> Chat:
         """Chat history."""
         return self._platform.chat
+
+    @property
+    def fair(self) -> Fair:
+        """Provably fair draws."""
+        return self._platform.fair
+
+    @property
+    def notifications(self) -> Notifications:
+        """Notifications: send, list, change, delete."""
+        return self._platform.notifications
 
     @property
     def events(self) -> Events:

@@ -164,6 +164,15 @@ async def test_only_what_is_there_can_be_staked(acme: Provider, player: NewPlaye
     assert (await acme.debit(ann, session, 100, transaction_id=stake))["balance"] == "0"
 
 
+async def test_a_repeated_stake_is_answered_as_it_was_though_nothing_is_left(acme: Provider, player: NewPlayer) -> None:
+    ann, stake = await player(100), fresh()
+    session = await acme.begin(ann)
+    first = await acme.debit(ann, session, 60, transaction_id=stake)
+    await acme.debit(ann, session, 40)
+    assert await asyncio.gather(*[acme.debit(ann, session, 60, transaction_id=stake) for _ in range(4)]) == [first] * 4
+    assert await acme.balance(ann) == 0
+
+
 async def test_transactions_are_listed_by_time_page_by_page(player: NewPlayer, platform: Platform) -> None:
     other, ann = Provider(platform, "other", "k1", OTHER_SECRET), await player(100)
     session = await other.begin(ann)

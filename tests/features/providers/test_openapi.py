@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from openapi_spec_validator import validate
 
 from palestra.app.build import table
 from palestra.features.providers.words import WORDS
+from palestra.gateway.http.answer import STATUS_OF
 from palestra.gateway.operation import Auth, Operation
 from palestra.testing import Platform
+from tests.docs.pages import ROOT
 from tests.features.providers.conftest import NewPlayer
 from tests.features.providers.provider import ASSET, Provider, Refused, fresh
 
@@ -68,3 +71,9 @@ async def test_what_goes_over_the_wire_fits_the_document(platform: Platform, acm
 def errors(document: dict[str, Any], holder: dict[str, Any], value: Any) -> list[str]:
     schema = {**holder["content"]["application/json"]["schema"], "components": document["components"]}
     return [error.message for error in Draft202012Validator(schema).iter_errors(value)]
+
+
+async def test_the_guide_lists_every_word_with_its_status() -> None:
+    page = (ROOT / "docs/guide/third-party-games.md").read_text(encoding="utf-8")
+    rows = {word: int(status) for status, word in re.findall(r"^\| (\d{3}) \| `(\w+)` \|", page, re.MULTILINE)}
+    assert rows == {word: STATUS_OF[kind.code] for kind, word in WORDS.items()}

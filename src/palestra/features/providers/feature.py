@@ -2,80 +2,30 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from palestra.features.providers import wire
 from palestra.features.providers.openapi import document
 from palestra.features.providers.routes import ProviderRoutes
-from palestra.gateway.operation import Auth, Operation
+from palestra.gateway.operation import Auth, Handler, Operation
+
+OPENAPI = "/v2/palestra/provider/openapi.json"
 
 
 def operations(routes: ProviderRoutes) -> list[Operation]:
-    """HTTP operations of this feature. They belong to other servers, so game code does not hook into them."""
+    """HTTP operations of this feature."""
     signed = [
-        Operation(
-            "providers.authenticate",
-            "POST",
-            "/v2/palestra/provider/authenticate",
-            Auth.SIGNATURE,
-            routes.authenticate,
-            wire.Authenticate,
-            "*",
-            hookable=False,
-        ),
-        Operation(
-            "providers.balance",
-            "POST",
-            "/v2/palestra/provider/balance",
-            Auth.SIGNATURE,
-            routes.balance,
-            wire.BalanceOf,
-            "*",
-            hookable=False,
-        ),
-        Operation(
-            "providers.debit",
-            "POST",
-            "/v2/palestra/provider/debit",
-            Auth.SIGNATURE,
-            routes.debit,
-            wire.Debit,
-            "*",
-            hookable=False,
-        ),
-        Operation(
-            "providers.credit",
-            "POST",
-            "/v2/palestra/provider/credit",
-            Auth.SIGNATURE,
-            routes.credit,
-            wire.Credit,
-            "*",
-            hookable=False,
-        ),
-        Operation(
-            "providers.rollback",
-            "POST",
-            "/v2/palestra/provider/rollback",
-            Auth.SIGNATURE,
-            routes.rollback,
-            wire.Rollback,
-            "*",
-            hookable=False,
-        ),
-        Operation(
-            "providers.list",
-            "POST",
-            "/v2/palestra/provider/list",
-            Auth.SIGNATURE,
-            routes.list,
-            wire.List,
-            "*",
-            hookable=False,
-        ),
+        _signed("providers.authenticate", "/v2/palestra/provider/authenticate", routes.authenticate, wire.Authenticate),
+        _signed("providers.balance", "/v2/palestra/provider/balance", routes.balance, wire.BalanceOf),
+        _signed("providers.debit", "/v2/palestra/provider/debit", routes.debit, wire.Debit),
+        _signed("providers.credit", "/v2/palestra/provider/credit", routes.credit, wire.Credit),
+        _signed("providers.rollback", "/v2/palestra/provider/rollback", routes.rollback, wire.Rollback),
+        _signed("providers.list", "/v2/palestra/provider/list", routes.list, wire.List),
     ]
     routes.document = document(signed)
-    return [
-        *signed,
-        Operation(
-            "providers.openapi", "GET", "/v2/palestra/provider/openapi.json", Auth.NONE, routes.openapi, hookable=False
-        ),
-    ]
+    return [*signed, Operation("providers.openapi", "GET", OPENAPI, Auth.NONE, routes.openapi, hookable=False)]
+
+
+def _signed(name: str, path: str, handler: Handler, request: type[msgspec.Struct]) -> Operation:
+    """They belong to other servers, so game code does not hook into them."""
+    return Operation(name, "POST", path, Auth.SIGNATURE, handler, request, "*", hookable=False)
