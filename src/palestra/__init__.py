@@ -2,6 +2,7 @@
 
 from palestra.core.errors import Code, GameError
 from palestra.features.events.contract import ClientEvent
+from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.notifications.contract import NewNotification, NotificationChange
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
@@ -14,10 +15,13 @@ __all__ = [
     "Context",
     "Game",
     "GameError",
+    "LeaderboardReset",
     "NewNotification",
     "NotificationChange",
     "ObjectId",
     "ObjectWrite",
     "Player",
     "Stream",
+    "TournamentEnd",
+    "TournamentReset",
 ]
