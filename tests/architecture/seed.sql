@@ -87,6 +87,11 @@ INSERT INTO notifications (id, user_id, subject, content, code, sender_id, creat
 SELECT md5('notification' || i)::uuid, md5('user' || (1 + i % 1000))::uuid, 'a subject', '{"level": 1}', 1,
        md5('user' || i)::uuid, now() - i * interval '1 second'
 FROM generate_series(1, 20000) AS i;
+INSERT INTO provider_launches (token_id, request_id, expires_at)
+SELECT md5('launch' || i)::uuid, 'request' || i, now() + (i - 10000) * interval '1 second' FROM generate_series(1, 20000) AS i;
+INSERT INTO provider_reports
+    (provider, day, asset, debits, debited, credits, credited, rollbacks, rolled_back)
+SELECT 'provider' || (i % 20), date '2020-01-01' + i / 20, 'coins', i, i, i, i, 0, 0 FROM generate_series(1, 20000) AS i;
 
 ANALYZE;
 

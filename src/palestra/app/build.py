@@ -68,6 +68,14 @@ from palestra.features.notifications.routes import NotificationRoutes
 from palestra.features.notifications.service import NotificationService
 from palestra.features.notifications.store import NotificationStore
 from palestra.features.notifications.wire import banned_envelope
+from palestra.features.providers import feature as providers_feature
+from palestra.features.providers.reconciliation import Reconciliation
+from palestra.features.providers.reports import Days
+from palestra.features.providers.routes import ProviderRoutes
+from palestra.features.providers.service import ProviderService
+from palestra.features.providers.signatures import Signatures
+from palestra.features.providers.store import ProviderStore
+from palestra.features.providers.tokens import PlayTokens
 from palestra.features.rpc import feature as rpc_feature
 from palestra.features.rpc.routes import RpcRoutes
 from palestra.features.sessions import feature as sessions_feature
@@ -119,6 +127,9 @@ class Services:
     matches: MatchesService
     presences: PresenceEngine
     client_events: EventService
+    providers: ProviderService
+    provider_days: Days
+    reconciliation: Reconciliation
     stores: list[Any]
 
 
@@ -183,6 +194,7 @@ def build(
     for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
         events.subscribe(kind, runtime.handle_end)
     static = StaticFiles(live=settings.reload)
+    signatures = Signatures(settings.providers, clock)
     credentials = Credentials(services.sessions, settings.socket.server_key, settings.runtime.http_key)
     return Parts(
         settings=settings,
@@ -191,7 +203,7 @@ def build(
         metrics=Metrics(),
         dispatcher=dispatcher,
         table=runtime.table,
-        http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets),
+        http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets, signatures),
         sockets=sockets,
         static=static,
         runtime=runtime,
@@ -223,6 +235,10 @@ def _services(
     ledger = LedgerService(ledger_store, register, database, clock)
     accounts = AccountService(account_store, sessions, passwords, events, presences)
     groups = GroupService(GroupStore(database), accounts, events, clock)
+    play = PlayTokens(settings.session.encryption_key, clock)
+    provider_store = ProviderStore(database)
+    providers = ProviderService(ledger, accounts, sessions, provider_store, play, settings.providers, clock)
+    provider_days = Days(ledger, providers, provider_store, settings.providers)
     return Services(
         sessions=sessions,
         accounts=accounts,
@@ -245,6 +261,9 @@ def _services(
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
+        providers=providers,
+        provider_days=provider_days,
+        reconciliation=Reconciliation(provider_days),
         stores=[
             account_store,
             register,
@@ -275,6 +294,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
+        *providers_feature.operations(ProviderRoutes(s.providers)),
     ]
 
 
@@ -299,6 +319,7 @@ def _platform(
         fair=s.fair,
         notifications=notifications,
         events=s.client_events,
+        providers=s.providers,
         env=settings.runtime.env,
         now=clock.now,
     )

@@ -1,4 +1,4 @@
-"""The commands: run, migrate, check, doctor, config, map."""
+"""The commands: run, migrate, check, doctor, config, map, reconcile."""
 
 from __future__ import annotations
 
@@ -151,6 +151,33 @@ def show_map(*, write: Annotated[bool, Flag] = False) -> int:
     else:
         print(page, end="")
     return 0
+
+
+@app.command
+def reconcile(
+    provider: str,
+    feed: Path | None = None,
+    *,
+    day: str,
+    data_dir: str | None = None,
+    database_url: str | None = None,
+    config: Path | None = None,
+) -> int:
+    """Make the report of a provider's day, and name every difference from the provider's own list of transactions.
+
+    Parameters
+    ----------
+    provider: Its name in the settings.
+    feed: The provider's transactions of that day, a .csv or .ndjson file.
+    day: A UTC day, such as 2026-01-31.
+    data_dir: Folder of the embedded PostgreSQL.
+    database_url: PostgreSQL to use instead of the embedded one.
+    config: Settings file.
+    """
+    from palestra.cli.reconcile import reconcile_day
+
+    loaded = _settings(config, {"data_dir": data_dir, "database_url": database_url})
+    return reconcile_day(loaded.settings, provider, day, feed)
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> LoadedSettings:

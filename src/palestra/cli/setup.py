@@ -68,6 +68,9 @@ def print_settings(loaded: LoadedSettings) -> int:
     hidden = {"runtime.env", *(key for key, _ in SECRETS)}
     tree = msgspec.to_builtins(loaded.settings)
     for key in keys():
+        if key == "providers":
+            rows += _providers(loaded)
+            continue
         value = tree
         for part in key.split("."):
             value = value[part]
@@ -78,6 +81,16 @@ def print_settings(loaded: LoadedSettings) -> int:
     for key, shown, source in rows:
         out.print(f"{key:<{widths[0]}}  {shown:<{widths[1]}}  {source}")
     return 0
+
+
+def _providers(loaded: LoadedSettings) -> list[tuple[str, str, str]]:
+    """The settings of providers; of their keys only the ids."""
+    rows: list[tuple[str, str, str]] = []
+    for name, provider in loaded.settings.providers.items():
+        for key, value in msgspec.structs.asdict(provider).items():
+            shown = ", ".join(f"{key_id} (hidden)" for key_id in value) if key == "keys" else str(value)
+            rows.append((f"providers.{name}.{key}", shown, loaded.sources["providers"]))
+    return rows
 
 
 def examine(settings: Settings) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_origin
 import msgspec
 
 from palestra.core.errors import SetupError
+from palestra.core.provider_settings import ProviderSettings, check_providers, open_to_all
 
 
 class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -99,6 +100,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+    providers: dict[str, ProviderSettings] = {}
 
 
 PREFIX = "PALESTRA_"
@@ -112,6 +114,8 @@ SECRETS = (
 MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
 """All other numbers are limits and times that must be above zero."""
 PORT_MAX = 65_535
+TABLES = ("runtime.env", "providers")
+"""Settings that are tables whose keys are not ours."""
 
 
 class LoadedSettings(msgspec.Struct, frozen=True):
@@ -187,6 +191,7 @@ def _check_values(loaded: LoadedSettings) -> None:
             "session.encryption_key and session.refresh_encryption_key are the same: "
             "every refresh token would be a session token. Make them differ."
         )
+    check_providers(loaded.settings.providers)
 
 
 def default_secrets(settings: Settings) -> list[str]:
@@ -204,6 +209,8 @@ def check_production(settings: Settings) -> None:
             f"production mode refuses default secrets: {', '.join(default)}.\n"
             f"Set each to a random text of your own, in {FILE_NAME} or as {variables}."
         )
+    if exposed := open_to_all(settings.providers):
+        raise SetupError(f"production mode refuses allow_ips that admit every address: providers.{exposed[0]}")
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -220,7 +227,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        if isinstance(value, Mapping) and prefix + key not in ("runtime.env",):
+        if isinstance(value, Mapping) and prefix + key not in TABLES:
             flat.extend(_flatten(value, f"{prefix}{key}."))
         else:
             flat.append((prefix + key, value))
@@ -229,10 +236,12 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
 
 def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
     if isinstance(value, str) and get_origin(kind) in (tuple, dict):
-        # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`.
+        # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`; tables of tables as JSON.
         parts = [part.strip() for part in value.split(",") if part.strip()]
         if get_origin(kind) is tuple:
             value = parts
+        elif key == "providers":
+            value = _read_json(key, value, source)
         elif all("=" in part for part in parts):
             value = dict(part.split("=", 1) for part in parts)
         else:
@@ -241,6 +250,13 @@ def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
         raise SetupError(f"setting {key!r} from {source}: {error}") from None
+
+
+def _read_json(key: str, text: str, source: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise SetupError(f"setting {key!r} from {source}: write it as a JSON object; {error}") from None
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from palestra.features.limits.contract import Limits
     from palestra.features.matches.contract import Matches
     from palestra.features.notifications.contract import Notifications
+    from palestra.features.providers.contract import Providers
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
     from palestra.features.streams.contract import Streams
@@ -52,16 +53,19 @@ class Platform:
     fair: Fair
     notifications: Notifications
     events: Events
+    providers: Providers
     env: Mapping[str, str]
     now: Callable[[], float]
 
 
 class Player(msgspec.Struct, frozen=True):
-    """Who is calling: user id, username as of log-in, session vars."""
+    """Who is calling: user id, username as of log-in, session vars; the log-in's token id and its unix second."""
 
     id: str
     username: str
     vars: dict[str, str]
+    token_id: str = ""
+    logged_in_at: int = 0
 
 
 class Context:
@@ -87,7 +91,7 @@ class Context:
         if self._call is None or self._call.caller is None:
             return None
         caller = self._call.caller
-        return Player(caller.user_id, caller.username, dict(caller.vars))
+        return Player(caller.user_id, caller.username, dict(caller.vars), caller.token_id, caller.issued_at)
 
     @property
     def player(self) -> Player:
@@ -221,6 +225,11 @@ class Context:
     def events(self) -> Events:
         """Events, handled in the background."""
         return self._platform.events
+
+    @property
+    def providers(self) -> Providers:
+        """Third-party games: launch."""
+        return self._platform.providers
 
     @property
     def env(self) -> Mapping[str, str]:

@@ -189,6 +189,7 @@ class LedgerStore:
         draft, outcomes, columns = self._decided(book, writer.strand, writer.stripe, items)
         beside = _beside(items, outcomes)
         try:
+            await self._recall(connection, items, outcomes)
             if beside:
                 async with connection.transaction():
                     await _write(connection, columns)
@@ -257,6 +258,15 @@ class LedgerStore:
             book.learn((), (), (GuardRow(*row) for row in states))
             return bool(states)
         return False
+
+    async def _recall(
+        self, connection: asyncpg.Connection, items: Sequence[Submitted], outcomes: list[Outcome]
+    ) -> None:
+        """Answer refused entries whose keys were used before as they were answered then, whatever forbids them now."""
+        refused = [at for at, item in enumerate(items) if item.digest and isinstance(outcomes[at], Exception)]
+        if refused:
+            for at, repeat in zip(refused, await self._repeats(connection, [items[at] for at in refused]), strict=True):
+                outcomes[at] = outcomes[at] if repeat is None else repeat
 
     async def _repeats(
         self, connection: asyncpg.Connection, items: Sequence[Submitted]
