@@ -2,9 +2,22 @@
 
 from palestra.core.errors import Code, GameError
 from palestra.features.events.contract import ClientEvent
+from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
 from palestra.sdk.context import Context, Player
 from palestra.sdk.game import Game
 
-__all__ = ["ClientEvent", "Code", "Context", "Game", "GameError", "ObjectId", "ObjectWrite", "Player", "Stream"]
+__all__ = [
+    "ClientEvent",
+    "Code",
+    "Context",
+    "Game",
+    "GameError",
+    "ObjectId",
+    "ObjectWrite",
+    "Player",
+    "Round",
+    "Settlement",
+    "Stream",
+]

@@ -46,6 +46,8 @@ from palestra.features.matches.wire import MatchCreate as MatchesCreate
 from palestra.features.matches.wire import MatchDataSend as MatchesSend
 from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
+from palestra.features.rounds.wire import GetRequest as RoundsGet
+from palestra.features.rounds.wire import ListRequest as RoundsList
 from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
 from palestra.features.sessions.wire import RefreshRequest as SessionsRefresh
 from palestra.features.storage.wire import DeleteRequest as StorageDelete
@@ -97,6 +99,8 @@ __all__ = [
     "MatchesLeave",
     "MatchesList",
     "MatchesSend",
+    "RoundsGet",
+    "RoundsList",
     "SessionsLogout",
     "SessionsRefresh",
     "StorageDelete",

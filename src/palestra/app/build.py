@@ -45,6 +45,10 @@ from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
+from palestra.features.rounds import feature as rounds_feature
+from palestra.features.rounds.routes import RoundRoutes
+from palestra.features.rounds.service import RoundService
+from palestra.features.rounds.store import RoundStore
 from palestra.features.rpc import feature as rpc_feature
 from palestra.features.rpc.routes import RpcRoutes
 from palestra.features.sessions import feature as sessions_feature

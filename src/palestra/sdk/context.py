@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from palestra.features.groups.contract import Groups
     from palestra.features.leaderboards.contract import Leaderboards
     from palestra.features.matches.contract import Matches
+    from palestra.features.rounds.contract import Rounds
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
     from palestra.features.streams.contract import Streams
@@ -42,6 +43,7 @@ class Platform:
     friends: Friends
     groups: Groups
     chat: Chat
+    rounds: Rounds
     events: Events
     env: Mapping[str, str]
     now: Callable[[], float]
@@ -182,6 +184,11 @@ class Context:
     def chat(self) -> Chat:
         """Chat history."""
         return self._platform.chat
+
+    @property
+    def rounds(self) -> Rounds:
+        """Rounds: games for stakes, from the hold to the payout."""
+        return self._platform.rounds
 
     @property
     def events(self) -> Events:

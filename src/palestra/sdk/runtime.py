@@ -13,6 +13,7 @@ import msgspec
 from palestra.core.errors import Code, GameError, PalestraError, SetupError, Unavailable
 from palestra.core.log import get_logger
 from palestra.features.events.contract import ClientEvent
+from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
 from palestra.gateway.operation import Call, Message, Operation
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
@@ -168,6 +169,35 @@ class Runtime:
                     if _ends_here(error):
                         raise
                     self._report(place_of(code), error)
+
+    # -- rounds
+
+    def version_of(self, game: str) -> str | None:
+        """See RoundGames.version_of."""
+        found = self._game_of(game)
+        return None if found is None else found.version
+
+    def settles_rounds(self, game: str) -> bool:
+        """See RoundGames.settles_rounds."""
+        found = self._game_of(game)
+        return found is not None and found.round_settler is not None
+
+    async def settle_round(self, round: Round) -> Settlement:
+        """See RoundGames.settle_round."""
+        game = self._game_of(round.game)
+        if game is None or game.round_settler is None:
+            raise GameError(f"the game {round.game!r} has no function under @game.settle_round any more")
+        place = place_of(game.round_settler)
+        try:
+            answer = await self.bounds.run(game.round_settler(self._context(None, game.name), round))
+            if not isinstance(answer, Settlement):
+                raise TypeError(f"settle_round returns a Settlement, not {type(answer).__name__}")
+        except BaseException as error:
+            raise self._told(place, error) from None
+        return answer
+
+    def _game_of(self, name: str) -> Game | None:
+        return next((game for game in self._games if game.name == name), None)
 
     @property
     def wants_events(self) -> bool:
