@@ -19,6 +19,9 @@ from palestra.features.accounts.wire import UpdateRequest as AccountsUpdate
 from palestra.features.accounts.wire import UsersRequest as UsersGet
 from palestra.features.chat.wire import ListRequest as ChatList
 from palestra.features.events.wire import EventRequest as EventsSend
+from palestra.features.fair.wire import HistoryRequest as FairHistory
+from palestra.features.fair.wire import RotateRequest as FairRotate
+from palestra.features.fair.wire import VerifyRequest as FairVerify
 from palestra.features.friends.wire import AddRequest as FriendsAdd
 from palestra.features.friends.wire import FriendsOfFriendsRequest as FriendsListOfFriends
 from palestra.features.friends.wire import ListRequest as FriendsList
@@ -56,6 +59,7 @@ from palestra.features.storage.wire import ReadRequest as StorageRead
 from palestra.features.storage.wire import WriteRequest as StorageWrite
 from palestra.gateway.operation import Empty as AccountsDelete
 from palestra.gateway.operation import Empty as AccountsGet
+from palestra.gateway.operation import Empty as FairSeeds
 
 __all__ = [
     "AccountsAuthenticateCustom",
@@ -72,6 +76,10 @@ __all__ = [
     "AccountsUpdate",
     "ChatList",
     "EventsSend",
+    "FairHistory",
+    "FairRotate",
+    "FairSeeds",
+    "FairVerify",
     "FriendsAdd",
     "FriendsBlock",
     "FriendsDelete",

@@ -39,16 +39,38 @@ INSERT INTO group_members (group_id, user_id, state, position)
 SELECT md5('group' || i)::uuid, md5('user' || (i + step))::uuid, (i + step) % 5, i
 FROM generate_series(1, 1000) AS i, generate_series(1, 20) AS step;
 
-INSERT INTO wallets (user_id, asset, amount)
-SELECT md5('user' || i)::uuid, 'coins', i FROM generate_series(1, 20000) AS i;
-INSERT INTO wallet_changes (id, user_id, key, changeset, result, created_at)
-SELECT md5('change' || i)::uuid, md5('user' || (i / 10))::uuid, 'key' || i, '{"coins": 1}', '{"coins": 1}',
-       now() - i * interval '1 second'
-FROM generate_series(1, 20000) AS i;
+-- Twenty thousand assets, coins among them: a wallet of coins for everybody, each granted from the mint.
+INSERT INTO ledger_assets (code, scale, kind) SELECT 'asset' || i, 0, 'virtual' FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_assets (code, scale, kind) VALUES ('coins', 0, 'virtual');
+INSERT INTO ledger_accounts (id, owner_kind, name, asset)
+SELECT -100000 - i, 0, 'mint', CASE WHEN i = 0 THEN 'coins' ELSE 'asset' || i END FROM generate_series(0, 20000) AS i;
+INSERT INTO ledger_accounts (id, owner_kind, player_id, name, asset)
+SELECT i, 1, md5('user' || i)::uuid, '', 'coins' FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_balances (account_id, may_go_negative, balance) SELECT id, id < 0, 1 FROM ledger_accounts;
+INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, kind, reference, metadata, strand, hash)
+SELECT line, line, 0, CASE WHEN i % 2 = 0 THEN i ELSE -100000 END, i % 20000 + 1, 1, 'wallet.change', '', '', 1, ''
+FROM generate_series(1, 40000) AS i,
+     LATERAL (SELECT ((extract(epoch FROM now()) + i * 100) * 1000000)::bigint * 4096) AS number (line);
+INSERT INTO ledger_keys (digest, entry) SELECT md5('key' || i)::uuid, i FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_holds (id, debit, credit, amount, expires_at, status)
+SELECT i, i, -100000, 1, 2000000000 + i, CASE WHEN i % 4 = 0 THEN 0 ELSE 2 END FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_strands (shared) SELECT i % 100 = 0 FROM generate_series(1, 20000) AS i;
+INSERT INTO ledger_guards (player_id) SELECT md5('user' || i)::uuid FROM generate_series(1, 20000) AS i;
 
 INSERT INTO messages (id, channel_id, sender_id, username, created_at)
 SELECT md5('message' || i)::uuid, 'channel' || (i % 50), md5('user' || (i % 1000))::uuid, 'player', now() - i * interval '1 second'
 FROM generate_series(1, 20000) AS i;
+
+-- A pair for every player of ten thousand, who has revealed two before; and as many rounds.
+INSERT INTO fair_seeds (owner, user_id, number, commitment, sealed, next_commitment, next_sealed, client_seed)
+SELECT md5('user' || i)::uuid::text, md5('user' || i)::uuid, 3, sha256(('seed' || i)::bytea), sha256(('sealed' || i)::bytea),
+       sha256(('next' || i)::bytea), sha256(('next sealed' || i)::bytea), md5(i::text)
+FROM generate_series(1, 10000) AS i;
+INSERT INTO fair_seeds (owner, number, commitment, sealed)
+SELECT 'round:' || i, 1, sha256(('round' || i)::bytea), sha256(('sealed' || i)::bytea) FROM generate_series(1, 10000) AS i;
+INSERT INTO fair_past_seeds (owner, number, commitment, server_seed, client_seed, draws, revealed_at)
+SELECT md5('user' || i)::uuid::text, number, sha256(('seed' || i)::bytea), sha256(('seed' || i)::bytea), md5(i::text), 100, now()
+FROM generate_series(1, 10000) AS i, generate_series(1, 2) AS number;
 
 -- Ten rounds of each of two thousand players, every second of them with a later stake, half of them open.
 INSERT INTO rounds (id, game, version, asset, stakes, inputs, policy, opened_at, deadline)

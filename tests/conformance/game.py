@@ -126,8 +126,9 @@ class WalletAnswer(msgspec.Struct):
 async def conf_wallet_change(ctx: Context, request: WalletRequest) -> WalletAnswer:
     """Change a wallet."""
     player = request.user_id or ctx.player.id
+    previous = await ctx.wallet.get(player)
     change = await ctx.wallet.change(player, request.changeset, metadata=request.metadata)
-    return WalletAnswer(dict(change.previous), dict(change.updated))
+    return WalletAnswer(dict(previous), {**previous, **change.updated})
 
 
 class MetadataRequest(msgspec.Struct):

@@ -29,6 +29,10 @@ from palestra.features.chat.store import ChatStore
 from palestra.features.events import feature as events_feature
 from palestra.features.events.routes import EventRoutes
 from palestra.features.events.service import EventService
+from palestra.features.fair import feature as fair_feature
+from palestra.features.fair.routes import FairRoutes
+from palestra.features.fair.service import FairService
+from palestra.features.fair.store import FairStore
 from palestra.features.friends import feature as friends_feature
 from palestra.features.friends.routes import FriendRoutes
 from palestra.features.friends.service import FriendService
@@ -41,11 +45,15 @@ from palestra.features.leaderboards import feature as leaderboards_feature
 from palestra.features.leaderboards.routes import LeaderboardRoutes
 from palestra.features.leaderboards.service import LeaderboardService
 from palestra.features.leaderboards.store import LeaderboardStore
+from palestra.features.ledger.register import Register
+from palestra.features.ledger.service import LedgerService
+from palestra.features.ledger.store import LedgerStore
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
 from palestra.features.rounds import feature as rounds_feature
+from palestra.features.rounds.contract import RoundGames
 from palestra.features.rounds.routes import RoundRoutes
 from palestra.features.rounds.service import RoundService
 from palestra.features.rounds.store import RoundStore
@@ -62,7 +70,6 @@ from palestra.features.storage.store import StorageStore
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
 from palestra.features.wallets.service import WalletService
-from palestra.features.wallets.store import WalletStore
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.http.app import HttpGateway
 from palestra.gateway.http.credentials import Credentials
@@ -83,12 +90,15 @@ class Services:
     linking: Linking
     passwords: Passwords
     account_store: AccountStore
+    ledger: LedgerService
     wallets: WalletService
     storage: StorageService
     leaderboards: LeaderboardService
     friends: FriendService
     groups: GroupService
     chat: ChatService
+    fair: FairService
+    rounds: RoundService
     matches: MatchesService
     presences: PresenceEngine
     client_events: EventService
@@ -135,8 +145,8 @@ def build(
     """Make and connect everything; nothing runs yet. `ready` tells whether the node can serve."""
     clock = clock or SystemClock()
     tasks, events = Tasks(), EventBus()
-    services = _services(settings, database, sealer, tasks, events, clock)
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
+    services = _services(settings, database, sealer, tasks, events, runtime, clock)
     rpc = RpcRoutes(runtime)
     operations = [*health.operations(ready), *_operations(services, rpc, clock), *unoffered.operations()]
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
@@ -165,36 +175,58 @@ def build(
 
 
 def _services(
-    settings: Settings, database: Database, sealer: Sealer, tasks: Tasks, events: EventBus, clock: Clock
+    settings: Settings,
+    database: Database,
+    sealer: Sealer,
+    tasks: Tasks,
+    events: EventBus,
+    games: RoundGames,
+    clock: Clock,
 ) -> Services:
     limits = settings.database
     account_store = AccountStore(database, limits, sealer)
-    wallet_store = WalletStore(database, limits)
+    register = Register(database, limits)
+    ledger_store = LedgerStore(database, limits, clock)
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
     chat_store = ChatStore(database, limits)
+    fair_store = FairStore(database, limits, sealer)
+    round_store = RoundStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
     accounts = AccountService(account_store, sessions, passwords, events)
     groups = GroupService(GroupStore(database), accounts, events, clock)
     presences = PresenceEngine()
+    ledger = LedgerService(ledger_store, register, database, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
         linking=Linking(account_store, passwords),
         passwords=passwords,
         account_store=account_store,
-        wallets=WalletService(wallet_store),
+        ledger=ledger,
+        wallets=WalletService(ledger, clock),
         storage=StorageService(storage_store),
         leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),
         friends=FriendService(FriendStore(database), accounts, events, clock),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
+        fair=FairService(fair_store, clock),
+        rounds=RoundService(round_store, ledger, games, clock),
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
-        stores=[account_store, wallet_store, storage_store, leaderboard_store, chat_store],
+        stores=[
+            account_store,
+            register,
+            ledger_store,
+            storage_store,
+            leaderboard_store,
+            chat_store,
+            fair_store,
+            round_store,
+        ],
     )
 
 
@@ -208,6 +240,8 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *friends_feature.operations(FriendRoutes(s.friends)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.chat)),
+        *fair_feature.operations(FairRoutes(s.fair)),
+        *rounds_feature.operations(RoundRoutes(s.rounds)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
@@ -221,12 +255,15 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
         sessions=s.sessions,
         storage=s.storage,
         leaderboards=s.leaderboards,
+        ledger=s.ledger,
         wallet=s.wallets,
         matches=s.matches,
         streams=StreamsService(s.presences, sockets.sessions),
         friends=s.friends,
         groups=s.groups,
         chat=s.chat,
+        fair=s.fair,
+        rounds=s.rounds,
         events=s.client_events,
         env=settings.runtime.env,
         now=clock.now,
@@ -235,7 +272,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
 
 def _connect_events(events: EventBus, s: Services, sockets: SocketGateway, clock: Clock) -> None:
     """Who does what when a player is deleted or banned."""
-    owners: Iterable[Any] = (s.storage, s.leaderboards, s.wallets, s.friends, s.groups, s.chat)
+    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.rounds, s.friends, s.groups, s.chat)
 
     async def forget(deleted: AccountDeleted) -> None:
         for service in owners:

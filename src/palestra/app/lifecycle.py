@@ -90,6 +90,7 @@ class Node:
         parts = self.parts = build(settings, self._database, sealer, lambda: self.ready, self._clock)
         measure_node(parts)
         progress("loading sessions and ranks")
+        await parts.services.ledger.start()
         await parts.services.account_store.check_key_ring()
         await parts.services.sessions.load()
         await parts.services.leaderboards.start()

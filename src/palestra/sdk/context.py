@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from palestra.features.accounts.contract import Accounts, Users
     from palestra.features.chat.contract import Chat
     from palestra.features.events.contract import Events
+    from palestra.features.fair.contract import Fair
     from palestra.features.friends.contract import Friends
     from palestra.features.groups.contract import Groups
     from palestra.features.leaderboards.contract import Leaderboards
+    from palestra.features.ledger.contract import Ledger
     from palestra.features.matches.contract import Matches
     from palestra.features.rounds.contract import Rounds
     from palestra.features.sessions.contract import Sessions
@@ -37,12 +39,14 @@ class Platform:
     sessions: Sessions
     storage: Storage
     leaderboards: Leaderboards
+    ledger: Ledger
     wallet: Wallets
     matches: Matches
     streams: Streams
     friends: Friends
     groups: Groups
     chat: Chat
+    fair: Fair
     rounds: Rounds
     events: Events
     env: Mapping[str, str]
@@ -157,8 +161,13 @@ class Context:
 
     @property
     def wallet(self) -> Wallets:
-        """Wallets: read and change."""
+        """Wallets: read, change, hold."""
         return self._platform.wallet
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books behind the wallets: assets, accounts, entries of several steps."""
+        return self._platform.ledger
 
     @property
     def matches(self) -> Matches:
@@ -184,6 +193,11 @@ class Context:
     def chat(self) -> Chat:
         """Chat history."""
         return self._platform.chat
+
+    @property
+    def fair(self) -> Fair:
+        """Provably fair draws."""
+        return self._platform.fair
 
     @property
     def rounds(self) -> Rounds:

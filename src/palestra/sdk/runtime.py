@@ -43,7 +43,11 @@ class Runtime:
         """Find mistakes that show before anything runs. Raises SetupError naming the place and the nearest match."""
         known = {entry.name for entry in self.table if entry.hookable}
         seen: dict[str, str] = {}
+        names: set[str] = set()
         for game in games:
+            if game.name in names:
+                raise SetupError(f"two games are named {game.name!r}: records tell them apart by their names")
+            names.add(game.name)
             for hook in (*game.before_hooks, *game.after_hooks):
                 if hook.operation not in known:
                     near = difflib.get_close_matches(hook.operation, known, 1, 0.4)

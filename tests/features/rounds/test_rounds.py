@@ -197,6 +197,14 @@ async def test_opening_with_a_key_happens_once(rounds: RoundService, world: Worl
     assert await opened(rounds, ann, key="spin 1", inputs={"a": [1, 2]}) == ended
 
 
+async def test_what_took_all_of_a_players_money_is_known_again(rounds: RoundService, world: World, ann: str) -> None:
+    round = await opened(rounds, ann, amount=COINS, key="all of it")
+    assert await opened(rounds, ann, amount=COINS, key="all of it") == round
+    ended = await rounds.settle(round)
+    assert await opened(rounds, ann, amount=COINS, key="all of it") == ended
+    assert await world.available(ann) == [0]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"amount": 101}, {"inputs": {"b": 1}}, {"deadline_seconds": 299}, {"amount": 0}],

@@ -11,10 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Code, PalestraError
 from palestra.core.ids import new_id
-from palestra.database.pool import Database
 from palestra.features.accounts.contract import AccountNotFound
 from palestra.features.wallets.contract import (
     AMOUNT_MAX,
@@ -26,7 +24,6 @@ from palestra.features.wallets.contract import (
     WalletFull,
 )
 from palestra.features.wallets.service import WalletService
-from palestra.features.wallets.store import WalletStore
 
 NewPlayer = Callable[[], Awaitable[str]]
 
@@ -35,11 +32,12 @@ class SomePlayer(msgspec.Struct):
     id: str
 
 
-async def test_a_change_tells_the_whole_wallet_before_and_after(wallets: WalletService, ann: str) -> None:
+async def test_a_change_tells_what_it_changed_before_and_after(wallets: WalletService, ann: str) -> None:
     assert await wallets.get(ann) == {}
-    assert await wallets.change(ann, {"coins": 10, "gems": 1}) == WalletChange({}, {"coins": 10, "gems": 1})
+    first = await wallets.change(ann, {"coins": 10, "gems": 1})
+    assert first == WalletChange({"coins": 0, "gems": 0}, {"coins": 10, "gems": 1})
     change = await wallets.change(SomePlayer(ann.upper()), {"gems": -1, "keys": 0})
-    assert change == WalletChange({"coins": 10, "gems": 1}, {"coins": 10, "gems": 0, "keys": 0})
+    assert change == WalletChange({"gems": 1, "keys": 0}, {"gems": 0, "keys": 0})
     assert await wallets.get(SomePlayer(ann)) == {"coins": 10, "gems": 0, "keys": 0}
 
 
@@ -48,7 +46,7 @@ async def test_a_change_that_would_go_below_zero_changes_nothing_and_says_why(wa
     with pytest.raises(InsufficientFunds) as caught:
         await wallets.change(ann, {"coins": 5, "gems": -4})
     assert caught.value.code == Code.FAILED_PRECONDITION
-    assert caught.value.message == "The wallet holds 3 gems, so 4 cannot be taken from it."
+    assert caught.value.message == "The wallet has 3 gems available, so 4 cannot be taken from it."
     assert await wallets.get(ann) == {"coins": 10, "gems": 3}
     assert len((await wallets.history(ann)).entries) == 1
 
@@ -60,11 +58,11 @@ async def test_a_change_beyond_64_bits_is_refused(wallets: WalletService, ann: s
     assert await wallets.change(ann, {"coins": -AMOUNT_MAX}) == WalletChange({"coins": AMOUNT_MAX}, {"coins": 0})
 
 
-async def test_a_wallet_holds_a_bounded_number_of_assets(wallets: WalletService, ann: str) -> None:
-    await wallets.change(ann, {f"asset {n}": 1 for n in range(1_000)})
-    with pytest.raises(WalletFull):
-        await wallets.change(ann, {"one more": 1})
-    await wallets.change(ann, {"asset 7": 1})
+async def test_a_change_names_a_bounded_number_of_assets(wallets: WalletService, ann: str) -> None:
+    await wallets.change(ann, {f"asset {n}": 1 for n in range(100)})
+    with pytest.raises(BadChange, match="at most 1000 assets"):
+        await wallets.change(ann, {f"asset {n}": 1 for n in range(1_001)})
+    assert len(await wallets.get(ann)) == 100
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,6 @@ async def test_a_wallet_holds_a_bounded_number_of_assets(wallets: WalletService,
         ({"coins": 1}, {"key": ""}),
         ({"coins": 1}, {"key": "k" * 129}),
         ({"coins": 1}, {"key": "nul\0"}),
-        ({"coins": 1}, {"metadata": {"nul": "\0"}}),
         ({"coins": 1}, {"metadata": {"half": "\ud83d"}}),
         ({"coins": 1}, {"metadata": {"what": object()}}),
         ({"coins": 1}, {"metadata": {"long": "x" * 70_000}}),
@@ -97,7 +94,7 @@ async def test_a_malformed_change_is_refused_and_harms_no_neighbour(
         wallets.change(ann, changes, **more), wallets.change(bob, {"coins": 1}), return_exceptions=True
     )
     assert type(bad) is BadChange
-    assert good == WalletChange({}, {"coins": 1})
+    assert good == WalletChange({"coins": 0}, {"coins": 1})
     assert await wallets.get(ann) == {}
 
 
@@ -114,7 +111,7 @@ async def test_a_key_makes_a_change_happen_once_and_repeats_the_first_answer(wal
     first = await wallets.change(ann, {"coins": 10, "gems": 1}, key="daily:1", metadata={"day": 1, "big": 1e300})
     await wallets.change(ann, {"coins": 5})
     again = await wallets.change(ann, {"gems": 1, "coins": 10}, key="daily:1", metadata={"big": 1e300, "day": 1})
-    assert again == first == WalletChange({}, {"coins": 10, "gems": 1})
+    assert again == first == WalletChange({"coins": 0, "gems": 0}, {"coins": 10, "gems": 1})
     assert await wallets.get(ann) == {"coins": 15, "gems": 1}
 
 
@@ -174,22 +171,10 @@ async def test_a_history_cursor_serves_only_its_player(wallets: WalletService, a
             await wallets.history(ann, limit)
 
 
-async def test_a_deleted_account_takes_wallet_and_history_along(
-    wallets: WalletService, database: Database, ann: str
-) -> None:
-    await wallets.change(ann, {"coins": 1})
-    async with database.transaction() as tx:
-        await wallets.forget(tx, ann)
-        await tx.execute("DELETE FROM users WHERE id = $1", ann)
-    assert await wallets.get(ann) == {}
-    assert (await wallets.history(ann)).entries == ()
-
-
 async def test_the_acknowledged_changes_of_two_nodes_add_up_and_nothing_is_ever_negative(
-    wallets: WalletService, database: Database, new_player: NewPlayer
+    wallets: WalletService, second_node: WalletService, new_player: NewPlayer
 ) -> None:
-    second = WalletStore(database, DatabaseSettings())
-    nodes = [wallets, WalletService(second)]
+    nodes = [wallets, second_node]
     players = [await new_player() for _ in range(5)]
     acknowledged: Counter[tuple[str, str]] = Counter()
     refused = 0
@@ -210,10 +195,7 @@ async def test_the_acknowledged_changes_of_two_nodes_add_up_and_nothing_is_ever_
                 assert change.updated[asset] - change.previous.get(asset, 0) == amount
                 acknowledged[player, asset] += amount
 
-    try:
-        await asyncio.gather(*(act(seed) for seed in range(60)))
-    finally:
-        await second.stop()
+    await asyncio.gather(*(act(seed) for seed in range(60)))
     assert refused
     for player in players:
         balances = await wallets.get(player)
@@ -226,22 +208,18 @@ async def test_the_acknowledged_changes_of_two_nodes_add_up_and_nothing_is_ever_
 
 
 async def test_of_many_repeats_at_once_exactly_one_changes_the_wallet(
-    wallets: WalletService, database: Database, ann: str
+    wallets: WalletService, second_node: WalletService, ann: str
 ) -> None:
-    second = WalletStore(database, DatabaseSettings())
-    nodes = [wallets, WalletService(second)]
-    try:
-        answers = await asyncio.gather(*(nodes[n % 2].change(ann, {"coins": 5}, key="once") for n in range(40)))
-    finally:
-        await second.stop()
-    assert answers == [WalletChange({}, {"coins": 5})] * 40
+    nodes = [wallets, second_node]
+    answers = await asyncio.gather(*(nodes[n % 2].change(ann, {"coins": 5}, key="once") for n in range(40)))
+    assert answers == [WalletChange({"coins": 0}, {"coins": 5})] * 40
     assert await wallets.get(ann) == {"coins": 5}
     assert len((await wallets.history(ann)).entries) == 1
 
 
 async def test_a_failure_while_writing_leaves_no_trace(wallets: WalletService, ann: str) -> None:
     with pytest.raises(PalestraError):
-        await wallets.change(ann, {"coins": 1}, key="odd", metadata={"nul": "\0"})
+        await wallets.change(ann, {"coins": 1}, key="odd", metadata={"half": "\ud83d"})
     assert await wallets.get(ann) == {}
     assert (await wallets.history(ann)).entries == ()
     assert (await wallets.change(ann, {"coins": 1}, key="odd")).updated == {"coins": 1}

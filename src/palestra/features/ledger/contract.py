@@ -306,6 +306,10 @@ class Ledger(Protocol):
         """All declared assets by code."""
         ...
 
+    async def asset(self, code: str) -> Asset:
+        """One asset. One round trip. Raises UnknownAsset."""
+        ...
+
     async def open(self, owner: Owner, *, may_go_negative: bool = False, hot: bool = False) -> Account:
         """The account of an owner, opened at first use; how it is opened is decided then.
 
@@ -352,6 +356,10 @@ class Ledger(Protocol):
 
     async def open_holds(self, account_id: int, limit: int = 100) -> list[OpenHold]:
         """Open holds on an account, the next to expire first."""
+        ...
+
+    async def hold_amounts(self, hold_ids: Sequence[int]) -> dict[int, int]:
+        """What was held by holds, over or not, by their ids. One round trip."""
         ...
 
     async def close(self, account_id: int) -> None:

@@ -14,27 +14,36 @@ AMOUNT_MAX = 2**63 - 1
 """The most of one asset that a wallet holds, in minor units."""
 ASSET_CHARS_MAX = 64
 ASSETS_MAX = 1_000
-"""Most assets in one wallet."""
+"""Most assets that one change names."""
 KEY_CHARS_MAX = 128
-METADATA_BYTES_MAX = 65_536
+METADATA_BYTES_MAX = 16_384
 PAGE_ENTRIES_MAX = 100
+HOLD_SECONDS = 24 * 3600.0
+"""How long money is held unless it is said otherwise."""
+HOLD_SECONDS_MAX = 366 * 24 * 3600.0
 
 
 class WalletChange(msgspec.Struct, frozen=True):
-    """A change that was made: all assets of the wallet before and after it, zeroes included."""
+    """A change that was made: what was available of each asset that it names, before and after it."""
 
     previous: dict[str, int]
     updated: dict[str, int]
 
 
 class WalletEntry(msgspec.Struct, frozen=True):
-    """One line of a wallet's history, newest first. `metadata` is a JSON object."""
+    """One entry of a wallet's history, newest first: by how much it changed what was available.
+
+    `metadata` is a JSON object. `kind` tells what it was, such as "wallet.change", "wallet.hold" or what another
+    feature calls its own.
+    """
 
     id: str
     user_id: str
     changeset: dict[str, int]
     metadata: dict[str, Any]
     created_at: datetime
+    kind: str
+    reference: str
 
 
 class WalletPage(msgspec.Struct, frozen=True):
@@ -44,12 +53,22 @@ class WalletPage(msgspec.Struct, frozen=True):
     cursor: str
 
 
+class WalletHold(msgspec.Struct, frozen=True):
+    """Money that is set aside: it is not available, and not gone until the hold is posted. Unix seconds."""
+
+    id: str
+    user_id: str
+    asset: str
+    amount: int
+    expires_at: int
+
+
 class InsufficientFunds(FailedPrecondition):
     """The change would make an asset negative; nothing was changed."""
 
 
 class WalletFull(FailedPrecondition):
-    """The change would push an asset beyond AMOUNT_MAX, or the wallet beyond ASSETS_MAX; nothing was changed."""
+    """The change would push an asset beyond AMOUNT_MAX; nothing was changed."""
 
 
 class BadChange(InvalidArgument):
@@ -75,10 +94,17 @@ class HasId(Protocol):
 
 
 class Wallets(Protocol):
-    """Wallets, as game modules see them (`ctx.wallet`). A player is given as id or as `ctx.player`."""
+    """Wallets, as game modules see them (`ctx.wallet`): the player's accounts in the ledger, asset by asset.
+
+    A player is given as id or as `ctx.player`. What is granted comes from the system account "mint" of its asset, what
+    is taken goes back there, so that the books always balance. Every method that changes something takes a `key`: with
+    it, unique per player, the change happens once for ever, and repeating it returns the first answer.
+
+    They raise InsufficientFunds, WalletFull, ChangeConflict, AccountNotFound, BadChange: nothing was changed.
+    """
 
     async def get(self, player: str | HasId) -> Mapping[str, int]:
-        """Asset → amount in minor units; empty for a player without any. One batched round trip."""
+        """Asset → amount available, in minor units; empty for a player without any. One batched round trip."""
         ...
 
     async def change(
@@ -89,16 +115,60 @@ class Wallets(Protocol):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> WalletChange:
-        """Add to (or with negative amounts take from) a wallet, all or nothing.
+        """Add to (or with negative amounts take from) a wallet, all or nothing. Assets are declared at first use.
 
-        With a `key`, unique per player, the change happens once for ever: repeating it returns the first answer.
-        Changes of one wallet follow each other, those of different wallets share their round trips and their commit.
-        Raises InsufficientFunds, WalletFull, ChangeConflict, AccountNotFound, BadChange.
+        Changes of all players share their round trips and their commits.
         """
         ...
 
+    async def change_many(
+        self,
+        changes: Mapping[str, Mapping[str, int]],
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, WalletChange]:
+        """The same for several players by their ids, all or nothing together. The key is unique among such changes."""
+        ...
+
+    async def transfer(
+        self,
+        source: str | HasId,
+        target: str | HasId,
+        amounts: Mapping[str, int],
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> WalletChange:
+        """Move amounts above zero from one wallet to another, all or nothing; answers for the source.
+
+        The key is unique per source.
+        """
+        ...
+
+    async def hold(
+        self,
+        player: str | HasId,
+        asset: str,
+        amount: int,
+        *,
+        key: str | None = None,
+        seconds: float = HOLD_SECONDS,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> WalletHold:
+        """Set an amount aside until it is posted, voided, or the time is over."""
+        ...
+
+    async def post(self, hold_id: str, amount: int | None = None) -> None:
+        """Take what was held, or a part of it; the rest is available again. Raises HoldNotOpen (of ledger)."""
+        ...
+
+    async def void(self, hold_id: str) -> None:
+        """Give back what was held. Raises HoldNotOpen (of ledger)."""
+        ...
+
     async def history(self, player: str | HasId, limit: int = 100, cursor: str = "") -> WalletPage:
-        """Changes of a wallet, newest first, `limit` 1–100. One round trip. Raises BadCursor, BadChange."""
+        """What changed a wallet, newest first, `limit` 1–100. Two round trips. Raises BadCursor, BadChange."""
         ...
 
     async def of_many(self, user_ids: Iterable[str]) -> dict[str, Mapping[str, int]]:

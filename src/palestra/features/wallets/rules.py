@@ -1,15 +1,15 @@
-"""Pure decisions about wallets: what a change makes of the balances, and where a page of history starts."""
+"""Pure decisions about wallets: what a change asks of the ledger, and what lines of the ledger tell of a wallet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from palestra.core.cursors import open_cursor, seal_cursor
-from palestra.core.ids import SYSTEM_USER, parse_id
+from palestra.core.text import storable
+from palestra.features.ledger.contract import Line, LineKind
 from palestra.features.wallets.contract import (
     AMOUNT_MAX,
     ASSET_CHARS_MAX,
@@ -18,48 +18,43 @@ from palestra.features.wallets.contract import (
     METADATA_BYTES_MAX,
     BadChange,
     BadCursor,
-    InsufficientFunds,
-    WalletFull,
+    WalletChange,
+    WalletEntry,
 )
 
 CURSOR_CHARS_MAX = 512
-END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Change(msgspec.Struct, frozen=True):
-    """A well-formed change. `key` is never empty; `changeset` and `metadata` are JSON texts."""
-
-    id: str
-    user_id: str
-    key: str
-    amounts: Mapping[str, int]
-    changeset: str
-    metadata: str
-
-
-def change_of(
-    entry_id: str, user_id: str, amounts: Mapping[str, int], key: str | None, metadata: Mapping[str, Any] | None
-) -> Change:
-    """Check a change. Raises BadChange, saying what is wrong."""
+def check_amounts(amounts: Mapping[str, int], amount_min: int = -AMOUNT_MAX) -> None:
+    """Raises BadChange, saying which asset or amount is wrong."""
     for asset, amount in amounts.items():
-        if not isinstance(asset, str) or not 1 <= len(asset) <= ASSET_CHARS_MAX or not _storable(asset):
+        if not isinstance(asset, str) or not 1 <= len(asset) <= ASSET_CHARS_MAX or not storable(asset):
             raise BadChange(f"An asset is named by 1 to {ASSET_CHARS_MAX} characters, not {asset!r:.100}.")
         if type(amount) is not int:
             raise BadChange(f"The amount of {asset!r} must be a whole number, not {amount!r:.100}.")
         if not -AMOUNT_MAX <= amount <= AMOUNT_MAX:
             raise BadChange(f"The amount of {asset!r} is beyond 64 bits.")
+        if amount < amount_min:
+            raise BadChange(f"The amount of {asset!r} must be at least {amount_min}.")
     if len(amounts) > ASSETS_MAX:
         raise BadChange(f"A change names at most {ASSETS_MAX} assets.")
-    if key is not None and (not 1 <= len(key) <= KEY_CHARS_MAX or not _storable(key)):
+
+
+def ledger_key(scope: str, owner: str, key: str | None) -> str | None:
+    """The ledger's key for a key of game code, which is unique per scope and owner. Raises BadChange."""
+    if key is None:
+        return None
+    if type(key) is not str or not 1 <= len(key) <= KEY_CHARS_MAX or not storable(key):
         raise BadChange(f"A key has 1 to {KEY_CHARS_MAX} characters.")
-    # Without a key of its own a change is known by its entry's id, which nothing else is called.
-    return Change(entry_id, user_id, key or entry_id, dict(amounts), _encode(amounts).decode(), _metadata(metadata))
+    return f"{scope}:{owner}:{key}"
 
 
-def _metadata(metadata: Mapping[str, Any] | None) -> str:
-    if not metadata:
-        return "{}"
+def metadata_text(metadata: Mapping[str, Any] | None) -> str:
+    """Metadata as the ledger keeps it: JSON with its members in order, nothing for none. Raises BadChange."""
+    if not metadata and (metadata is None or isinstance(metadata, Mapping)):
+        return ""
     try:
         encoded = _encode(metadata)
     except (TypeError, ValueError, RecursionError) as error:
@@ -71,53 +66,78 @@ def _metadata(metadata: Mapping[str, Any] | None) -> str:
     return encoded.decode()
 
 
-def _storable(text: str) -> bool:
-    """Whether a text column can hold it: no NUL, no lone half of a surrogate pair."""
-    if "\0" in text:
-        return False
-    return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
+def change_of(lines: Iterable[Line], assets: Mapping[int, str]) -> WalletChange:
+    """What lines changed of the accounts of a wallet, whose assets are given by account id."""
+    previous: dict[str, int] = {}
+    updated: dict[str, int] = {}
+    for line in lines:
+        for account, after, amount in (
+            (line.debit, line.debit_after, -line.amount),
+            (line.credit, line.credit_after, line.amount),
+        ):
+            asset = assets.get(account)
+            if asset is not None and after is not None:
+                previous.setdefault(asset, after - amount)
+                updated[asset] = after
+    return WalletChange(previous, updated)
 
 
-def applied(balances: Mapping[str, int], amounts: Mapping[str, int]) -> dict[str, int]:
-    """The balances after a change. Raises InsufficientFunds or WalletFull when the change may not happen."""
-    updated = dict(balances)
-    for asset, amount in amounts.items():
-        current = updated.get(asset, 0)
-        after = current + amount
-        if after < 0:
-            raise InsufficientFunds(f"The wallet holds {current} {asset}, so {-amount} cannot be taken from it.")
-        if after > AMOUNT_MAX:
-            raise WalletFull(f"The wallet holds {current} {asset}, and {amount} more would be beyond 64 bits.")
-        updated[asset] = after
-    if len(updated) > ASSETS_MAX:
-        raise WalletFull(f"A wallet holds at most {ASSETS_MAX} assets.")
-    return updated
+def deltas_of(line: Line, held: Mapping[int, int]) -> dict[int, int]:
+    """By how much a line changed what its accounts have available. `held` are the amounts of holds by their ids."""
+    if line.step is LineKind.TRANSFER:
+        return {line.debit: -line.amount, line.credit: line.amount}
+    if line.step is LineKind.HOLD:
+        return {line.debit: -line.amount}
+    if line.step is LineKind.POST:
+        return {line.debit: held.get(line.hold or 0, line.amount) - line.amount, line.credit: line.amount}
+    return {line.debit: line.amount}
+
+
+def entries_of(
+    lines: Iterable[Line], user_id: str, assets: Mapping[int, str], held: Mapping[int, int]
+) -> list[WalletEntry]:
+    """The entries of a wallet's history, in the order of the lines."""
+    by_entry: dict[int, list[Line]] = {}
+    for line in lines:
+        by_entry.setdefault(line.entry, []).append(line)
+    entries = []
+    for entry, own in by_entry.items():
+        own.sort(key=lambda line: line.id)
+        changeset: dict[str, int] = {}
+        for line in own:
+            for account, delta in deltas_of(line, held).items():
+                if (asset := assets.get(account)) is not None:
+                    changeset[asset] = changeset.get(asset, 0) + delta
+        told = next((line.metadata for line in own if line.metadata), "{}")
+        first = own[0]
+        entries.append(
+            WalletEntry(str(entry), user_id, changeset, _decode(told), first.at, first.kind, first.reference)
+        )
+    return entries
 
 
 class Position(msgspec.Struct, array_like=True, frozen=True):
-    """After which entry a history goes on, and whose it is."""
+    """Before which entry a history goes on, and whose it is."""
 
     user_id: str
-    created_at: datetime
-    id: str
+    before: int
 
 
-def position_of(user_id: str, cursor: str) -> Position:
-    """Where a page of history starts. Raises BadCursor when `cursor` is not of this player's history."""
+def position_of(user_id: str, cursor: str) -> int | None:
+    """Before which entry a page of history starts. Raises BadCursor when `cursor` is not of this player's history."""
     if not cursor:
-        return Position(user_id, END_OF_TIME, SYSTEM_USER)
+        return None
     try:
         if len(cursor) > CURSOR_CHARS_MAX:
             raise BadCursor
         found = open_cursor(cursor, Position)
-        parse_id(found.id)
     except ValueError:
         raise BadCursor from None
-    if found.user_id != user_id or found.created_at.tzinfo is None:
+    if found.user_id != user_id or not 0 < found.before <= AMOUNT_MAX:
         raise BadCursor
-    return found
+    return found.before
 
 
-def cursor_of(position: Position) -> str:
+def cursor_of(user_id: str, before: int) -> str:
     """The text form of a position."""
-    return seal_cursor(position)
+    return seal_cursor(Position(user_id, before))

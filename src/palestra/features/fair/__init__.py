@@ -1,0 +1,1 @@
+"""Provably fair draws: a commitment first, HMAC-SHA256 of both sides' seeds, reveal and rotation."""

@@ -1,0 +1,235 @@
+-- name: declare
+-- Make an asset known; one that is known stays as it is.
+INSERT INTO ledger_assets (code, scale, kind) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: assets
+-- All declared assets: as many as the game has currencies.
+-- plan: whole table, because there are few assets and all are wanted
+SELECT code, scale, kind FROM ledger_assets ORDER BY code;
+
+-- name: asset
+-- One asset.
+SELECT code, scale, kind FROM ledger_assets WHERE code = $1;
+
+-- name: open_accounts
+-- The accounts of owners, made where they are missing, in the order of their natural names so that nodes wait for each
+-- other in one order. An account that another node makes in this very moment is missing from the answer: ask again.
+WITH wanted AS (
+    SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::text[], $5::boolean[], $6::boolean[])
+        AS w (owner_kind, player_id, name, asset, may_go_negative, hot)
+), known AS (
+    SELECT a.id, a.owner_kind, a.player_id, a.name, a.asset, b.may_go_negative
+    FROM wanted w
+    JOIN ledger_accounts a ON a.player_id = w.player_id AND a.asset = w.asset
+    JOIN ledger_balances b ON b.account_id = a.id AND b.stripe = 0
+    UNION ALL
+    SELECT a.id, a.owner_kind, a.player_id, a.name, a.asset, b.may_go_negative
+    FROM wanted w
+    JOIN ledger_accounts a ON a.owner_kind = w.owner_kind AND a.name = w.name AND a.asset = w.asset AND a.owner_kind <> 1
+    JOIN ledger_balances b ON b.account_id = a.id AND b.stripe = 0
+    WHERE w.player_id IS NULL
+), made AS (
+    INSERT INTO ledger_accounts (id, owner_kind, player_id, name, asset)
+    SELECT nextval('ledger_account_ids') * CASE WHEN w.hot THEN -1 ELSE 1 END, w.owner_kind, w.player_id, w.name, w.asset
+    FROM (SELECT * FROM wanted ORDER BY owner_kind, player_id, name, asset) w
+    WHERE NOT EXISTS (
+        SELECT FROM known k
+        WHERE k.owner_kind = w.owner_kind AND k.player_id IS NOT DISTINCT FROM w.player_id
+          AND k.name = w.name AND k.asset = w.asset
+    )
+    ON CONFLICT DO NOTHING
+    RETURNING id, owner_kind, player_id, name, asset
+), opened AS (
+    INSERT INTO ledger_balances (account_id, stripe, may_go_negative)
+    SELECT m.id, stripe, w.may_go_negative
+    FROM made m
+    JOIN wanted w ON w.owner_kind = m.owner_kind AND w.player_id IS NOT DISTINCT FROM m.player_id
+                 AND w.name = m.name AND w.asset = m.asset
+    CROSS JOIN generate_series(0, CASE WHEN w.hot THEN 15 ELSE 0 END) AS stripe
+    RETURNING account_id, stripe, may_go_negative
+)
+SELECT id, owner_kind, player_id::text, name, asset, may_go_negative FROM known
+UNION ALL
+SELECT m.id, m.owner_kind, m.player_id::text, m.name, m.asset, o.may_go_negative
+FROM made m JOIN opened o ON o.account_id = m.id AND o.stripe = 0;
+
+-- name: read_rows
+-- Rows of balance with what never changes of their accounts.
+SELECT b.account_id, b.stripe, a.asset, a.player_id::text, b.may_go_negative, b.closed, b.balance, b.held, b.version, b.last
+FROM unnest($1::bigint[], $2::smallint[]) AS wanted (account_id, stripe)
+JOIN ledger_balances b USING (account_id, stripe)
+JOIN ledger_accounts a ON a.id = b.account_id;
+
+-- name: lock_rows
+-- The same, locked in the order of their keys until the end of the transaction.
+SELECT b.account_id, b.stripe, a.asset, a.player_id::text, b.may_go_negative, b.closed, b.balance, b.held, b.version, b.last
+FROM unnest($1::bigint[], $2::smallint[]) AS wanted (account_id, stripe)
+JOIN ledger_balances b USING (account_id, stripe)
+JOIN ledger_accounts a ON a.id = b.account_id
+ORDER BY b.account_id, b.stripe
+FOR UPDATE OF b;
+
+-- name: read_holds
+-- Holds by id. Who wants to rely on their status locks their accounts first: a hold ends together with a change of them.
+SELECT id, debit, credit, amount, expires_at, status FROM ledger_holds WHERE id = ANY($1::bigint[]);
+
+-- name: make_guards
+-- A guard's row for every player who is measured for the first time, in the order of their ids.
+INSERT INTO ledger_guards (player_id)
+SELECT player_id FROM unnest($1::uuid[]) AS wanted (player_id)
+WHERE NOT EXISTS (SELECT FROM ledger_guards g WHERE g.player_id = wanted.player_id)
+ORDER BY player_id ON CONFLICT DO NOTHING;
+
+-- name: read_guards
+-- The guard's states of players.
+SELECT player_id::text, state, version FROM ledger_guards WHERE player_id = ANY($1::uuid[]);
+
+-- name: lock_guards
+-- The same, locked in the order of their ids until the end of the transaction.
+SELECT player_id::text, state, version FROM ledger_guards WHERE player_id = ANY($1::uuid[]) ORDER BY player_id FOR UPDATE;
+
+-- name: begin_strand
+-- A strand of the hash chain for one writer.
+INSERT INTO ledger_strands (shared) VALUES ($1) RETURNING id, lines, hash;
+
+-- name: take_strand
+-- A shared strand that no other transaction is writing on.
+SELECT id, lines, hash FROM ledger_strands WHERE shared ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
+
+-- name: commit
+-- One round. Rows of balance are set in the order of the arrays, which are sorted by key, so that writers wait for each
+-- other in one order. If one of them was not of the version upon which the round was decided, or a hold is not open any
+-- more, everything is undone by an error of its own; a key that exists is an error as well.
+WITH rows AS (
+    UPDATE ledger_balances b SET balance = w.balance, held = w.held, last = w.last, prior_version = b.version, version = $37
+    FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS w (account_id, stripe, version, balance, held, last)
+    WHERE b.account_id = w.account_id AND b.stripe = w.stripe
+    RETURNING b.prior_version = w.version AS expected
+), guards AS (
+    UPDATE ledger_guards g SET state = w.state, prior_version = g.version, version = $37
+    FROM unnest($7::uuid[], $8::bigint[], $9::text[]) AS w (player_id, version, state)
+    WHERE g.player_id = w.player_id
+    RETURNING g.prior_version = w.version AS expected
+), ended AS (
+    UPDATE ledger_holds h SET status = w.status
+    FROM unnest($10::bigint[], $11::smallint[]) AS w (id, status)
+    WHERE h.id = w.id AND h.status = 0
+    RETURNING h.id
+), strand AS (
+    UPDATE ledger_strands s SET lines = s.lines + cardinality($19::bigint[]), hash = $35, last = $36
+    WHERE s.id = $33 AND s.lines = $34
+    RETURNING s.id
+), agreed AS MATERIALIZED (
+    SELECT ledger_require(
+        (SELECT count(*) FILTER (WHERE expected) FROM rows) = cardinality($1::bigint[])
+        AND (SELECT count(*) FILTER (WHERE expected) FROM guards) = cardinality($7::uuid[])
+        AND (SELECT count(*) FROM ended) = cardinality($10::bigint[])
+        AND (SELECT count(*) FROM strand) = 1
+    ) AS yes
+), keys AS (
+    INSERT INTO ledger_keys (digest, entry)
+    SELECT k.digest, k.entry FROM unnest($12::uuid[], $13::bigint[]) AS k (digest, entry)
+    WHERE (SELECT yes FROM agreed)
+), lines AS (
+    INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata,
+                              hold, expires_at, strand, hash)
+    SELECT l.id, l.entry, l.step, l.debit, l.credit, l.amount, l.debit_after, l.credit_after, l.kind, l.reference,
+           l.metadata, l.hold, l.expires_at, $33, l.hash
+    FROM unnest($19::bigint[], $20::bigint[], $21::smallint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
+                $26::bigint[], $27::text[], $28::text[], $29::text[], $30::bigint[], $31::bigint[], $32::bytea[])
+        AS l (id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold,
+              expires_at, hash)
+    WHERE (SELECT yes FROM agreed)
+), holds AS (
+    INSERT INTO ledger_holds (id, debit, credit, amount, expires_at)
+    SELECT h.id, h.debit, h.credit, h.amount, h.expires_at
+    FROM unnest($14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
+        AS h (id, debit, credit, amount, expires_at)
+    WHERE (SELECT yes FROM agreed)
+)
+SELECT yes FROM agreed;
+
+-- name: read_keys
+-- Which of some keys are used, and the id of the entry under each; none for a tombstone.
+SELECT replace(digest::text, '-', '') AS digest, entry FROM ledger_keys WHERE digest = ANY($1::uuid[]);
+
+-- name: read_entry
+-- The lines of an entry. Its id is that of its first line, and the others follow within as many microseconds.
+SELECT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold, expires_at
+FROM ledger_lines WHERE id BETWEEN $1 AND $1 + 4096 * 1000 AND entry = $1 ORDER BY id;
+
+-- name: line
+-- One line.
+SELECT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold, expires_at
+FROM ledger_lines WHERE id = $1;
+
+-- name: balance
+-- What an account has now, over all its rows.
+SELECT sum(balance)::bigint, sum(held)::bigint, bool_or(closed) FROM ledger_balances WHERE account_id = $1 GROUP BY account_id;
+
+-- name: balances_of
+-- Every account of some players, by asset.
+SELECT a.player_id::text, a.asset, b.balance, b.held, b.closed
+FROM ledger_accounts a JOIN ledger_balances b ON b.account_id = a.id
+WHERE a.player_id = ANY($1::uuid[])
+ORDER BY a.player_id, a.asset;
+
+-- name: accounts_of
+-- The accounts of a player.
+SELECT a.id, a.owner_kind, a.player_id::text, a.name, a.asset, b.may_go_negative
+FROM ledger_accounts a JOIN ledger_balances b ON b.account_id = a.id AND b.stripe = 0
+WHERE a.player_id = $1::uuid
+ORDER BY a.asset;
+
+-- name: history
+-- Lines that touch any of some accounts with ids below a bound, newest first.
+SELECT DISTINCT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold, expires_at
+FROM unnest($1::bigint[]) AS wanted (account)
+CROSS JOIN LATERAL (
+    (SELECT * FROM ledger_lines WHERE debit > 0 AND debit = wanted.account AND id < $2 ORDER BY id DESC LIMIT $3)
+    UNION ALL
+    (SELECT * FROM ledger_lines WHERE credit > 0 AND credit = wanted.account AND id < $2 ORDER BY id DESC LIMIT $3)
+) AS line
+ORDER BY id DESC
+LIMIT $3;
+
+-- name: hot_history
+-- The same for hot accounts, whose lines are found by reading backwards in time.
+SELECT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold, expires_at
+FROM ledger_lines WHERE id < $2 AND (debit = ANY($1::bigint[]) OR credit = ANY($1::bigint[]))
+ORDER BY id DESC
+LIMIT $3;
+
+-- name: open_holds
+-- Open holds on an account, the next to expire first.
+SELECT id, debit, credit, amount, expires_at FROM ledger_holds
+WHERE debit = $1 AND status = 0 ORDER BY expires_at, id LIMIT $2;
+
+-- name: overdue_holds
+-- Open holds whose time is over at a unix second.
+SELECT id FROM ledger_holds WHERE status = 0 AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2;
+
+-- name: close
+-- Refuse every later step on an account; whoever holds an earlier state of it must read it anew.
+UPDATE ledger_balances SET closed = true, version = version + 1
+WHERE account_id = $1 AND NOT EXISTS (
+    SELECT FROM ledger_balances b WHERE b.account_id = $1 GROUP BY b.account_id HAVING sum(b.balance) <> 0 OR sum(b.held) <> 0
+);
+
+-- name: close_accounts_of
+-- The accounts of a player who goes: closed with what is in them.
+WITH locked AS (
+    SELECT b.account_id, b.stripe FROM ledger_balances b JOIN ledger_accounts a ON a.id = b.account_id
+    WHERE a.player_id = $1::uuid ORDER BY b.account_id, b.stripe FOR UPDATE OF b
+)
+UPDATE ledger_balances b SET closed = true, version = b.version + 1
+FROM locked l WHERE b.account_id = l.account_id AND b.stripe = l.stripe;
+
+-- name: set_guard
+-- A new state of the guard for a player, if it is still of the version that it was made from.
+UPDATE ledger_guards SET state = $3, version = version + 1 WHERE player_id = $1::uuid AND version = $2;
+
+-- name: add_partitions
+-- The partitions of this month and of some months to come.
+SELECT ledger_add_partitions($1);
