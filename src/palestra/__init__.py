@@ -2,6 +2,7 @@
 
 from palestra.core.errors import Code, GameError
 from palestra.features.events.contract import ClientEvent
+from palestra.features.notifications.contract import NewNotification, NotificationChange
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
@@ -14,6 +15,8 @@ __all__ = [
     "Context",
     "Game",
     "GameError",
+    "NewNotification",
+    "NotificationChange",
     "ObjectId",
     "ObjectWrite",
     "Player",

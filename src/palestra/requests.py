@@ -49,6 +49,8 @@ from palestra.features.matches.wire import MatchCreate as MatchesCreate
 from palestra.features.matches.wire import MatchDataSend as MatchesSend
 from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
+from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
+from palestra.features.notifications.wire import ListRequest as NotificationsList
 from palestra.features.rounds.wire import GetRequest as RoundsGet
 from palestra.features.rounds.wire import ListRequest as RoundsList
 from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
@@ -107,6 +109,8 @@ __all__ = [
     "MatchesLeave",
     "MatchesList",
     "MatchesSend",
+    "NotificationsDelete",
+    "NotificationsList",
     "RoundsGet",
     "RoundsList",
     "SessionsLogout",

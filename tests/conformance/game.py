@@ -149,6 +149,25 @@ async def conf_set_metadata(ctx: Context, request: MetadataRequest) -> Done:
     return Done()
 
 
+class Notice(msgspec.Struct):
+    """A notification to send, from the caller or from the system."""
+
+    user_id: str
+    subject: str
+    content: dict[str, Any]
+    code: int
+    persistent: bool = False
+    from_caller: bool = False
+
+
+@game.rpc
+async def conf_notify(ctx: Context, notice: Notice) -> Done:
+    """Send a notification."""
+    sender = ctx.player.id if notice.from_caller else ""
+    await ctx.notifications.send(notice.user_id, notice.subject, notice.content, notice.code, sender, notice.persistent)
+    return Done()
+
+
 class Put(msgspec.Struct):
     """An object to write, the system's by default."""
 

@@ -21,7 +21,6 @@ from palestra.features.accounts.passwords import Passwords
 from palestra.features.accounts.routes import AccountRoutes
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
-from palestra.features.accounts.wire import banned_envelope
 from palestra.features.chat import feature as chat_feature
 from palestra.features.chat.routes import ChatRoutes
 from palestra.features.chat.service import ChatService
@@ -52,6 +51,12 @@ from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
+from palestra.features.notifications import feature as notifications_feature
+from palestra.features.notifications.occasions import Occasions
+from palestra.features.notifications.routes import NotificationRoutes
+from palestra.features.notifications.service import NotificationService
+from palestra.features.notifications.store import NotificationStore
+from palestra.features.notifications.wire import banned_envelope
 from palestra.features.rounds import feature as rounds_feature
 from palestra.features.rounds.contract import RoundGames
 from palestra.features.rounds.routes import RoundRoutes
@@ -67,6 +72,7 @@ from palestra.features.storage import feature as storage_feature
 from palestra.features.storage.routes import StorageRoutes
 from palestra.features.storage.service import StorageService
 from palestra.features.storage.store import StorageStore
+from palestra.features.streams.contract import STATUS, Stream
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
 from palestra.features.wallets.service import WalletService
@@ -76,6 +82,7 @@ from palestra.gateway.http.credentials import Credentials
 from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Message, Operation
 from palestra.gateway.websocket.gateway import SocketGateway
+from palestra.gateway.websocket.socket import Socket
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.context import Platform
 from palestra.sdk.runtime import Runtime
@@ -98,6 +105,7 @@ class Services:
     groups: GroupService
     chat: ChatService
     fair: FairService
+    notification_store: NotificationStore
     rounds: RoundService
     matches: MatchesService
     presences: PresenceEngine
@@ -148,14 +156,21 @@ def build(
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
     services = _services(settings, database, sealer, tasks, events, runtime, clock)
     rpc = RpcRoutes(runtime)
-    operations = [*health.operations(ready), *_operations(services, rpc, clock), *unoffered.operations()]
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
-    runtime.table = [*operations, *messages]
-
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
     sockets = SocketGateway(settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock)
-    sockets.on_close(lambda session, reason: services.presences.leave_all(session.id))
-    _connect_events(events, services, sockets, clock)
+    _follow_sockets(sockets, services.presences)
+    notifications = NotificationService(services.notification_store, sockets, tasks, clock)
+    operations = [
+        *health.operations(ready),
+        *_operations(services, rpc, clock),
+        *notifications_feature.operations(NotificationRoutes(notifications)),
+        *unoffered.operations(),
+    ]
+    runtime.table = [*operations, *messages]
+
+    _connect_events(events, services, notifications, sockets, clock)
+    notifications_feature.subscribe(events, Occasions(notifications))
     static = StaticFiles(live=settings.reload)
     credentials = Credentials(services.sessions, settings.socket.server_key, settings.runtime.http_key)
     return Parts(
@@ -169,7 +184,7 @@ def build(
         sockets=sockets,
         static=static,
         runtime=runtime,
-        platform=_platform(services, sockets, settings, clock),
+        platform=_platform(services, notifications, sockets, settings, clock),
         services=services,
     )
 
@@ -191,14 +206,15 @@ def _services(
     leaderboard_store = LeaderboardStore(database, limits)
     chat_store = ChatStore(database, limits)
     fair_store = FairStore(database, limits, sealer)
+    notification_store = NotificationStore(database, limits)
     round_store = RoundStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
-    accounts = AccountService(account_store, sessions, passwords, events)
-    groups = GroupService(GroupStore(database), accounts, events, clock)
     presences = PresenceEngine()
     ledger = LedgerService(ledger_store, register, database, clock)
+    accounts = AccountService(account_store, sessions, passwords, events, presences)
+    groups = GroupService(GroupStore(database), accounts, events, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
@@ -217,6 +233,7 @@ def _services(
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
+        notification_store=notification_store,
         stores=[
             account_store,
             register,
@@ -225,6 +242,7 @@ def _services(
             leaderboard_store,
             chat_store,
             fair_store,
+            notification_store,
             round_store,
         ],
     )
@@ -248,7 +266,9 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
     ]
 
 
-def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Clock) -> Platform:
+def _platform(
+    s: Services, notifications: NotificationService, sockets: SocketGateway, settings: Settings, clock: Clock
+) -> Platform:
     return Platform(
         accounts=s.accounts,
         users=s.accounts,
@@ -263,6 +283,7 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
         groups=s.groups,
         chat=s.chat,
         fair=s.fair,
+        notifications=notifications,
         rounds=s.rounds,
         events=s.client_events,
         env=settings.runtime.env,
@@ -270,9 +291,22 @@ def _platform(s: Services, sockets: SocketGateway, settings: Settings, clock: Cl
     )
 
 
-def _connect_events(events: EventBus, s: Services, sockets: SocketGateway, clock: Clock) -> None:
+def _follow_sockets(sockets: SocketGateway, presences: PresenceEngine) -> None:
+    """Who asks for it while connecting is shown as online; who is gone is nowhere any more."""
+
+    def opened(socket: Socket) -> None:
+        if socket.show_status:
+            presences.join(socket, Stream(STATUS, socket.caller.user_id))
+
+    sockets.on_open(opened)
+    sockets.on_close(lambda session, reason: presences.leave_all(session.id))
+
+
+def _connect_events(
+    events: EventBus, s: Services, notifications: NotificationService, sockets: SocketGateway, clock: Clock
+) -> None:
     """Who does what when a player is deleted or banned."""
-    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.rounds, s.friends, s.groups, s.chat)
+    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.rounds, s.friends, s.groups, s.chat, notifications)
 
     async def forget(deleted: AccountDeleted) -> None:
         for service in owners:

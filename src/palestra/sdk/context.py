@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from palestra.features.leaderboards.contract import Leaderboards
     from palestra.features.ledger.contract import Ledger
     from palestra.features.matches.contract import Matches
+    from palestra.features.notifications.contract import Notifications
     from palestra.features.rounds.contract import Rounds
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
@@ -47,6 +48,7 @@ class Platform:
     groups: Groups
     chat: Chat
     fair: Fair
+    notifications: Notifications
     rounds: Rounds
     events: Events
     env: Mapping[str, str]
@@ -198,6 +200,11 @@ class Context:
     def fair(self) -> Fair:
         """Provably fair draws."""
         return self._platform.fair
+
+    @property
+    def notifications(self) -> Notifications:
+        """Notifications: send, list, change, delete."""
+        return self._platform.notifications
 
     @property
     def rounds(self) -> Rounds:

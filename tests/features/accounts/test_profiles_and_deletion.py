@@ -92,7 +92,7 @@ async def test_a_player_who_leaves_takes_everything_along(database_url: str) -> 
         ann, bob = await settled(platform)
         owned = await rows_of(platform, ann.id)
         expected = {"users", "identities", "objects", "leaderboard_records", "friends", "groups", "group_members"}
-        assert expected | {"ledger_accounts"} <= owned.keys()
+        assert expected | {"ledger_accounts", "notifications"} <= owned.keys()
 
         assert await ann.call("DELETE", ACCOUNT) == {}
         assert await rows_of(platform, ann.id) == {}

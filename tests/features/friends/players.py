@@ -16,6 +16,7 @@ from palestra.database.pool import Database
 from palestra.database.sealed import KeyRing, Sealer
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
+from palestra.features.streams.engine import PresenceEngine
 from palestra.gateway.fields import RequestDecoder
 from palestra.gateway.http.router import Router
 from palestra.gateway.operation import Call, Caller, Operation
@@ -31,7 +32,7 @@ class Players:
         sealer = Sealer(KeyRing.load_or_create(folder / "keys.json"))
         self._store = AccountStore(database, DatabaseSettings(), sealer)
         nothing = cast(Any, None)
-        self.users = AccountService(self._store, nothing, nothing, EventBus())
+        self.users = AccountService(self._store, nothing, nothing, EventBus(), PresenceEngine())
 
     async def make(self, *usernames: str) -> list[str]:
         """New players; their ids."""

@@ -31,6 +31,7 @@ class UserRecord(msgspec.Struct, frozen=True):
     """A player as everybody may see them, with the provider ids that are public by protocol.
 
     `metadata` is the text of a JSON object. `identities` holds every identifier in the clear: (kind, text) pairs.
+    `online` tells whether the player showed a status on this node when the record was read.
     """
 
     id: str
@@ -46,6 +47,7 @@ class UserRecord(msgspec.Struct, frozen=True):
     updated_at: datetime
     disabled_at: datetime | None
     identities: tuple[tuple[int, str], ...] = ()
+    online: bool = False
 
     def identity(self, kind: IdentityKind) -> str:
         """The player's identifier of a kind, "" when there is none."""
@@ -126,6 +128,7 @@ def user_wire(record: UserRecord) -> UserWire:
         location=record.location or "",
         timezone=record.timezone or "",
         metadata=record.metadata,
+        online=record.online,
         edge_count=record.edge_count,
         create_time=timestamp(record.created_at),
         update_time=timestamp(record.updated_at),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from palestra.core.errors import InvalidArgument
 from palestra.core.events import EventBus
@@ -29,6 +30,7 @@ from palestra.features.accounts.contract import (
 from palestra.features.accounts.passwords import Passwords
 from palestra.features.accounts.store import AccountStore, Login, NewAccount, canonical_ids
 from palestra.features.sessions.contract import Sessions, TokenPair
+from palestra.features.streams.contract import STATUS, Presences, Stream
 
 NAME_LETTERS = string.ascii_letters
 NAME_LENGTH = 10
@@ -38,11 +40,19 @@ _encode = msgspec.json.Encoder().encode
 class AccountService:
     """Implements `Accounts` and `Users`."""
 
-    def __init__(self, store: AccountStore, sessions: Sessions, passwords: Passwords, events: EventBus) -> None:
+    def __init__(
+        self,
+        store: AccountStore,
+        sessions: Sessions,
+        passwords: Passwords,
+        events: EventBus,
+        presences: Presences,
+    ) -> None:
         self._store = store
         self._sessions = sessions
         self._passwords = passwords
         self._events = events
+        self._presences = presences
 
     # -- log-in
 
@@ -121,12 +131,18 @@ class AccountService:
         account: Account | None = await self._store.read_own(user_id)
         if account is None:
             raise AccountNotFound("Account not found.")
-        return account
+        user = self._seen(account.user)
+        return account if user is account.user else replace(account, user=user)
 
     async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
         """The players with these ids, unknown ones absent."""
         found = await asyncio.gather(*[self._store.read(user_id) for user_id in ids])
-        return [user for user in found if user is not None]
+        return [self._seen(user) for user in found if user is not None]
+
+    def _seen(self, user: UserRecord) -> UserRecord:
+        """A record as it is now: players are online while they show a status."""
+        online = bool(self._presences.visible(Stream(STATUS, user.id)))
+        return replace(user, online=True) if online else user
 
     async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:
         """Username → id of those that exist."""

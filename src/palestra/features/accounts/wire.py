@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 
-from palestra.core.clock import timestamp, utc
-from palestra.core.ids import new_id
 from palestra.features.accounts.contract import Account, UserWire, user_wire
 from palestra.gateway.fields import Int64
 
@@ -151,34 +147,3 @@ class LinkSteam(msgspec.Struct):
 
     account: TokenAccount = msgspec.field(default_factory=TokenAccount)
     sync: bool | None = None
-
-
-class NotificationWire(msgspec.Struct, omit_defaults=True):
-    """A notification pushed over a socket."""
-
-    id: str = ""
-    subject: str = ""
-    content: str = ""
-    code: int = 0
-    create_time: datetime | None = None
-
-
-class NotificationsWire(msgspec.Struct):
-    """Several notifications."""
-
-    notifications: list[NotificationWire]
-
-
-class NotificationsEnvelope(msgspec.Struct):
-    """The envelope they are pushed in."""
-
-    notifications: NotificationsWire
-
-
-BANNED_CODE = -8
-
-
-def banned_envelope(now: float) -> bytes:
-    """The last thing a banned player's socket hears."""
-    told = NotificationWire(new_id(), "banned", "{}", BANNED_CODE, timestamp(utc(now)))
-    return msgspec.json.encode(NotificationsEnvelope(NotificationsWire([told])))

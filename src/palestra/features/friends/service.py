@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -193,12 +194,15 @@ class FriendService:
         return outcomes
 
     async def _tell(self, user_id: str, username: str, outcomes: Mapping[str, Outcome]) -> None:
+        """Publish what became of each, all at once: subscribers that write share their round trips."""
+        happened: list[object] = []
         for target, outcome in outcomes.items():
             if outcome is Outcome.INVITED:
-                await self._events.publish(FriendInvited(target, user_id, username))
+                happened.append(FriendInvited(target, user_id, username))
             elif outcome is Outcome.ACCEPTED:
-                await self._events.publish(FriendAccepted(target, user_id, username))
+                happened.append(FriendAccepted(target, user_id, username))
             elif outcome is Outcome.REMOVED:
-                await self._events.publish(FriendRemoved(target, user_id, username))
+                happened.append(FriendRemoved(target, user_id, username))
             elif outcome is Outcome.BLOCKED:
-                await self._events.publish(FriendBlocked(target, user_id))
+                happened.append(FriendBlocked(target, user_id))
+        await asyncio.gather(*map(self._events.publish, happened))

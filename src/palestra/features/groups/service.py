@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -242,10 +243,12 @@ class GroupService:
         except asyncpg.ForeignKeyViolationError:
             raise UsersNotFound from None
         names = {user.id: user.username for user in await self._users.get_many(affected)} if affected else {}
-        for user_id in affected:
-            await self._events.publish(
-                MemberChanged(found_id, group.name, verb.value, user_id, names.get(user_id, ""), caller_id or "")
-            )
+        happened = [
+            MemberChanged(found_id, group.name, verb.value, user_id, names.get(user_id, ""), caller_id or "")
+            for user_id in affected
+        ]
+        # All at once: subscribers that write share their round trips.
+        await asyncio.gather(*map(self._events.publish, happened))
 
     async def _apply(
         self, tx: asyncpg.Connection, verb: Verb, group: Group, targets: Sequence[str], power: int

@@ -1,0 +1,1 @@
+"""Notifications: a player's inbox, and telling those who are connected at once."""
