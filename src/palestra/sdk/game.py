@@ -75,7 +75,7 @@ class Game:
         self.round_settler: AsyncCode | None = None
         file = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve()
         self._folder = file.parent
-        self.version = source_version([file])
+        self.version = source_version(file.parent, [file])
         """Which code this is; records of rounds hold it. See `source_version`."""
 
     @overload
@@ -163,12 +163,13 @@ class Game:
         self.static_folders.append(StaticFolder(path, self._folder / folder))
 
 
-def source_version(files: Iterable[Path]) -> str:
+def source_version(folder: Path, files: Iterable[Path]) -> str:
     """Which code some files hold: the SHA-256 of the one file in hex; of several, that of `sha256sum`'s lines by name.
 
-    Files that cannot be read, such as what was typed at a prompt, do not count.
+    Names are relative to `folder`. What is no file, such as code typed at a prompt, does not count.
     """
-    digests = {file.name: sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+    found = {file.relative_to(folder).as_posix(): file for file in files if file.is_file()}
+    digests = {name: sha256(file.read_bytes()).hexdigest() for name, file in found.items()}
     if len(digests) == 1:
         return next(iter(digests.values()))
     return sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()

@@ -48,16 +48,17 @@ def _load(path: Path) -> list[Game]:
     games = list({id(value): value for value in vars(module).values() if isinstance(value, Game)}.values())
     if not games:
         raise SetupError(f'{path} declares no game; add `game = Game("{path.stem}")`')
-    version = source_version([path, *_beside(path.parent)])
+    version = source_version(path.parent, [path, *_beside(path.parent)])
     for game in games:
         game.version = version
     return games
 
 
 def _beside(folder: Path) -> list[Path]:
-    """The files of what game code imported from a folder, the game modules themselves excepted."""
+    """The files of what game code imported from a folder: neither game modules themselves nor installed packages."""
     imported = [module for name in _brought if (module := sys.modules.get(name)) and not name.startswith(MODULE_PREFIX)]
-    return [Path(str(module.__file__)) for module in imported if _stands_in(module, folder)]
+    files = [Path(str(module.__file__)).resolve() for module in imported if _stands_in(module, folder)]
+    return [file for file in files if "site-packages" not in file.parts]
 
 
 def _stands_in(module: ModuleType, folder: Path) -> bool:

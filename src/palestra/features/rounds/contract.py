@@ -149,8 +149,8 @@ class Rounds(Protocol):
     """Rounds, as game modules see them (`ctx.rounds`).
 
     Wherever a round is to be named, its id or what `open`, `stake` or `get` returned will do; the latter saves three
-    round trips, and is never trusted where it is out of date. Every call raises Overloaded or Unavailable when nothing
-    was done and trying again is safe.
+    round trips, and is never trusted where it is out of date. Every call raises Overloaded or Unavailable when trying
+    again is safe, for `open` and `stake` with a key.
     """
 
     async def open(
