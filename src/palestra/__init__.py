@@ -2,6 +2,7 @@
 
 from palestra.core.errors import Code, GameError
 from palestra.features.events.contract import ClientEvent
+from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.notifications.contract import NewNotification, NotificationChange
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.storage.contract import ObjectId, ObjectWrite
@@ -15,6 +16,7 @@ __all__ = [
     "Context",
     "Game",
     "GameError",
+    "LeaderboardReset",
     "NewNotification",
     "NotificationChange",
     "ObjectId",
@@ -23,4 +25,6 @@ __all__ = [
     "Round",
     "Settlement",
     "Stream",
+    "TournamentEnd",
+    "TournamentReset",
 ]

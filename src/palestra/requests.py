@@ -40,6 +40,12 @@ from palestra.features.groups.wire import UsersRequest as GroupsBanUsers
 from palestra.features.groups.wire import UsersRequest as GroupsDemoteUsers
 from palestra.features.groups.wire import UsersRequest as GroupsKickUsers
 from palestra.features.groups.wire import UsersRequest as GroupsPromoteUsers
+from palestra.features.leaderboards.tournament_wire import AroundRequest as TournamentsAround
+from palestra.features.leaderboards.tournament_wire import ListRequest as TournamentsList
+from palestra.features.leaderboards.tournament_wire import RecordsRequest as TournamentsRecords
+from palestra.features.leaderboards.tournament_wire import SubmitRequest as TournamentsSubmit
+from palestra.features.leaderboards.tournament_wire import TournamentRequest as TournamentsDeleteRecord
+from palestra.features.leaderboards.tournament_wire import TournamentRequest as TournamentsJoin
 from palestra.features.leaderboards.wire import AroundRequest as LeaderboardsAround
 from palestra.features.leaderboards.wire import DeleteRequest as LeaderboardsDeleteRecord
 from palestra.features.leaderboards.wire import ListRequest as LeaderboardsList
@@ -119,5 +125,11 @@ __all__ = [
     "StorageList",
     "StorageRead",
     "StorageWrite",
+    "TournamentsAround",
+    "TournamentsDeleteRecord",
+    "TournamentsJoin",
+    "TournamentsList",
+    "TournamentsRecords",
+    "TournamentsSubmit",
     "UsersGet",
 ]

@@ -29,6 +29,15 @@ SELECT 'board' || i, false, 1, 0, true FROM generate_series(1, 20000) AS i;
 INSERT INTO leaderboard_records (leaderboard_id, owner_id, username, score, subscore)
 SELECT 'board' || (i % 20), md5('user' || (i / 20))::uuid, 'player' || (i / 20), i, 0 FROM generate_series(1, 20000) AS i;
 
+-- Ten thousand tournaments, of which ten hold records of some players, most of them of the past.
+INSERT INTO leaderboards (id, authoritative, sort, operator, reset, enable_ranks, duration_seconds, start_at, end_at, category)
+SELECT 'tournament' || i, false, 1, 1, '@daily', true, 3600, now() + (i - 9000) * interval '1 hour',
+    now() + (i - 8900) * interval '1 hour', i % 128
+FROM generate_series(1, 10000) AS i;
+INSERT INTO leaderboard_records (leaderboard_id, expires_at, owner_id, username, score, subscore)
+SELECT 'tournament' || (i % 10), now() + (i / 1000) * interval '1 day', md5('user' || (i / 10))::uuid, 'player', i, 0
+FROM generate_series(1, 10000) AS i;
+
 INSERT INTO friends (user_id, friend_id, state, position)
 SELECT md5('user' || i)::uuid, md5('user' || (i + step))::uuid, (i + step) % 4, i
 FROM generate_series(1, 5000) AS i, generate_series(1, 4) AS step;

@@ -58,6 +58,9 @@ def test_a_function_of_the_wrong_shape_is_refused_with_its_place(code: Any, told
         (lambda game: game.after("storage.write"), r"\(ctx, response, request\)"),
         (lambda game: game.on_start, r"\(ctx\)"),
         (lambda game: game.on_event, r"\(ctx, event\)"),
+        (lambda game: game.on_tournament_end, r"\(ctx, end\)"),
+        (lambda game: game.on_tournament_reset, r"\(ctx, reset\)"),
+        (lambda game: game.on_leaderboard_reset, r"\(ctx, reset\)"),
         (lambda game: game.settle_round, r"\(ctx, round\)"),
     ],
 )

@@ -41,9 +41,15 @@ from palestra.features.groups.routes import GroupRoutes
 from palestra.features.groups.service import GroupService
 from palestra.features.groups.store import GroupStore
 from palestra.features.leaderboards import feature as leaderboards_feature
+from palestra.features.leaderboards.announcer import Announcer
+from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.leaderboards.known import KnownBoards
 from palestra.features.leaderboards.routes import LeaderboardRoutes
 from palestra.features.leaderboards.service import LeaderboardService
 from palestra.features.leaderboards.store import LeaderboardStore
+from palestra.features.leaderboards.tournament_routes import TournamentRoutes
+from palestra.features.leaderboards.tournament_store import TournamentStore
+from palestra.features.leaderboards.tournaments import TournamentService
 from palestra.features.ledger.register import Register
 from palestra.features.ledger.service import LedgerService
 from palestra.features.ledger.store import LedgerStore
@@ -100,7 +106,10 @@ class Services:
     ledger: LedgerService
     wallets: WalletService
     storage: StorageService
+    boards: KnownBoards
     leaderboards: LeaderboardService
+    tournaments: TournamentService
+    announcer: Announcer
     friends: FriendService
     groups: GroupService
     chat: ChatService
@@ -171,6 +180,8 @@ def build(
 
     _connect_events(events, services, notifications, sockets, clock)
     notifications_feature.subscribe(events, Occasions(notifications))
+    for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
+        events.subscribe(kind, runtime.handle_end)
     static = StaticFiles(live=settings.reload)
     credentials = Credentials(services.sessions, settings.socket.server_key, settings.runtime.http_key)
     return Parts(
@@ -204,6 +215,7 @@ def _services(
     ledger_store = LedgerStore(database, limits, clock)
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
+    tournament_store = TournamentStore(database, limits)
     chat_store = ChatStore(database, limits)
     fair_store = FairStore(database, limits, sealer)
     notification_store = NotificationStore(database, limits)
@@ -212,6 +224,8 @@ def _services(
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
     presences = PresenceEngine()
+    boards = KnownBoards(leaderboard_store, tasks, clock)
+    leaderboards = LeaderboardService(leaderboard_store, boards, clock)
     ledger = LedgerService(ledger_store, register, database, clock)
     accounts = AccountService(account_store, sessions, passwords, events, presences)
     groups = GroupService(GroupStore(database), accounts, events, clock)
@@ -224,7 +238,10 @@ def _services(
         ledger=ledger,
         wallets=WalletService(ledger, clock),
         storage=StorageService(storage_store),
-        leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),
+        boards=boards,
+        leaderboards=leaderboards,
+        tournaments=TournamentService(tournament_store, leaderboard_store, boards, leaderboards, clock),
+        announcer=Announcer(boards, leaderboard_store, tournament_store, events, tasks, clock),
         friends=FriendService(FriendStore(database), accounts, events, clock),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
@@ -240,6 +257,7 @@ def _services(
             ledger_store,
             storage_store,
             leaderboard_store,
+            tournament_store,
             chat_store,
             fair_store,
             notification_store,
@@ -255,6 +273,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *sessions_feature.operations(SessionRoutes(s.sessions, s.accounts)),
         *storage_feature.operations(StorageRoutes(s.storage)),
         *leaderboards_feature.operations(LeaderboardRoutes(s.leaderboards)),
+        *leaderboards_feature.tournament_operations(TournamentRoutes(s.tournaments)),
         *friends_feature.operations(FriendRoutes(s.friends)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.chat)),
@@ -275,6 +294,7 @@ def _platform(
         sessions=s.sessions,
         storage=s.storage,
         leaderboards=s.leaderboards,
+        tournaments=s.tournaments,
         ledger=s.ledger,
         wallet=s.wallets,
         matches=s.matches,

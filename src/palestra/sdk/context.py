@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from palestra.features.fair.contract import Fair
     from palestra.features.friends.contract import Friends
     from palestra.features.groups.contract import Groups
-    from palestra.features.leaderboards.contract import Leaderboards
+    from palestra.features.leaderboards.contract import Leaderboards, Tournaments
     from palestra.features.ledger.contract import Ledger
     from palestra.features.matches.contract import Matches
     from palestra.features.notifications.contract import Notifications
@@ -40,6 +40,7 @@ class Platform:
     sessions: Sessions
     storage: Storage
     leaderboards: Leaderboards
+    tournaments: Tournaments
     ledger: Ledger
     wallet: Wallets
     matches: Matches
@@ -160,6 +161,11 @@ class Context:
     def leaderboards(self) -> Leaderboards:
         """Leaderboards: create, submit, list."""
         return self._platform.leaderboards
+
+    @property
+    def tournaments(self) -> Tournaments:
+        """Tournaments: create, join, submit, list."""
+        return self._platform.tournaments
 
     @property
     def wallet(self) -> Wallets:

@@ -15,6 +15,7 @@ import msgspec
 import msgspec.inspect
 
 from palestra.core.errors import SetupError
+from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 
 AsyncCode = Callable[..., Coroutine[Any, Any, Any]]
 F = TypeVar("F", bound=AsyncCode)
@@ -71,6 +72,7 @@ class Game:
         self.after_hooks: list[Hook] = []
         self.start_hooks: list[AsyncCode] = []
         self.event_hooks: list[AsyncCode] = []
+        self.end_hooks: dict[type, list[AsyncCode]] = {}
         self.static_folders: list[StaticFolder] = []
         self.round_settler: AsyncCode | None = None
         file = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve()
@@ -143,6 +145,28 @@ class Game:
         _require_async(code, place_of(code))
         _require_parameters(code, place_of(code), "(ctx, event)")
         self.event_hooks.append(code)
+        return code
+
+    def on_tournament_end(self, code: F) -> F:
+        """Run when a window of a tournament has closed: `async def handler(ctx, end)`, a `TournamentEnd`.
+
+        This and the two below run at least once for each end, also for those that fell while no node was running, in
+        order of time. So make what they do repeatable: give prizes with a key of their own.
+        """
+        return self._add_end_hook(TournamentEnd, code, "(ctx, end)")
+
+    def on_tournament_reset(self, code: F) -> F:
+        """Run when a period of a tournament has ended: `async def handler(ctx, reset)`, a `TournamentReset`."""
+        return self._add_end_hook(TournamentReset, code, "(ctx, reset)")
+
+    def on_leaderboard_reset(self, code: F) -> F:
+        """Run when a period of a leaderboard has ended: `async def handler(ctx, reset)`, a `LeaderboardReset`."""
+        return self._add_end_hook(LeaderboardReset, code, "(ctx, reset)")
+
+    def _add_end_hook(self, kind: type, code: F, parameters: str) -> F:
+        _require_async(code, place_of(code))
+        _require_parameters(code, place_of(code), parameters)
+        self.end_hooks.setdefault(kind, []).append(code)
         return code
 
     def settle_round(self, code: F) -> F:

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from palestra.core.errors import Code, GameError, PalestraError, SetupError, Unavailable
+from palestra.core.errors import Code, GameError, Overloaded, PalestraError, SetupError, Unavailable
 from palestra.core.log import get_logger
 from palestra.features.events.contract import ClientEvent
+from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
 from palestra.gateway.operation import Call, Message, Operation
@@ -171,6 +172,17 @@ class Runtime:
                     await self.bounds.run(code(self._context(None, game.name), event))
                 except BaseException as error:
                     if _ends_here(error):
+                        raise
+                    self._report(place_of(code), error)
+
+    async def handle_end(self, end: LeaderboardReset | TournamentEnd | TournamentReset) -> None:
+        """Hand the end of a period or window to the games. Raises Unavailable or Overloaded: tell them again later."""
+        for game in self._games:
+            for code in game.end_hooks.get(type(end), ()):
+                try:
+                    await self.bounds.run(code(self._context(None, game.name), end))
+                except BaseException as error:
+                    if _ends_here(error) or isinstance(error, Unavailable | Overloaded):
                         raise
                     self._report(place_of(code), error)
 

@@ -97,56 +97,45 @@ INSERT INTO ledger_strands (shared) VALUES ($1) RETURNING id, lines, hash;
 SELECT id, lines, hash FROM ledger_strands WHERE shared ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
 
 -- name: commit
--- One round. Rows of balance are set in the order of the arrays, which are sorted by key, so that writers wait for each
+-- One round. Rows of balance are set in the order of the array, which is sorted by key, so that writers wait for each
 -- other in one order. If one of them was not of the version upon which the round was decided, or a hold is not open any
 -- more, everything is undone by an error of its own; a key that exists is an error as well.
 WITH rows AS (
-    UPDATE ledger_balances b SET balance = w.balance, held = w.held, last = w.last, prior_version = b.version, version = $37
-    FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS w (account_id, stripe, version, balance, held, last)
+    UPDATE ledger_balances b SET balance = w.balance, held = w.held, last = w.last, prior_version = b.version, version = $15
+    FROM unnest($1::ledger_balance_change[]) AS w
     WHERE b.account_id = w.account_id AND b.stripe = w.stripe
     RETURNING b.prior_version = w.version AS expected
 ), guards AS (
-    UPDATE ledger_guards g SET state = w.state, prior_version = g.version, version = $37
-    FROM unnest($7::uuid[], $8::bigint[], $9::text[]) AS w (player_id, version, state)
+    UPDATE ledger_guards g SET state = w.state, prior_version = g.version, version = $15
+    FROM unnest($2::uuid[], $3::bigint[], $4::text[]) AS w (player_id, version, state)
     WHERE g.player_id = w.player_id
     RETURNING g.prior_version = w.version AS expected
 ), ended AS (
     UPDATE ledger_holds h SET status = w.status
-    FROM unnest($10::bigint[], $11::smallint[]) AS w (id, status)
+    FROM unnest($5::bigint[], $6::smallint[]) AS w (id, status)
     WHERE h.id = w.id AND h.status = 0
     RETURNING h.id
 ), strand AS (
-    UPDATE ledger_strands s SET lines = s.lines + cardinality($19::bigint[]), hash = $35, last = $36
-    WHERE s.id = $33 AND s.lines = $34
+    UPDATE ledger_strands s SET lines = s.lines + cardinality($10::ledger_lines[]), hash = $13, last = $14
+    WHERE s.id = $11 AND s.lines = $12
     RETURNING s.id
 ), agreed AS MATERIALIZED (
     SELECT ledger_require(
-        (SELECT count(*) FILTER (WHERE expected) FROM rows) = cardinality($1::bigint[])
-        AND (SELECT count(*) FILTER (WHERE expected) FROM guards) = cardinality($7::uuid[])
-        AND (SELECT count(*) FROM ended) = cardinality($10::bigint[])
+        (SELECT count(*) FILTER (WHERE expected) FROM rows) = cardinality($1::ledger_balance_change[])
+        AND (SELECT count(*) FILTER (WHERE expected) FROM guards) = cardinality($2::uuid[])
+        AND (SELECT count(*) FROM ended) = cardinality($5::bigint[])
         AND (SELECT count(*) FROM strand) = 1
     ) AS yes
 ), keys AS (
     INSERT INTO ledger_keys (digest, entry)
-    SELECT k.digest, k.entry FROM unnest($12::uuid[], $13::bigint[]) AS k (digest, entry)
+    SELECT k.digest, k.entry FROM unnest($7::uuid[], $8::bigint[]) AS k (digest, entry)
     WHERE (SELECT yes FROM agreed)
 ), lines AS (
-    INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata,
-                              hold, expires_at, strand, hash)
-    SELECT l.id, l.entry, l.step, l.debit, l.credit, l.amount, l.debit_after, l.credit_after, l.kind, l.reference,
-           l.metadata, l.hold, l.expires_at, $33, l.hash
-    FROM unnest($19::bigint[], $20::bigint[], $21::smallint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
-                $26::bigint[], $27::text[], $28::text[], $29::text[], $30::bigint[], $31::bigint[], $32::bytea[])
-        AS l (id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold,
-              expires_at, hash)
-    WHERE (SELECT yes FROM agreed)
+    INSERT INTO ledger_lines SELECT l.* FROM unnest($10::ledger_lines[]) AS l WHERE (SELECT yes FROM agreed)
 ), holds AS (
     INSERT INTO ledger_holds (id, debit, credit, amount, expires_at)
-    SELECT h.id, h.debit, h.credit, h.amount, h.expires_at
-    FROM unnest($14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
-        AS h (id, debit, credit, amount, expires_at)
-    WHERE (SELECT yes FROM agreed)
+    SELECT l.id, l.debit, l.credit, l.amount, l.expires_at FROM unnest($10::ledger_lines[]) AS l
+    WHERE $9 AND l.step = 1 AND (SELECT yes FROM agreed)
 )
 SELECT yes FROM agreed;
 

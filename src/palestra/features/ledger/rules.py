@@ -146,8 +146,8 @@ class Draft:
         self.rows: list[Row] = []
         self.versions: list[int] = []
         """Of each touched row, the version that the database must have."""
-        self.guards: list[GuardRow] = []
-        self.guard_versions: list[int] = []
+        self.guards: list[tuple[GuardRow, int]] = []
+        """Touched states of the guard, likewise."""
         self.lines: list[Line] = []
         self.hashes: list[bytes] = []
         self.keys: list[tuple[str, int | None]] = []
@@ -328,8 +328,7 @@ class Draft:
         if self._guard is None or guarded is None:
             return
         if guarded.version != self.version:
-            self.guards.append(guarded)
-            self.guard_versions.append(guarded.version)
+            self.guards.append((guarded, guarded.version))
             guarded.version = self.version
         state = guarded.state
         guarded.state = self._guard.check(state, debit.asset, step.measure, step.amount, self._now)

@@ -198,7 +198,7 @@ class LedgerStore:
             else:
                 await _write(connection, columns)
         except BaseException:
-            book.forget(draft.rows, (*draft.holds_made, *draft.holds_ended), draft.guards)
+            book.forget(draft.rows, (*draft.holds_made, *draft.holds_ended), (guard for guard, _ in draft.guards))
             raise
         _advance(writer.strand, draft)
         book.learn((), draft.holds_made, ())
@@ -367,47 +367,34 @@ def _columns(strand: Strand, draft: Draft) -> list[Any]:
     """The arguments of the statement `commit`, a column each of what a draft writes; none if it writes nothing."""
     if not (draft.rows or draft.keys):
         return []
-    order = sorted(range(len(draft.rows)), key=lambda n: (draft.rows[n].account, draft.rows[n].stripe))
-    rows = [draft.rows[n] for n in order]
-    guards = sorted(zip(draft.guards, draft.guard_versions, strict=True), key=lambda pair: pair[0].player_id)
+    rows = sorted(
+        (row.account, row.stripe, version, row.balance, row.held, row.last)
+        for row, version in zip(draft.rows, draft.versions, strict=True)
+    )
+    guards = sorted((guard.player_id, version, guard.state) for guard, version in draft.guards)
     keys = sorted(draft.keys)
-    made, ended, lines = draft.holds_made, draft.holds_ended, draft.lines
+    strand_id = strand.id
     return [
-        [row.account for row in rows],
-        [row.stripe for row in rows],
-        [draft.versions[n] for n in order],
-        [row.balance for row in rows],
-        [row.held for row in rows],
-        [row.last for row in rows],
-        [guard.player_id for guard, _ in guards],
-        [version for _, version in guards],
-        [guard.state for guard, _ in guards],
-        [hold.id for hold in ended],
-        [hold.status for hold in ended],
+        rows,
+        [player_id for player_id, _, _ in guards],
+        [version for _, version, _ in guards],
+        [state for _, _, state in guards],
+        [hold.id for hold in draft.holds_ended],
+        [hold.status for hold in draft.holds_ended],
         [digest for digest, _ in keys],
         [entry for _, entry in keys],
-        [hold.id for hold in made],
-        [hold.debit for hold in made],
-        [hold.credit for hold in made],
-        [hold.amount for hold in made],
-        [hold.expires_at for hold in made],
-        [line.id for line in lines],
-        [line.entry for line in lines],
-        [line.step for line in lines],
-        [line.debit for line in lines],
-        [line.credit for line in lines],
-        [line.amount for line in lines],
-        [line.debit_after for line in lines],
-        [line.credit_after for line in lines],
-        [line.kind for line in lines],
-        [line.reference for line in lines],
-        [line.metadata for line in lines],
-        [line.hold for line in lines],
-        [line.expires_at for line in lines],
-        draft.hashes,
-        strand.id,
+        bool(draft.holds_made),
+        [
+            (
+                line.id, line.entry, line.step, line.debit, line.credit, line.amount, line.debit_after,
+                line.credit_after, line.kind, line.reference, line.metadata, line.hold, line.expires_at, strand_id,
+                head,
+            )
+            for line, head in zip(draft.lines, draft.hashes, strict=True)
+        ],
+        strand_id,
         strand.lines,
         draft.head,
-        lines[-1].id if lines else 0,
+        draft.lines[-1].id if draft.lines else 0,
         draft.version,
-    ]
+    ]  # fmt: skip
