@@ -59,6 +59,8 @@ from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
 from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
 from palestra.features.notifications.wire import ListRequest as NotificationsList
+from palestra.features.rounds.wire import GetRequest as RoundsGet
+from palestra.features.rounds.wire import ListRequest as RoundsList
 from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
 from palestra.features.sessions.wire import RefreshRequest as SessionsRefresh
 from palestra.features.storage.wire import DeleteRequest as StorageDelete
@@ -121,6 +123,8 @@ __all__ = [
     "MatchesSend",
     "NotificationsDelete",
     "NotificationsList",
+    "RoundsGet",
+    "RoundsList",
     "SessionsLogout",
     "SessionsRefresh",
     "StorageDelete",

@@ -76,6 +76,11 @@ from palestra.features.providers.service import ProviderService
 from palestra.features.providers.signatures import Signatures
 from palestra.features.providers.store import ProviderStore
 from palestra.features.providers.tokens import PlayTokens
+from palestra.features.rounds import feature as rounds_feature
+from palestra.features.rounds.contract import RoundGames
+from palestra.features.rounds.routes import RoundRoutes
+from palestra.features.rounds.service import RoundService
+from palestra.features.rounds.store import RoundStore
 from palestra.features.rpc import feature as rpc_feature
 from palestra.features.rpc.routes import RpcRoutes
 from palestra.features.sessions import feature as sessions_feature
@@ -124,6 +129,7 @@ class Services:
     chat: ChatService
     fair: FairService
     notification_store: NotificationStore
+    rounds: RoundService
     matches: MatchesService
     presences: PresenceEngine
     client_events: EventService
@@ -173,8 +179,8 @@ def build(
     """Make and connect everything; nothing runs yet. `ready` tells whether the node can serve."""
     clock = clock or SystemClock()
     tasks, events = Tasks(), EventBus()
-    services = _services(settings, database, sealer, tasks, events, clock)
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
+    services = _services(settings, database, sealer, tasks, events, runtime, clock)
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
@@ -213,7 +219,13 @@ def build(
 
 
 def _services(
-    settings: Settings, database: Database, sealer: Sealer, tasks: Tasks, events: EventBus, clock: Clock
+    settings: Settings,
+    database: Database,
+    sealer: Sealer,
+    tasks: Tasks,
+    events: EventBus,
+    games: RoundGames,
+    clock: Clock,
 ) -> Services:
     limits = settings.database
     account_store = AccountStore(database, limits, sealer)
@@ -226,6 +238,7 @@ def _services(
     chat_store = ChatStore(database, limits)
     fair_store = FairStore(database, limits, sealer)
     notification_store = NotificationStore(database, limits)
+    round_store = RoundStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
@@ -257,6 +270,7 @@ def _services(
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
         fair=FairService(fair_store, clock),
+        rounds=RoundService(round_store, ledger, games, clock),
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
@@ -274,6 +288,7 @@ def _services(
             chat_store,
             fair_store,
             notification_store,
+            round_store,
         ],
     )
 
@@ -291,6 +306,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *chat_feature.operations(ChatRoutes(s.chat)),
         *limits_feature.operations(LimitRoutes(s.limits)),
         *fair_feature.operations(FairRoutes(s.fair)),
+        *rounds_feature.operations(RoundRoutes(s.rounds)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
@@ -318,6 +334,7 @@ def _platform(
         chat=s.chat,
         fair=s.fair,
         notifications=notifications,
+        rounds=s.rounds,
         events=s.client_events,
         providers=s.providers,
         env=settings.runtime.env,
@@ -340,7 +357,7 @@ def _connect_events(
     events: EventBus, s: Services, notifications: NotificationService, sockets: SocketGateway, clock: Clock
 ) -> None:
     """Who does what when a player is deleted or banned."""
-    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.friends, s.groups, s.chat, notifications)
+    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.rounds, s.friends, s.groups, s.chat, notifications)
 
     async def forget(deleted: AccountDeleted) -> None:
         for service in owners:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from palestra.features.matches.contract import Matches
     from palestra.features.notifications.contract import Notifications
     from palestra.features.providers.contract import Providers
+    from palestra.features.rounds.contract import Rounds
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
     from palestra.features.streams.contract import Streams
@@ -52,6 +53,7 @@ class Platform:
     chat: Chat
     fair: Fair
     notifications: Notifications
+    rounds: Rounds
     events: Events
     providers: Providers
     env: Mapping[str, str]
@@ -220,6 +222,11 @@ class Context:
     def notifications(self) -> Notifications:
         """Notifications: send, list, change, delete."""
         return self._platform.notifications
+
+    @property
+    def rounds(self) -> Rounds:
+        """Rounds: games for stakes, from the hold to the payout."""
+        return self._platform.rounds
 
     @property
     def events(self) -> Events:

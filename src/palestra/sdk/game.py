@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -73,7 +74,11 @@ class Game:
         self.event_hooks: list[AsyncCode] = []
         self.end_hooks: dict[type, list[AsyncCode]] = {}
         self.static_folders: list[StaticFolder] = []
-        self._folder = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve().parent
+        self.round_settler: AsyncCode | None = None
+        file = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve()
+        self._folder = file.parent
+        self.version = source_version(file.parent, [file])
+        """Which code this is; records of rounds hold it. See `source_version`."""
 
     @overload
     def rpc(self, function: F) -> F: ...
@@ -164,9 +169,34 @@ class Game:
         self.end_hooks.setdefault(kind, []).append(code)
         return code
 
+    def settle_round(self, code: F) -> F:
+        """Say how a round of policy "settle" ends that nobody ended in time: `async def f(ctx, round) -> Settlement`.
+
+        It may run more than once for a round, also after a restart: decide by the round alone.
+        """
+        place = place_of(code)
+        _require_async(code, place)
+        _require_parameters(code, place, "(ctx, round)")
+        if self.round_settler is not None:
+            raise SetupError(f"{place}: {place_of(self.round_settler)} settles the rounds of this game already")
+        self.round_settler = code
+        return code
+
     def static(self, path: str, folder: str) -> None:
         """Serve the files of a folder beside the module under `path`, such as a web client."""
         self.static_folders.append(StaticFolder(path, self._folder / folder))
+
+
+def source_version(folder: Path, files: Iterable[Path]) -> str:
+    """Which code some files hold: the SHA-256 of the one file in hex; of several, that of `sha256sum`'s lines by name.
+
+    Names are relative to `folder`. What is no file, such as code typed at a prompt, does not count.
+    """
+    found = {file.relative_to(folder).as_posix(): file for file in files if file.is_file()}
+    digests = {name: sha256(file.read_bytes()).hexdigest() for name, file in found.items()}
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()
 
 
 def place_of(code: Callable[..., Any]) -> str:

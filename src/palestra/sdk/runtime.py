@@ -14,6 +14,7 @@ from palestra.core.errors import Code, GameError, Overloaded, PalestraError, Set
 from palestra.core.log import get_logger
 from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
 from palestra.gateway.operation import Call, Message, Operation
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
@@ -43,7 +44,11 @@ class Runtime:
         """Find mistakes that show before anything runs. Raises SetupError naming the place and the nearest match."""
         known = {entry.name for entry in self.table if entry.hookable}
         seen: dict[str, str] = {}
+        names: set[str] = set()
         for game in games:
+            if game.name in names:
+                raise SetupError(f"two games are named {game.name!r}: records tell them apart by their names")
+            names.add(game.name)
             for hook in (*game.before_hooks, *game.after_hooks):
                 if hook.operation not in known:
                     near = difflib.get_close_matches(hook.operation, known, 1, 0.4)
@@ -180,6 +185,35 @@ class Runtime:
                     if _ends_here(error) or isinstance(error, Unavailable | Overloaded):
                         raise
                     self._report(place_of(code), error)
+
+    # -- rounds
+
+    def version_of(self, game: str) -> str | None:
+        """See RoundGames.version_of."""
+        found = self._game_of(game)
+        return None if found is None else found.version
+
+    def settles_rounds(self, game: str) -> bool:
+        """See RoundGames.settles_rounds."""
+        found = self._game_of(game)
+        return found is not None and found.round_settler is not None
+
+    async def settle_round(self, round: Round) -> Settlement:
+        """See RoundGames.settle_round."""
+        game = self._game_of(round.game)
+        if game is None or game.round_settler is None:
+            raise GameError(f"the game {round.game!r} has no function under @game.settle_round any more")
+        place = place_of(game.round_settler)
+        try:
+            answer = await self.bounds.run(game.round_settler(self._context(None, game.name), round))
+            if not isinstance(answer, Settlement):
+                raise TypeError(f"settle_round returns a Settlement, not {type(answer).__name__}")
+        except BaseException as error:
+            raise self._told(place, error) from None
+        return answer
+
+    def _game_of(self, name: str) -> Game | None:
+        return next((game for game in self._games if game.name == name), None)
 
     @property
     def wants_events(self) -> bool:

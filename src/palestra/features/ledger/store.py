@@ -159,7 +159,8 @@ class LedgerStore:
         for _ in range(HASTY_ATTEMPTS_MAX):
             try:
                 return await self._hasty(connection, writer, items)
-            except _Stale:
+            except (_Stale, asyncpg.CheckViolationError):
+                # The rules let nothing happen that the checks would refuse, so these too tell of another state.
                 self.conflicts += 1
                 # What this was decided upon may be what an earlier round is still about to write.
                 if earlier:
