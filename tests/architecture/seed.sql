@@ -76,5 +76,15 @@ SELECT md5('notification' || i)::uuid, md5('user' || (1 + i % 1000))::uuid, 'a s
        md5('user' || i)::uuid, now() - i * interval '1 second'
 FROM generate_series(1, 20000) AS i;
 
+-- Of the jobs most wait, some run, some have failed for good.
+INSERT INTO pgqueuer (priority, entrypoint, payload, updated, status, dedupe_key)
+SELECT 0, 'job' || (i % 10), '{}', now() - i * interval '1 minute',
+       (ARRAY['queued', 'queued', 'queued', 'picked', 'failed'])[1 + i % 5]::pgqueuer_status, 'key' || i
+FROM generate_series(1, 20000) AS i;
+INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint)
+SELECT now() - i * interval '1 minute', i / 2, 'successful', 0, 'job' || (i % 10) FROM generate_series(1, 20000) AS i;
+INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)
+SELECT now() - i * interval '1 minute', 1, 0, 'successful', 'job' FROM generate_series(1, 20000) AS i;
+
 ANALYZE;
 

@@ -78,6 +78,9 @@ from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Message, Operation
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
+from palestra.jobs.contract import Job
+from palestra.jobs.queue import JobQueue
+from palestra.jobs.worker import Worker
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.context import Platform
 from palestra.sdk.runtime import Runtime
@@ -120,6 +123,8 @@ class Parts:
     http: HttpGateway
     sockets: SocketGateway
     static: StaticFiles
+    jobs: JobQueue
+    worker: Worker
     runtime: Runtime
     platform: Platform
     services: Services
@@ -147,7 +152,9 @@ def build(
     """Make and connect everything; nothing runs yet. `ready` tells whether the node can serve."""
     clock = clock or SystemClock()
     tasks, events = Tasks(), EventBus()
+    jobs = JobQueue(database, settings.jobs)
     services = _services(settings, database, sealer, tasks, events, clock)
+    jobs.declare("platform", _jobs(jobs))
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
@@ -177,8 +184,10 @@ def build(
         http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets),
         sockets=sockets,
         static=static,
+        jobs=jobs,
+        worker=Worker(database, jobs, settings.jobs, clock, tasks),
         runtime=runtime,
-        platform=_platform(services, notifications, sockets, settings, clock),
+        platform=_platform(services, notifications, jobs, sockets, settings, clock),
         services=services,
     )
 
@@ -250,8 +259,17 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
     ]
 
 
+def _jobs(jobs: JobQueue) -> list[Job]:
+    return [*jobs.jobs()]
+
+
 def _platform(
-    s: Services, notifications: NotificationService, sockets: SocketGateway, settings: Settings, clock: Clock
+    s: Services,
+    notifications: NotificationService,
+    jobs: JobQueue,
+    sockets: SocketGateway,
+    settings: Settings,
+    clock: Clock,
 ) -> Platform:
     return Platform(
         accounts=s.accounts,
@@ -269,6 +287,7 @@ def _platform(
         fair=s.fair,
         notifications=notifications,
         events=s.client_events,
+        jobs=jobs,
         env=settings.runtime.env,
         now=clock.now,
     )

@@ -65,6 +65,17 @@ class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     key_ring_file: str = ""
 
 
+class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[jobs]`: durable jobs."""
+
+    worker: bool = True
+    concurrency_max: int = 8
+    poll_seconds: float = 5.0
+    heartbeat_timeout_seconds: float = 30.0
+    log_keep_days: int = 7
+    failed_keep_days: int = 30
+
+
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
@@ -90,6 +101,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     socket: SocketSettings = SocketSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     database: DatabaseSettings = DatabaseSettings()
+    jobs: JobSettings = JobSettings()
     log: LogSettings = LogSettings()
 
 
@@ -168,6 +180,8 @@ def _check_values(loaded: LoadedSettings) -> None:
         expected = "" if 0 < value < math.inf or (value == 0 and key in MAY_BE_ZERO) else "must be above zero"
         if key in ("port", "console_port") and value > PORT_MAX:
             expected = f"must be at most {PORT_MAX}"
+        if key == "jobs.concurrency_max" and value < 2:
+            expected = "must be at least 2"
         if expected:
             source = loaded.sources.get(key, "default")
             raise SetupError(f"setting {key!r} from {source}: {value} {expected}")

@@ -12,6 +12,7 @@ import msgspec
 from palestra.core.errors import Code, GameError
 from palestra.core.log import get_logger
 from palestra.gateway.operation import Call
+from palestra.sdk.jobs import GameJobs
 
 if TYPE_CHECKING:
     from palestra.features.accounts.contract import Accounts, Users
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from palestra.features.storage.contract import Storage
     from palestra.features.streams.contract import Streams
     from palestra.features.wallets.contract import Wallets
+    from palestra.jobs.contract import Jobs
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,6 +51,7 @@ class Platform:
     fair: Fair
     notifications: Notifications
     events: Events
+    jobs: Jobs
     env: Mapping[str, str]
     now: Callable[[], float]
 
@@ -208,6 +211,11 @@ class Context:
     def events(self) -> Events:
         """Events, handled in the background."""
         return self._platform.events
+
+    @property
+    def jobs(self) -> GameJobs:
+        """Durable jobs: put one of the game's into the queue."""
+        return GameJobs(self._platform.jobs)
 
     @property
     def env(self) -> Mapping[str, str]:
