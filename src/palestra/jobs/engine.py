@@ -102,10 +102,8 @@ class Engine:
         self.interrupted = False
         self.limits: set[asyncio.Timeout] = set()
         """The time limits of the jobs in hand."""
-        self._database = database
         self._settings = settings
         self._registry = _Registry()
-        self._manager: QueueManager | None = None
         self._connection = WorkerConnection(database)
         self.refresh()
 
@@ -120,7 +118,7 @@ class Engine:
         settings = self._settings
         try:
             while not stopping.is_set():
-                manager = self._manager = _Manager(Statements(self._connection), types.Channel(_NAMES["channel"]))
+                manager = _Manager(Statements(self._connection), types.Channel(_NAMES["channel"]))
                 manager.entrypoint_registry = self._registry
                 manager.shutdown = stopping
                 try:
@@ -166,6 +164,10 @@ async def _nothing(job: models.Job) -> None:
     """What is called of a job that is not known."""
 
 
+def _interruption() -> RetryRequested:
+    return RetryRequested(reason="the worker stopped")
+
+
 class _Executor(AbstractEntrypointExecutor):
     """Runs jobs of one name."""
 
@@ -177,6 +179,8 @@ class _Executor(AbstractEntrypointExecutor):
 
     async def execute(self, job: models.Job, context: models.Context) -> None:
         """Run one job. Raises RetryRequested when it is to be tried again, JobFailed when it is not."""
+        if self._engine.interrupted:
+            raise _interruption()
         kind = self._job
         try:
             payload = () if kind.payload is None else (msgspec.json.decode(job.payload or b"", type=kind.payload),)
@@ -200,7 +204,7 @@ class _Executor(AbstractEntrypointExecutor):
     def _outcome(self, job: models.Job, error: BaseException, *, cut_off: bool) -> Exception:
         """What becomes of a job whose handler raised `error`."""
         if cut_off and self._engine.interrupted:
-            return RetryRequested(reason="the worker stopped")
+            return _interruption()
         if cut_off:
             error = TimeoutError(f"it took longer than {self._job.seconds_max:g} s")
         text, attempt = rules.kept_text(error), job.attempts + 1

@@ -79,7 +79,8 @@ class JobQueue:
             )
         wait = timedelta(seconds=run_after_seconds)
         key = f"{name}:{dedupe_key}" if dedupe_key else None
-        job_id = await (tx or self._database).fetchval(SQL["enqueue"], name, raw, wait, key)
+        connection = self._database if tx is None else tx
+        job_id = await connection.fetchval(SQL["enqueue"], name, raw, wait, key)
         if job_id is None:
             return False
         self.figures[name].enqueued += 1

@@ -178,7 +178,8 @@ class Runtime:
                 await self.bounds.run(job.code(self._context(None, job.name), *payload), job.seconds_max)
             except BaseException as error:
                 # The worker logs it.
-                self.failures += not isinstance(error, PalestraError) and not ends_task(error)
+                if not isinstance(error, PalestraError) and not ends_task(error):
+                    self.failures += 1
                 raise
 
         try:
