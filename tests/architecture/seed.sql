@@ -108,5 +108,15 @@ SELECT md5('round' || i)::uuid, now() + (i - 5000) * interval '1 second', 1 FROM
 INSERT INTO round_results (round_id, how, version, reason, payouts, result, fair, ended_at)
 SELECT md5('round' || i)::uuid, 'settled', 'v', '', '{}', '{}', '{}', now() FROM generate_series(10001, 20000) AS i;
 
+-- Of the jobs most wait, some run, some have failed for good.
+INSERT INTO pgqueuer (priority, entrypoint, payload, updated, status, dedupe_key)
+SELECT 0, 'job' || (i % 10), '{}', now() - i * interval '1 minute',
+       (ARRAY['queued', 'queued', 'queued', 'picked', 'failed'])[1 + i % 5]::pgqueuer_status, 'key' || i
+FROM generate_series(1, 20000) AS i;
+INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint)
+SELECT now() - i * interval '1 minute', i / 2, 'successful', 0, 'job' || (i % 10) FROM generate_series(1, 20000) AS i;
+INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)
+SELECT now() - i * interval '1 minute', 1, 0, 'successful', 'job' FROM generate_series(1, 20000) AS i;
+
 ANALYZE;
 

@@ -50,6 +50,7 @@ from palestra.features.leaderboards.store import LeaderboardStore
 from palestra.features.leaderboards.tournament_routes import TournamentRoutes
 from palestra.features.leaderboards.tournament_store import TournamentStore
 from palestra.features.leaderboards.tournaments import TournamentService
+from palestra.features.ledger import feature as ledger_feature
 from palestra.features.ledger.register import Register
 from palestra.features.ledger.service import LedgerService
 from palestra.features.ledger.store import LedgerStore
@@ -102,6 +103,9 @@ from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Message, Operation
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
+from palestra.jobs.contract import Job
+from palestra.jobs.queue import JobQueue
+from palestra.jobs.worker import Worker
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.context import Platform
 from palestra.sdk.runtime import Runtime
@@ -152,6 +156,8 @@ class Parts:
     http: HttpGateway
     sockets: SocketGateway
     static: StaticFiles
+    jobs: JobQueue
+    worker: Worker
     runtime: Runtime
     platform: Platform
     services: Services
@@ -179,8 +185,10 @@ def build(
     """Make and connect everything; nothing runs yet. `ready` tells whether the node can serve."""
     clock = clock or SystemClock()
     tasks, events = Tasks(), EventBus()
+    jobs = JobQueue(database, settings.jobs)
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
     services = _services(settings, database, sealer, tasks, events, runtime, clock)
+    jobs.declare("platform", _jobs(jobs, services))
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
@@ -212,8 +220,10 @@ def build(
         http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets, signatures),
         sockets=sockets,
         static=static,
+        jobs=jobs,
+        worker=Worker(database, jobs, settings.jobs, clock, tasks),
         runtime=runtime,
-        platform=_platform(services, notifications, sockets, settings, clock),
+        platform=_platform(services, notifications, jobs, sockets, settings, clock),
         services=services,
     )
 
@@ -251,7 +261,7 @@ def _services(
     play = PlayTokens(settings.session.encryption_key, clock)
     provider_store = ProviderStore(database)
     providers = ProviderService(ledger, accounts, sessions, provider_store, play, settings.providers, clock)
-    provider_days = Days(ledger, providers, provider_store, settings.providers)
+    provider_days = Days(ledger, providers, provider_store, settings.providers, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
@@ -314,8 +324,22 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
     ]
 
 
+def _jobs(jobs: JobQueue, s: Services) -> list[Job]:
+    return [
+        *jobs.jobs(),
+        *ledger_feature.jobs(s.ledger),
+        *rounds_feature.jobs(s.rounds),
+        *providers_feature.jobs(s.provider_days),
+    ]
+
+
 def _platform(
-    s: Services, notifications: NotificationService, sockets: SocketGateway, settings: Settings, clock: Clock
+    s: Services,
+    notifications: NotificationService,
+    jobs: JobQueue,
+    sockets: SocketGateway,
+    settings: Settings,
+    clock: Clock,
 ) -> Platform:
     return Platform(
         accounts=s.accounts,
@@ -337,6 +361,7 @@ def _platform(
         rounds=s.rounds,
         events=s.client_events,
         providers=s.providers,
+        jobs=jobs,
         env=settings.runtime.env,
         now=clock.now,
     )

@@ -58,7 +58,8 @@ def check_modules(modules: list[Path]) -> int:
         for folder in game.static_folders:
             if not folder.folder.is_dir():
                 raise SetupError(f"{game.name}: static folder {folder.folder} does not exist")
-        out.print(f"{game.name}: {len(game.functions)} functions, {hooks} hooks, no mistakes found")
+        jobs = f"{len(game.jobs)} jobs, " if game.jobs else ""
+        out.print(f"{game.name}: {len(game.functions)} functions, {hooks} hooks, {jobs}no mistakes found")
     return 0
 
 

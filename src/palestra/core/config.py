@@ -73,6 +73,17 @@ class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     increase_after_seconds: int = 86_400
 
 
+class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[jobs]`: durable jobs."""
+
+    worker: bool = True
+    concurrency_max: int = 8
+    poll_seconds: float = 5.0
+    heartbeat_timeout_seconds: float = 30.0
+    log_keep_days: int = 7
+    failed_keep_days: int = 30
+
+
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
@@ -99,6 +110,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     runtime: RuntimeSettings = RuntimeSettings()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
+    jobs: JobSettings = JobSettings()
     log: LogSettings = LogSettings()
     providers: dict[str, ProviderSettings] = {}
 
@@ -180,6 +192,8 @@ def _check_values(loaded: LoadedSettings) -> None:
         expected = "" if 0 < value < math.inf or (value == 0 and key in MAY_BE_ZERO) else "must be above zero"
         if key in ("port", "console_port") and value > PORT_MAX:
             expected = f"must be at most {PORT_MAX}"
+        if key == "jobs.concurrency_max" and value < 2:
+            expected = "must be at least 2"
         if expected:
             source = loaded.sources.get(key, "default")
             raise SetupError(f"setting {key!r} from {source}: {value} {expected}")

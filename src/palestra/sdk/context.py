@@ -12,6 +12,7 @@ import msgspec
 from palestra.core.errors import Code, GameError
 from palestra.core.log import get_logger
 from palestra.gateway.operation import Call
+from palestra.sdk.jobs import GameJobs
 
 if TYPE_CHECKING:
     from palestra.features.accounts.contract import Accounts, Users
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from palestra.features.storage.contract import Storage
     from palestra.features.streams.contract import Streams
     from palestra.features.wallets.contract import Wallets
+    from palestra.jobs.contract import Jobs
 
 
 @dataclass(slots=True, frozen=True)
@@ -56,6 +58,7 @@ class Platform:
     rounds: Rounds
     events: Events
     providers: Providers
+    jobs: Jobs
     env: Mapping[str, str]
     now: Callable[[], float]
 
@@ -237,6 +240,11 @@ class Context:
     def providers(self) -> Providers:
         """Third-party games: launch."""
         return self._platform.providers
+
+    @property
+    def jobs(self) -> GameJobs:
+        """Durable jobs: put one of the game's into the queue."""
+        return GameJobs(self._platform.jobs)
 
     @property
     def env(self) -> Mapping[str, str]:

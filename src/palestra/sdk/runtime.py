@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import difflib
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,14 +11,17 @@ import msgspec
 
 from palestra.core.errors import Code, GameError, Overloaded, PalestraError, SetupError, Unavailable
 from palestra.core.log import get_logger
+from palestra.core.tasks import ends_task
 from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
 from palestra.gateway.operation import Call, Message, Operation
+from palestra.jobs.contract import Job
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.context import Context, Platform
-from palestra.sdk.game import Function, Game, Hook, place_of
+from palestra.sdk.game import Function, Game, GameJob, Hook, place_of
+from palestra.sdk.jobs import queue_name
 from palestra.sdk.traces import trace_of
 
 log = get_logger(__name__)
@@ -58,6 +60,7 @@ class Runtime:
                 if key in seen:
                     raise SetupError(f"{function.place}: {function.id!r} is already the id of {seen[key]}")
                 seen[key] = function.place
+        self.jobs(games)
 
     def bind(self, games: list[Game], platform: Platform) -> None:
         """Make the games' functions and hooks the ones in force, in one step. Raises SetupError and changes nothing."""
@@ -78,7 +81,7 @@ class Runtime:
                 try:
                     await self.bounds.run(code(self._context(None, game.name)))
                 except BaseException as error:
-                    if _ends_here(error):
+                    if ends_task(error):
                         raise
                     text = f"{game.name}: {place_of(code)} failed at start\n{trace_of(error)}"
                     raise SetupError(text) from error
@@ -118,7 +121,7 @@ class Runtime:
         """What the caller of game code is to see instead of `error`; a bug is logged and counted."""
         if isinstance(error, GameCodeTooSlow):
             log.error("game code was cut off", place=place, reason=error.message)
-        if isinstance(error, PalestraError) or _ends_here(error):
+        if isinstance(error, PalestraError) or ends_task(error):
             return error
         self._report(place, error)
         return GameError(BROKEN)
@@ -162,6 +165,41 @@ class Runtime:
         except BaseException as error:
             raise self._told(hook.place, error) from None
 
+    # -- jobs
+
+    def jobs(self, games: Iterable[Game]) -> list[Job]:
+        """The games' jobs as the queue knows them. Raises SetupError naming the place of one that cannot be."""
+        places: dict[str, str] = {}
+        jobs = []
+        for declared in (job for game in games for job in game.jobs):
+            if declared.name in places:
+                raise SetupError(f"{declared.place}: {declared.name!r} is already the name of {places[declared.name]}")
+            places[declared.name] = declared.place
+            jobs.append(self._job(declared))
+        return jobs
+
+    def _job(self, job: GameJob) -> Job:
+        async def run(*payload: Any) -> None:
+            try:
+                await self.bounds.run(job.code(self._context(None, job.name), *payload), job.seconds_max)
+            except BaseException as error:
+                # The worker logs it.
+                if not isinstance(error, PalestraError) and not ends_task(error):
+                    self.failures += 1
+                raise
+
+        try:
+            return Job(
+                queue_name(job.name),
+                run,
+                job.payload,
+                cron=job.cron,
+                attempts_max=job.attempts_max,
+                seconds_max=job.seconds_max,
+            )
+        except SetupError as error:
+            raise SetupError(f"{job.place}: {error}") from None
+
     # -- events
 
     async def handle_event(self, event: ClientEvent) -> None:
@@ -171,7 +209,7 @@ class Runtime:
                 try:
                     await self.bounds.run(code(self._context(None, game.name), event))
                 except BaseException as error:
-                    if _ends_here(error):
+                    if ends_task(error):
                         raise
                     self._report(place_of(code), error)
 
@@ -182,7 +220,7 @@ class Runtime:
                 try:
                     await self.bounds.run(code(self._context(None, game.name), end))
                 except BaseException as error:
-                    if _ends_here(error) or isinstance(error, Unavailable | Overloaded):
+                    if ends_task(error) or isinstance(error, Unavailable | Overloaded):
                         raise
                     self._report(place_of(code), error)
 
@@ -219,15 +257,6 @@ class Runtime:
     def wants_events(self) -> bool:
         """Whether any game handles events."""
         return any(game.event_hooks for game in self._games)
-
-
-def _ends_here(error: BaseException) -> bool:
-    """Whether the task itself is being ended, which no game code may keep from happening."""
-    if isinstance(error, asyncio.CancelledError):
-        # Game code that awaits something cancelled gets the same error; that is its own affair.
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, GeneratorExit)
 
 
 def _text(result: Any) -> str:

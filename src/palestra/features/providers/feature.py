@@ -6,8 +6,10 @@ import msgspec
 
 from palestra.features.providers import wire
 from palestra.features.providers.openapi import document
+from palestra.features.providers.reports import Days
 from palestra.features.providers.routes import ProviderRoutes
 from palestra.gateway.operation import Auth, Handler, Operation
+from palestra.jobs.contract import Job
 
 OPENAPI = "/v2/palestra/provider/openapi.json"
 
@@ -24,6 +26,11 @@ def operations(routes: ProviderRoutes) -> list[Operation]:
     ]
     routes.document = document(signed)
     return [*signed, Operation("providers.openapi", "GET", OPENAPI, Auth.NONE, routes.openapi, hookable=False)]
+
+
+def jobs(days: Days) -> list[Job]:
+    """What happens by the clock. A report of a day that is still being written would miss its end, so not at midnight."""
+    return [Job("providers.report", days.report_yesterday, cron="40 0 * * *", attempts_max=20, seconds_max=1_800.0)]
 
 
 def _signed(name: str, path: str, handler: Handler, request: type[msgspec.Struct]) -> Operation:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 
+from palestra.core.clock import Clock, utc
 from palestra.core.provider_settings import ProviderSettings
 from palestra.features.ledger.contract import PAGE_LINES_MAX, Ledger, Line, UnknownAsset
 from palestra.features.providers import rules, wire
@@ -23,11 +24,13 @@ class Days:
         providers: ProviderService,
         store: ProviderStore,
         settings: Mapping[str, ProviderSettings],
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._providers = providers
         self._store = store
         self._settings = settings
+        self._clock = clock
 
     def assets(self, provider: str) -> tuple[str, ...]:
         """What a provider plays for. Raises UnknownProvider."""
@@ -46,6 +49,10 @@ class Days:
             for asset in self.assets(provider)
             if (report := await self._report(provider, asset, day)) is not None
         ]
+
+    async def report_yesterday(self) -> None:
+        """Keep the reports of the UTC day that is over."""
+        await self.report((utc(self._clock.now()) - timedelta(days=1)).date())
 
     async def kept(self, provider: str, day: date) -> list[Report]:
         """The reports of a provider's day that were kept, by asset."""
