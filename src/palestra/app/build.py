@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from palestra.app import health, unoffered
+from palestra.app.providers import Providers, build_providers
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import Settings
 from palestra.core.events import EventBus
@@ -18,6 +19,7 @@ from palestra.features.accounts import feature as accounts_feature
 from palestra.features.accounts.contract import AccountDeleted, AccountRemoved, UserBanned
 from palestra.features.accounts.linking import Linking
 from palestra.features.accounts.passwords import Passwords
+from palestra.features.accounts.providers import ProviderRoutes
 from palestra.features.accounts.routes import AccountRoutes
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
@@ -33,6 +35,7 @@ from palestra.features.fair.routes import FairRoutes
 from palestra.features.fair.service import FairService
 from palestra.features.fair.store import FairStore
 from palestra.features.friends import feature as friends_feature
+from palestra.features.friends.importing import FriendImport
 from palestra.features.friends.routes import FriendRoutes
 from palestra.features.friends.service import FriendService
 from palestra.features.friends.store import FriendStore
@@ -93,10 +96,12 @@ class Services:
     passwords: Passwords
     account_store: AccountStore
     ledger: LedgerService
+    providers: Providers
     wallets: WalletService
     storage: StorageService
     leaderboards: LeaderboardService
     friends: FriendService
+    friend_imports: FriendImport
     groups: GroupService
     chat: ChatService
     fair: FairService
@@ -202,6 +207,8 @@ def _services(
     ledger = LedgerService(ledger_store, register, database, clock)
     accounts = AccountService(account_store, sessions, passwords, events, presences)
     groups = GroupService(GroupStore(database), accounts, events, clock)
+    providers = build_providers(settings.social, clock)
+    friends = FriendService(FriendStore(database), accounts, events, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
@@ -210,9 +217,11 @@ def _services(
         account_store=account_store,
         ledger=ledger,
         wallets=WalletService(ledger, clock),
+        providers=providers,
         storage=StorageService(storage_store),
         leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),
-        friends=FriendService(FriendStore(database), accounts, events, clock),
+        friends=friends,
+        friend_imports=FriendImport(friends, accounts, providers.friend_sources),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
         fair=FairService(fair_store, clock),
@@ -234,13 +243,17 @@ def _services(
 
 
 def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
+    provider_routes = {
+        kind: ProviderRoutes(kind, provider, s.accounts, s.linking, s.friend_imports)
+        for kind, provider in s.providers.by_kind.items()
+    }
     return [
-        *accounts_feature.operations(AccountRoutes(s.accounts, s.linking)),
-        *accounts_feature.provider_operations(s.account_store, s.linking),
+        *accounts_feature.operations(AccountRoutes(s.accounts, s.linking, s.providers.open_id)),
+        *accounts_feature.provider_operations(provider_routes),
         *sessions_feature.operations(SessionRoutes(s.sessions, s.accounts)),
         *storage_feature.operations(StorageRoutes(s.storage)),
         *leaderboards_feature.operations(LeaderboardRoutes(s.leaderboards)),
-        *friends_feature.operations(FriendRoutes(s.friends)),
+        *friends_feature.operations(FriendRoutes(s.friends, s.friend_imports)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.chat)),
         *fair_feature.operations(FairRoutes(s.fair)),

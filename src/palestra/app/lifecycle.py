@@ -203,6 +203,7 @@ class Node:
             for store in parts.services.stores:
                 await store.stop()
             parts.services.passwords.stop()
+            await parts.services.providers.outgoing.stop()
             parts.runtime.bounds.stop()
 
     async def _drain(self, parts: Parts) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_origin
 import msgspec
 
 from palestra.core.errors import SetupError
+from palestra.core.social_settings import SocialSettings
 
 
 class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -90,6 +91,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     socket: SocketSettings = SocketSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     database: DatabaseSettings = DatabaseSettings()
+    social: SocialSettings = SocialSettings()
     log: LogSettings = LogSettings()
 
 
@@ -101,6 +103,15 @@ SECRETS = (
     ("session.encryption_key", "defaultencryptionkey"),
     ("session.refresh_encryption_key", "defaultrefreshencryptionkey"),
 )
+HIDDEN = (
+    "runtime.env",
+    "social.facebook.app_secret",
+    "social.facebook_instant.app_secret",
+    "social.steam.publisher_key",
+)
+"""Keys that may hold secrets and have none by default; `palestra config` hides them too."""
+TABLES = ("runtime.env", "social.oidc")
+"""Keys that are tables of the operator's own names."""
 MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
 """All other numbers are limits and times that must be above zero."""
 PORT_MAX = 65_535
@@ -188,7 +199,9 @@ def default_secrets(settings: Settings) -> list[str]:
 
 
 def check_production(settings: Settings) -> None:
-    """Refuse to run on a secret that everybody knows."""
+    """Refuse to run on a secret that everybody knows, or to believe whatever listens on this machine."""
+    if settings.social.loopback_http:
+        raise SetupError("production mode refuses social.loopback_http: it is for tests with a fake provider.")
     default = default_secrets(settings)
     if default:
         variables = ", ".join(PREFIX + key.replace(".", "_").upper() for key in default)
@@ -212,7 +225,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        if isinstance(value, Mapping) and prefix + key not in ("runtime.env",):
+        if isinstance(value, Mapping) and prefix + key not in TABLES:
             flat.extend(_flatten(value, f"{prefix}{key}."))
         else:
             flat.append((prefix + key, value))
@@ -221,9 +234,14 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
 
 def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
     if isinstance(value, str) and get_origin(kind) in (tuple, dict):
-        # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`.
+        # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`; tables of tables as JSON.
         parts = [part.strip() for part in value.split(",") if part.strip()]
-        if get_origin(kind) is tuple:
+        if get_origin(kind) is dict and value.startswith("{"):
+            try:
+                value = msgspec.json.decode(value)
+            except msgspec.DecodeError as error:
+                raise SetupError(f"setting {key!r} from {source} is not valid JSON: {error}") from None
+        elif get_origin(kind) is tuple:
             value = parts
         elif all("=" in part for part in parts):
             value = dict(part.split("=", 1) for part in parts)
