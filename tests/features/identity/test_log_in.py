@@ -9,6 +9,7 @@ import pytest
 from palestra.core.config import Settings
 from palestra.core.errors import SetupError
 from palestra.core.social_settings import OpenIdSettings, SocialSettings, SteamSettings
+from palestra.features.accounts.contract import IdentityKind
 from palestra.testing import Platform
 from tests.features.accounts.players import Client, outcomes, player, refusal
 from tests.features.identity import fakes
@@ -54,6 +55,11 @@ async def test_eight_first_log_ins_at_once_make_one_player(
 async def test_one_subject_at_two_providers_is_two_players(platform: Platform, provider: FakeProvider) -> None:
     found = [await player(platform, kind, provider.proof(kind, SUBJECT)) for kind in KINDS]
     assert len({client.id for client in found}) == len(KINDS)
+
+
+async def test_friends_are_asked_for_only_where_a_provider_has_them(platform: Platform, provider: FakeProvider) -> None:
+    for kind in ("apple", "google"):
+        assert (await player(platform, kind, provider.proof(kind, SUBJECT), sync="true")).created
 
 
 async def test_a_banned_player_is_turned_away(platform: Platform, provider: FakeProvider) -> None:
@@ -172,8 +178,8 @@ async def test_a_certificate_that_is_out_of_date_or_of_another_kind_opens_nothin
     refused = (401, 16, "Could not authenticate GameCenter profile.")
     for bad in (certificate(rsa_key("one"), days=0), certificate(ec_key("two")), b"no certificate"):
         provider.certificate = bad
+        platform.node.parts.services.providers.by_kind[IdentityKind.GAMECENTER]._certificates.clear()
         body = provider.game_center(SUBJECT)
-        body["public_key_url"] += f"#{len(bad)}"
         assert await refusal(player(platform, "gamecenter", body)) == refused
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from palestra.core.errors import InvalidArgument
-from palestra.features.accounts import rules, wire
+from palestra.features.accounts import rules
 from palestra.features.accounts.contract import IdentityKind, LastIdentity
 from palestra.features.accounts.linking import Linking
 from palestra.features.accounts.routes import session_wire
@@ -37,7 +37,11 @@ REQUIRED = {
     IdentityKind.APPLE: "Apple ID token is required.",
     IdentityKind.STEAM: "Steam access token is required.",
 }
-BAD_INSTANT_LOG_IN = "Error extracting the Facebook Instant Game player ID or validating the signature"
+BAD_LOG_IN = {
+    IdentityKind.FACEBOOK_INSTANT: "Error extracting the Facebook Instant Game player ID or validating the signature"
+}
+"""What is told of a bad proof at log-in, where it differs from the provider's own words."""
+WITH_FRIENDS = (IdentityKind.FACEBOOK, IdentityKind.STEAM)
 CONFIGURATION_BEFORE_LOG_IN = (IdentityKind.APPLE, IdentityKind.STEAM)
 CONFIGURATION_BEFORE_LINK = (IdentityKind.APPLE,)
 """Providers whose missing configuration is told before a missing token."""
@@ -60,21 +64,16 @@ class ProviderRoutes:
         account = request.account
         proof = self._required(account, CONFIGURATION_BEFORE_LOG_IN)
         name = rules.username(request.username) if request.username else ""
-        try:
-            profile = await self._verified(account, proof)
-        except BadProof:
-            if self._kind is IdentityKind.FACEBOOK_INSTANT:
-                raise BadProof(BAD_INSTANT_LOG_IN) from None
-            raise
+        profile = await self._verified(account, proof, BAD_LOG_IN.get(self._kind))
         create = request.create is not False
         login = await self._accounts.authenticate_profile(self._kind, profile, name, create, account.vars)
-        if isinstance(request, wire.AuthenticateToken) and request.sync:
+        if self._kind in WITH_FRIENDS and request.sync:
             await self._friends.follow(self._kind, proof, profile, login.user_id, login.username)
         return session_wire(login.tokens, login.created)
 
     async def link(self, call: Call, request: Any) -> None:
         """Attach the account at the provider; Facebook and Steam bring friends along unless that is not wanted."""
-        brings_friends = isinstance(request, wire.LinkFacebook | wire.LinkSteam)
+        brings_friends = self._kind in WITH_FRIENDS
         account = request.account if brings_friends else request
         proof = self._required(account, CONFIGURATION_BEFORE_LINK)
         profile = await self._verified(account, proof)
@@ -96,8 +95,13 @@ class ProviderRoutes:
         profile = await self._verified(request, proof)
         await self._linking.unlink(user_id, self._kind, profile.id)
 
-    async def _verified(self, account: Any, proof: Any) -> Profile:
-        return await self._provider.verify(proof, account.vars.get(NONCE_VAR, ""))
+    async def _verified(self, account: Any, proof: Any, told_if_bad: str | None = None) -> Profile:
+        try:
+            return await self._provider.verify(proof, account.vars.get(NONCE_VAR, ""))
+        except BadProof:
+            if told_if_bad:
+                raise BadProof(told_if_bad) from None
+            raise
 
     def _required(self, account: Any, configuration_first: tuple[IdentityKind, ...]) -> Any:
         """The proof that a request carries. Raises NotConfigured, InvalidArgument."""

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from typing import TYPE_CHECKING
 
 from palestra.core.clock import Clock, utc
 from palestra.core.errors import PalestraError
@@ -19,6 +13,10 @@ from palestra.features.identity.outgoing import Outgoing
 from palestra.features.identity.published import Published
 from palestra.features.identity.rules import Untrue
 from palestra.features.identity.tokens import refused
+
+# The library of certificates is loaded when first needed, as is the HTTP client: it takes a while.
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 CERTIFICATES_MAX = 16
 
@@ -34,7 +32,7 @@ class GameCenter:
         self._loopback_http = loopback_http
         self._outgoing = outgoing
         self._clock = clock
-        self._certificates: dict[str, Published[Any]] = {}
+        self._certificates: dict[str, Published[Certificate]] = {}
 
     async def verify(self, proof: GameCenterProof, nonce: str = "") -> Profile:
         """See Provider.verify; there is no nonce, the moment of signing takes its place."""
@@ -46,39 +44,49 @@ class GameCenter:
             signed, signature = rules.game_center_signed(proof)
             if not rules.is_key_url(proof.public_key_url, settings.key_host, self._loopback_http):
                 raise Untrue("a key from somewhere else than Apple")
-            key = await self._key(proof.public_key_url)
-            key.verify(signature, signed, PKCS1v15(), SHA256())
-        except InvalidSignature:
-            raise refused(self.name, Untrue("the signature is wrong")) from None
+            _check_signature(await self._certificate(proof.public_key_url), signature, signed, self._clock.now())
         except Untrue as error:
             raise refused(self.name, error) from None
         return Profile(proof.player_id)
 
-    async def _key(self, url: str) -> RSAPublicKey:
+    async def _certificate(self, url: str) -> Certificate:
         published = self._certificates.get(url)
         if published is None:
             if len(self._certificates) >= CERTIFICATES_MAX:
                 del self._certificates[next(iter(self._certificates))]
             published = self._certificates[url] = Published(self.name, lambda: self._fetch(url), self._clock)
         try:
-            certificate = await published.get()
+            return await published.get()
         except (PalestraError, Untrue):
             # Whatever address somebody made up must not take the place of a real one.
             self._certificates.pop(url, None)
             raise
-        now = utc(self._clock.now())
-        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-            raise Untrue("the certificate is not valid now")
-        return certificate.public_key()
 
-    async def _fetch(self, url: str) -> x509.Certificate:
+    async def _fetch(self, url: str) -> Certificate:
+        from cryptography.x509 import load_der_x509_certificate
+
         answer = await self._outgoing.get(self.name, url)
         if answer.status != 200:
             raise Untrue(f"there is no key at its address: status {answer.status}")
         try:
-            certificate = x509.load_der_x509_certificate(answer.body)
+            return load_der_x509_certificate(answer.body)
         except ValueError:
             raise Untrue("there is no certificate at its address") from None
-        if not isinstance(certificate.public_key(), RSAPublicKey):
-            raise Untrue("the certificate holds another kind of key")
-        return certificate
+
+
+def _check_signature(certificate: Certificate, signature: bytes, signed: bytes, now: float) -> None:
+    """Whether the holder of a certificate signed. Raises Untrue."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    if not certificate.not_valid_before_utc <= utc(now) <= certificate.not_valid_after_utc:
+        raise Untrue("the certificate is not valid now")
+    key = certificate.public_key()
+    if not isinstance(key, RSAPublicKey):
+        raise Untrue("the certificate holds another kind of key")
+    try:
+        key.verify(signature, signed, PKCS1v15(), SHA256())
+    except InvalidSignature:
+        raise Untrue("the signature is wrong") from None

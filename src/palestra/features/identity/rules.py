@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ INSTANT_SECONDS_MAX = 86_400
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 """Signatures by a key pair only: with a shared secret, whoever can check could also sign."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_PLAIN_URL = re.compile(r"[a-z]+://[a-zA-Z0-9.-]+(:[0-9]+)?/[a-zA-Z0-9._/-]{1,256}").fullmatch
 _MILLISECONDS_MIN = 10**11
 """A timestamp above this counts milliseconds: as seconds it would be in the year 5138."""
 
@@ -48,13 +50,14 @@ def is_safe_url(url: str, loopback_http: bool) -> bool:
 
 def is_key_url(url: str, key_host: str, loopback_http: bool) -> bool:
     """Whether Game Center's keys may be taken from an address that a player brings along."""
-    if not is_safe_url(url, loopback_http):
+    # Nothing that two readers of addresses could read in two ways.
+    if not _PLAIN_URL(url) or not is_safe_url(url, loopback_http):
         return False
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in LOOPBACK:
         return loopback_http and host == key_host
-    return (host == key_host or host.endswith("." + key_host)) and parts.port in (None, 443) and not parts.query
+    return (host == key_host or host.endswith("." + key_host)) and parts.port in (None, 443)
 
 
 # -- ID tokens
