@@ -101,8 +101,8 @@ class IdTokens:
 
 
 def refused(name: str, reason: Untrue) -> BadProof:
-    """The error for a proof that proves nothing; the reason goes to the log."""
-    log.info("a log-in was refused", provider=name, reason=str(reason))
+    """The error for a proof that proves nothing; the reason is for the log alone."""
+    log.debug("a proof was refused", provider=name, reason=str(reason))
     return BadProof(f"Could not authenticate {name} profile.")
 
 
