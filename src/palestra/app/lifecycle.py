@@ -100,7 +100,7 @@ class Node:
         parts = self.parts = build(settings, self._database, sealer, lambda: self.ready, self._clock)
         measure_node(parts)
         progress("loading sessions and ranks")
-        await parts.services.ledger.start()
+        await parts.services.money.ledger.start()
         await parts.services.account_store.check_key_ring()
         await parts.services.sessions.load()
         await parts.services.boards.start()
@@ -227,6 +227,7 @@ class Node:
             for store in parts.services.stores:
                 await store.stop()
             parts.services.passwords.stop()
+            await parts.services.identity.outgoing.stop()
             parts.runtime.bounds.stop()
 
     async def _drain(self, parts: Parts) -> None:

@@ -41,7 +41,7 @@ def reconcile_day(settings: Settings, provider: str, day: str, feed: Path | None
 
 async def _work(settings: Settings, provider: str, day: date, feed: Path | None) -> int:
     async with _opened(settings) as parts:
-        for report in await parts.services.provider_days.report(day):
+        for report in await parts.services.money.provider_days.report(day):
             if report.provider == provider:
                 out.print(
                     f"{provider} {report.asset} {day}: {report.debits} debits {report.debited}, "
@@ -52,7 +52,7 @@ async def _work(settings: Settings, provider: str, day: date, feed: Path | None)
             return 0
         with feed.open("rb") as file:
             form = FORMATS[feed.suffix.lower()]
-            summary = await parts.services.reconciliation.compare(provider, day, file, form, _tell)
+            summary = await parts.services.money.reconciliation.compare(provider, day, file, form, _tell)
     out.print(
         f"{summary.here} transactions here, {summary.feed} in {feed.name}: "
         f"{summary.mismatches} mismatches, {summary.malformed} malformed lines"

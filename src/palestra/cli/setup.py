@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from palestra.core.config import SECRETS, LoadedSettings, Settings, check_production, default_secrets, keys
+from palestra.core.config import HIDDEN, SECRETS, LoadedSettings, Settings, check_production, default_secrets, keys
 from palestra.core.errors import PalestraError, SetupError
 from palestra.database.embedded import EmbeddedPostgres, binaries
 from palestra.database.migrate import migrate
@@ -66,7 +66,7 @@ def check_modules(modules: list[Path]) -> int:
 def print_settings(loaded: LoadedSettings) -> int:
     """All settings with their sources."""
     rows = [("setting", "value", "from")]
-    hidden = {"runtime.env", *(key for key, _ in SECRETS)}
+    hidden = {*HIDDEN, *(key for key, _ in SECRETS)}
     tree = msgspec.to_builtins(loaded.settings)
     for key in keys():
         if key == "providers":

@@ -13,6 +13,7 @@ import msgspec
 
 from palestra.core.errors import SetupError
 from palestra.core.provider_settings import ProviderSettings, check_providers, open_to_all
+from palestra.core.social_settings import SocialSettings
 
 
 class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -111,6 +112,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
     jobs: JobSettings = JobSettings()
+    social: SocialSettings = SocialSettings()
     log: LogSettings = LogSettings()
     providers: dict[str, ProviderSettings] = {}
 
@@ -123,10 +125,17 @@ SECRETS = (
     ("session.encryption_key", "defaultencryptionkey"),
     ("session.refresh_encryption_key", "defaultrefreshencryptionkey"),
 )
+HIDDEN = (
+    "runtime.env",
+    "social.facebook.app_secret",
+    "social.facebook_instant.app_secret",
+    "social.steam.publisher_key",
+)
+"""Keys that may hold secrets and have none by default; `palestra config` hides them too."""
 MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
 """All other numbers are limits and times that must be above zero."""
 PORT_MAX = 65_535
-TABLES = ("runtime.env", "providers")
+TABLES = ("runtime.env", "social.oidc", "providers")
 """Settings that are tables whose keys are not ours."""
 
 
@@ -215,7 +224,9 @@ def default_secrets(settings: Settings) -> list[str]:
 
 
 def check_production(settings: Settings) -> None:
-    """Refuse to run on a secret that everybody knows."""
+    """Refuse to run on a secret that everybody knows, or to believe whatever listens on this machine."""
+    if settings.social.loopback_http:
+        raise SetupError("production mode refuses social.loopback_http: it is for tests with a fake provider.")
     default = default_secrets(settings)
     if default:
         variables = ", ".join(PREFIX + key.replace(".", "_").upper() for key in default)
@@ -252,10 +263,13 @@ def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
     if isinstance(value, str) and get_origin(kind) in (tuple, dict):
         # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`; tables of tables as JSON.
         parts = [part.strip() for part in value.split(",") if part.strip()]
-        if get_origin(kind) is tuple:
+        if get_origin(kind) is dict and value.startswith("{"):
+            try:
+                value = msgspec.json.decode(value)
+            except msgspec.DecodeError as error:
+                raise SetupError(f"setting {key!r} from {source} is not valid JSON: {error}") from None
+        elif get_origin(kind) is tuple:
             value = parts
-        elif key == "providers":
-            value = _read_json(key, value, source)
         elif all("=" in part for part in parts):
             value = dict(part.split("=", 1) for part in parts)
         else:
@@ -264,13 +278,6 @@ def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
         raise SetupError(f"setting {key!r} from {source}: {error}") from None
-
-
-def _read_json(key: str, text: str, source: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise SetupError(f"setting {key!r} from {source}: write it as a JSON object; {error}") from None
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ async def test_a_bug_is_internal_and_its_words_stay_here(database_url: str, monk
         async def broken(*_: Any) -> None:
             raise RuntimeError("secret words")
 
-        monkeypatch.setattr(platform.node.parts.services.ledger, "submit", broken)  # type: ignore[union-attr]
+        monkeypatch.setattr(platform.node.parts.services.money.ledger, "submit", broken)  # type: ignore[union-attr]
         told = await refused(acme.credit(ann, 5))
         assert (told.status, told.word, told.message) == (500, "internal", "Internal error.")
 

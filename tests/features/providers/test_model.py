@@ -89,7 +89,7 @@ class World:
     @property
     def providers(self) -> ProviderService:
         assert self._platform.node.parts is not None
-        return self._platform.node.parts.services.providers
+        return self._platform.node.parts.services.money.providers
 
     async def begin(self) -> None:
         self.bot, self.prefix = await self._platform.bot(), fresh("model")

@@ -24,7 +24,7 @@ async def test_a_round_is_staked_and_paid(acme: Provider, player: NewPlayer, pla
     win = await acme.credit(ann, "50")
     assert (stake["balance"], win["balance"]) == ("70", "120")
     assert await acme.balance(ann) == 120
-    page = await platform.node.parts.services.wallets.history(ann.id)  # type: ignore[union-attr]
+    page = await platform.node.parts.services.money.wallets.history(ann.id)  # type: ignore[union-attr]
     kinds = [(entry.kind, entry.reference, entry.changeset) for entry in page.entries]
     assert kinds[:2] == [("provider.credit", "r", {ASSET: 50}), ("provider.debit", "r", {ASSET: -30})]
 

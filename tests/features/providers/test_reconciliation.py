@@ -72,7 +72,7 @@ class Story:
     async def compare(self, text: str | None = None) -> tuple[list[str], tuple[int, int, int, int]]:
         told: list[Mismatch | Malformed] = []
         file = io.BytesIO((self.text() if text is None else text).encode())
-        found = await self.services.reconciliation.compare("acme", DAY, file, "ndjson", told.append)
+        found = await self.services.money.reconciliation.compare("acme", DAY, file, "ndjson", told.append)
         names = [one.name if isinstance(one, Mismatch) else f"malformed {one.line}" for one in told]
         return names, (found.here, found.feed, found.mismatches, found.malformed)
 
@@ -99,7 +99,7 @@ async def test_a_report_adds_the_day_up_and_is_kept(story: Story) -> None:
     await story.acme.rollback(story.ann, fresh())
     wanted = Report("acme", ASSET, DAY, debits=3, debited=57, credits=1, credited=50, rollbacks=1, rolled_back=20)
     nothing = Report("acme", "gems", DAY, 0, 0, 0, 0, 0, 0)
-    days = story.services.provider_days
+    days = story.services.money.provider_days
     made = await days.report(DAY)
     assert [report for report in made if report.provider == "acme"] == [wanted, nothing]
     assert wanted.net == -13
@@ -116,7 +116,7 @@ async def test_reports_and_feeds_of_many_pages_are_whole(story: Story, monkeypat
     monkeypatch.setattr("palestra.features.providers.reports.PAGE_LINES_MAX", 3)
     for stake in range(1, 11):
         await story.play(stake, win=stake)
-    report = (await story.services.provider_days.report(DAY))[0]
+    report = (await story.services.money.provider_days.report(DAY))[0]
     assert (report.debits, report.debited, report.credits, report.credited) == (10, 55, 10, 55)
     assert await story.compare() == ([], (20, 20, 0, 0))
 

@@ -184,7 +184,7 @@ async def test_open_rounds_are_settled_by_the_game_or_cancelled_when_it_fails(
     clock.advance(60)
     parts = platform.node.parts
     assert parts is not None
-    assert await parts.services.rounds.resolve_overdue() == 2
+    assert await parts.services.money.rounds.resolve_overdue() == 2
     shown = {one["id"]: one for one in (await ada.call("GET", "/v2/palestra/rounds"))["rounds"]}
     assert (shown[good]["outcome"], shown[good]["result"]) == ("settled", '{"rolled":6}')
     assert shown[bad]["outcome"] == "cancelled" and "game's code failed" in shown[bad]["reason"]
@@ -197,4 +197,4 @@ async def test_a_deleted_players_rounds_are_nobodys(platform: Platform) -> None:
     await ada.call("DELETE", "/v2/account")
     parts = platform.node.parts
     assert parts is not None
-    assert (await parts.services.rounds.record(ended["id"])).round.ending is not None
+    assert (await parts.services.money.rounds.record(ended["id"])).round.ending is not None
