@@ -33,6 +33,9 @@ from palestra.features.ledger.rules import Draft, digest_of, missing, same_conte
 SQL = load_queries(__file__)
 LANES = 2
 """Rounds in flight: while PostgreSQL works on one, the next is decided."""
+FURTHER_LANE_ROWS_MIN = 128
+HALVE_FROM = 16
+"""See Batch: a crowd of this many is worked on in two halves, which take turns with the database."""
 ROWS_MAX = 1_000
 HASTY_ATTEMPTS_MAX = 2
 """How often a round is tried upon what this node believes before it locks what it touches."""
@@ -108,6 +111,8 @@ class LedgerStore:
             rows_max=max(settings.batch_rows_max, ROWS_MAX),
             queue_max=settings.batch_queue_max,
             lanes=LANES,
+            further_lane_rows_min=FURTHER_LANE_ROWS_MIN,
+            halve_from=HALVE_FROM,
         )
         self.batches = [self._entries]
 
