@@ -44,6 +44,7 @@ from palestra.features.leaderboards import feature as leaderboards_feature
 from palestra.features.leaderboards.routes import LeaderboardRoutes
 from palestra.features.leaderboards.service import LeaderboardService
 from palestra.features.leaderboards.store import LeaderboardStore
+from palestra.features.ledger.audit import LedgerAudit
 from palestra.features.ledger.register import Register
 from palestra.features.ledger.service import LedgerService
 from palestra.features.ledger.store import LedgerStore
@@ -93,6 +94,7 @@ class Services:
     passwords: Passwords
     account_store: AccountStore
     ledger: LedgerService
+    ledger_audit: LedgerAudit
     wallets: WalletService
     storage: StorageService
     leaderboards: LeaderboardService
@@ -209,6 +211,7 @@ def _services(
         passwords=passwords,
         account_store=account_store,
         ledger=ledger,
+        ledger_audit=LedgerAudit(database, sealer, clock),
         wallets=WalletService(ledger, clock),
         storage=StorageService(storage_store),
         leaderboards=LeaderboardService(leaderboard_store, events, tasks, clock),

@@ -56,6 +56,10 @@ class LedgerService:
 
     async def start(self) -> None:
         """Make sure that there is room for the lines of the months to come."""
+        await self.add_partitions()
+
+    async def add_partitions(self) -> None:
+        """Add the partitions of this month and the next ones where they are missing. To be called every day."""
         await self._database.execute(SQL["add_partitions"], MONTHS_AHEAD)
 
     async def asset(self, code: str) -> Asset:
