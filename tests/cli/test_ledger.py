@@ -62,7 +62,7 @@ async def test_verify_says_what_it_proved_and_names_what_is_broken(
         await w.tamper("UPDATE ledger_lines SET amount = 1 WHERE id = $1", moved)
         status, said = await asyncio.to_thread(command, "verify")
         assert status == 1
-        assert f"BROKEN: 4 faults, the first one first\nline {moved}: it was changed\n    expected hash" in said
+        assert f"BROKEN: 5 faults, the first one first\nline {moved}: it was changed\n    expected hash" in said
 
 
 async def test_root_says_that_there_is_none_yet(

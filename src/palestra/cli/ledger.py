@@ -161,7 +161,9 @@ def _tell(verdict: Verdict, trust: Trust) -> None:
 
 
 def _fault(fault: Fault) -> str:
-    return f"{fault.where}: {fault.meaning}\n    expected {fault.expected}\n    found    {fault.found}"
+    lines = (f"{fault.where}: {fault.meaning}", f"    expected {fault.expected}", f"    found    {fault.found}")
+    # What was tampered with must not steer the terminal.
+    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
 
 
 def _described(root: Root) -> str:

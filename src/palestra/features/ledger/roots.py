@@ -91,8 +91,8 @@ def faults_of(
 ) -> list[RootFault]:
     """What is wrong with a chain of roots, the oldest first.
 
-    A root must be signed by one of `public_keys`, if there are any; else by the key that `own_key` has for its key id,
-    if there is one; else by the key that stands beside it, which proves nothing against who can write it all anew.
+    A root must be signed by one of `public_keys`, if there are any; else by the key that `own_key` has for its key id;
+    without either by the key that stands beside it, which proves nothing against who can write it all anew.
     """
     found = []
     previous = FIRST_ROOT
@@ -128,10 +128,9 @@ def _key_fault(
             return None
         wanted = " or ".join(sorted(key.hex() for key in public_keys))
     else:
-        own = own_key(root.key_id) if own_key is not None else None
-        if own is None or own == root.public_key:
+        if own_key is None or (own := own_key(root.key_id)) == root.public_key:
             return None
-        wanted = own.hex()
+        wanted = own.hex() if own is not None else f"the key {root.key_id} of this key ring, which has none of that id"
     return RootFault(root.day, "it is signed by another key", wanted, root.public_key.hex())
 
 
