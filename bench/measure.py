@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvloop
 
 from bench import costs, parse, servers, sockets
+from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
 from bench.workloads import BOARD_ROWS, COMMITS, HTTP, PLAYERS, RELAYS, WORKLOADS, Workload
@@ -180,6 +183,8 @@ def _floor(kind: str, seconds: int, site: _Site) -> Sample:
 
 
 def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample, http_us: float | None) -> Sample:
+    if workload.callers:
+        return _engine(workload, seconds, site, floor)
     node_before, postgres_before = cpu_seconds(site.node.pid), family_cpu_seconds(site.postgres.pid)
     load = _wrk(site.node.port, seconds, workload.name, str(site.tokens_file))
     node_us = _us(cpu_seconds(site.node.pid) - node_before, load)
@@ -187,6 +192,16 @@ def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample, http
     cpu_ratio = http_us / node_us if http_us and node_us else None
     ratio = load.per_second / floor.load.per_second if floor.load.per_second else None
     return Sample(load, node_us, postgres_us, ratio, cpu_ratio)
+
+
+def _engine(workload: Workload, seconds: int, site: _Site, floor: Sample) -> Sample:
+    """The ledger engine in a process of its own, on the node's database."""
+    before = family_cpu_seconds(site.postgres.pid)
+    command = [sys.executable, "-m", "bench.engine", site.postgres.node_url, str(workload.callers), str(seconds)]
+    seen = msgspec.json.decode(_output([*command, "hot"] if workload.hot else command, seconds), type=Seen)
+    load = parse.Load(requests=seen.transfers, per_second=seen.per_second, p50_ms=seen.p50_ms, p99_ms=seen.p99_ms)
+    postgres_us = _us(family_cpu_seconds(site.postgres.pid) - before, load)
+    return Sample(load, seen.cpu_us, postgres_us, load.per_second / floor.load.per_second)
 
 
 def _wrk(port: int, seconds: int, *arguments: str) -> parse.Load:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from dataclasses import dataclass, replace
@@ -60,23 +61,26 @@ def rows(results: Results) -> list[Row]:
             floors.add(workload.floor)
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
-            made.append(_loaded(workload.name, samples, workload.writes, workload.goal))
+            made.append(_loaded(workload.name, samples, workload.writes, workload.goal, workload.p99_ms_max))
     return [*made, *_relay_rows(results), *_process_rows(results)]
 
 
-def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0) -> Row:
+def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0, p99_ms_max: float = 0.0) -> Row:
     ratio = _median([s.ratio for s in samples])
+    p99_ms = _median([s.load.p99_ms for s in samples])
     faults = next((s.load.faults for s in samples if s.load.faults), "")
     return Row(
         name=name,
         per_second=_median([s.load.per_second for s in samples]),
-        p99_ms=_median([s.load.p99_ms for s in samples]),
+        p99_ms=p99_ms,
         node_us=_median([s.node_us for s in samples]),
         postgres_us=_median([s.postgres_us for s in samples]) if writes else None,
         ratio=ratio,
         cpu_ratio=_median([s.cpu_ratio for s in samples]),
-        goal=f"≥ {goal:.2f}" if goal else "",
-        reached=ratio is not None and ratio >= goal if goal and not faults else None,
+        goal=(f"≥ {goal:.2f}" if goal else "") + (f", {p99_ms_max:.0f} ms" if p99_ms_max else ""),
+        reached=ratio is not None and ratio >= goal and (p99_ms or 0) <= (p99_ms_max or math.inf)
+        if goal and not faults
+        else None,
         faults=faults,
     )
 

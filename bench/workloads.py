@@ -9,11 +9,17 @@ HTTP, COMMITS = "asgi", "pgbench"
 
 @dataclass(frozen=True)
 class Workload:
-    """An HTTP workload of bench/lua/requests.lua. `goal` is the least ratio to the floor that we want, 0 for none."""
+    """An HTTP workload of bench/lua/requests.lua. `goal` is the least ratio to the floor that we want, 0 for none.
+
+    With `callers`, it is one of the ledger engine without a node: that many at once, all on one account if it is `hot`.
+    """
 
     name: str
     floor: str
     goal: float = 0.0
+    callers: int = 0
+    hot: bool = False
+    p99_ms_max: float = 0.0
 
     @property
     def writes(self) -> bool:
@@ -50,7 +56,11 @@ WORKLOADS = (
     Workload("auth_new", COMMITS, 1.0),
     Workload("storage_write", COMMITS, 1.7),
     Workload("leaderboard_write", COMMITS, 2.2),
-    Workload("rpc_wallet", COMMITS),
+    Workload("rpc_wallet", COMMITS, 1.7),
+    Workload("ledger_64", COMMITS, 5.0, callers=64, p99_ms_max=10.0),
+    Workload("ledger_4096", COMMITS, 8.0, callers=4_096),
+    Workload("ledger_hot_64", COMMITS, 3.0, callers=64, hot=True),
+    Workload("ledger_hot_4096", COMMITS, 3.0, callers=4_096, hot=True),
 )
 RELAYS = (RelayLoad(20, 10, 40, 4.8), RelayLoad(100, 10, 4, 5.4))
 RELAY_P99_MS_MAX = 2.0

@@ -2,7 +2,10 @@
 
 from palestra.core.errors import Code, GameError
 from palestra.features.events.contract import ClientEvent
+from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.limits.contract import Limit
 from palestra.features.notifications.contract import NewNotification, NotificationChange
+from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
 from palestra.sdk.context import Context, Player
@@ -14,10 +17,16 @@ __all__ = [
     "Context",
     "Game",
     "GameError",
+    "LeaderboardReset",
+    "Limit",
     "NewNotification",
     "NotificationChange",
     "ObjectId",
     "ObjectWrite",
     "Player",
+    "Round",
+    "Settlement",
     "Stream",
+    "TournamentEnd",
+    "TournamentReset",
 ]

@@ -91,6 +91,45 @@ async def conf_create_leaderboard(ctx: Context, board: Board) -> Made:
     return Made(board.id)
 
 
+class Cup(Board):
+    """A tournament to make; `start_in` and `end_in` are seconds from now."""
+
+    duration: int = 3600
+    title: str = ""
+    description: str = ""
+    category: int = 0
+    start_in: float | None = None
+    end_in: float | None = None
+    max_size: int = 0
+    max_num_score: int = 0
+    join_required: bool = False
+
+
+@game.rpc
+async def conf_create_tournament(ctx: Context, cup: Cup) -> Made:
+    """Make a tournament; nothing if it exists."""
+    now = ctx.now()
+    await ctx.tournaments.create(
+        cup.id,
+        duration_seconds=cup.duration,
+        sort=cup.sort,
+        operator=cup.operator,
+        reset=cup.reset or None,
+        start_time=0 if cup.start_in is None else now + cup.start_in,
+        end_time=0 if cup.end_in is None else now + cup.end_in,
+        title=cup.title,
+        description=cup.description,
+        category=cup.category,
+        max_size=cup.max_size,
+        max_num_score=cup.max_num_score,
+        join_required=cup.join_required,
+        metadata=cup.metadata,
+        authoritative=cup.authoritative,
+        enable_ranks=cup.enable_ranks,
+    )
+    return Made(cup.id)
+
+
 class Score(msgspec.Struct):
     """A record to write."""
 

@@ -17,7 +17,8 @@ def measure_node(parts: Parts) -> None:
     metrics = parts.metrics
     measure(metrics, parts.table, parts.dispatcher)
     parts.sockets.measure(metrics)
-    parts.services.ledger_audit.measure(metrics)
+    parts.jobs.measure(metrics)
+    parts.services.money.ledger_audit.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 
     def of_batches(attribute: str) -> Iterable[Sample]:

@@ -8,15 +8,6 @@ from palestra.core.errors import Code, PalestraError
 from palestra.gateway.operation import Auth, Call, Operation
 
 PATHS = (
-    ("POST", "/v2/friend/facebook"),
-    ("POST", "/v2/friend/steam"),
-    ("GET", "/v2/tournament"),
-    ("GET", "/v2/tournament/{id}"),
-    ("PUT", "/v2/tournament/{id}"),
-    ("POST", "/v2/tournament/{id}"),
-    ("DELETE", "/v2/tournament/{id}"),
-    ("POST", "/v2/tournament/{id}/join"),
-    ("GET", "/v2/tournament/{id}/owner/{owner_id}"),
     ("GET", "/v2/matchmaker/stats"),
     ("GET", "/v2/party"),
     ("POST", "/v2/iap/purchase/apple"),
@@ -35,7 +26,6 @@ class Unoffered(msgspec.Struct):
     """Whatever the path names."""
 
     id: str = ""
-    owner_id: str = ""
 
 
 async def _refuse(call: Call, request: Unoffered) -> None:

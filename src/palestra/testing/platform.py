@@ -69,6 +69,15 @@ class Platform:
             await node.stop()
             shutil.rmtree(folder, ignore_errors=True)
 
+    async def tell_ends(self) -> None:
+        """Run the hooks for all periods and windows that have ended by the clock; for tests that move the clock.
+
+        A node does so by itself as time goes by, but it cannot see a ManualClock move.
+        """
+        parts = self.node.parts
+        assert parts is not None, "start it first"
+        await parts.services.announcer.announce()
+
     async def bot(self, username: str = "", **vars: str) -> Bot:
         """A new player, logged in by a device id of its own; `vars` go into the session."""
         bot = Bot(self.http, self.url, self.node.settings.socket.server_key, f"device-{new_id()}")

@@ -14,8 +14,12 @@ from palestra.core.config import DatabaseSettings
 from palestra.core.events import EventBus
 from palestra.core.tasks import Tasks
 from palestra.database.pool import Database
+from palestra.features.leaderboards.announcer import Announcer
+from palestra.features.leaderboards.known import KnownBoards
 from palestra.features.leaderboards.service import LeaderboardService
 from palestra.features.leaderboards.store import LeaderboardStore
+from palestra.features.leaderboards.tournament_store import TournamentStore
+from palestra.features.leaderboards.tournaments import TournamentService
 
 
 async def until(check: Callable[[], Awaitable[Any]]) -> None:
@@ -33,7 +37,11 @@ class Bench:
         self.events = EventBus()
         self.tasks = Tasks()
         self.store = LeaderboardStore(database, DatabaseSettings())
-        self.service = LeaderboardService(self.store, self.events, self.tasks, clock)
+        self.tournament_store = TournamentStore(database, DatabaseSettings())
+        self.boards = KnownBoards(self.store, self.tasks, clock)
+        self.service = LeaderboardService(self.store, self.boards, clock)
+        self.tournaments = TournamentService(self.tournament_store, self.store, self.boards, self.service, clock)
+        self.announcer = Announcer(self.boards, self.store, self.tournament_store, self.events, self.tasks, clock)
 
 
 @asynccontextmanager
@@ -45,6 +53,7 @@ async def node(database: Database, clock: ManualClock) -> AsyncIterator[Bench]:
     finally:
         await bench.tasks.stop()
         await bench.store.stop()
+        await bench.tournament_store.stop()
 
 
 @pytest.fixture
@@ -56,3 +65,8 @@ async def bench(database: Database) -> AsyncIterator[Bench]:
 @pytest.fixture
 def boards(bench: Bench) -> LeaderboardService:
     return bench.service
+
+
+@pytest.fixture
+def tournaments(bench: Bench) -> TournamentService:
+    return bench.tournaments

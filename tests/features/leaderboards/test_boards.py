@@ -67,7 +67,7 @@ async def test_a_restarted_node_knows_every_rank_again(bench: Bench) -> None:
     await asyncio.gather(*(bench.service.submit("b", owner, "name", n // 3) for n, owner in enumerate(owners)))
     before = {r.owner_id: r.rank for r in (await bench.service.records("b", owners)).owner_records}
     async with node(bench.database, bench.clock) as again:
-        await again.service.start()
+        await again.boards.start()
         await until(lambda: _count(again.service, "b", 1200))
         after = {r.owner_id: r.rank for r in (await again.service.records("b", owners)).owner_records}
     assert after == before
@@ -79,7 +79,7 @@ async def test_scores_written_while_ranks_are_loading_are_not_lost(bench: Bench)
     await bench.service.create("b")
     await asyncio.gather(*(bench.service.submit("b", owner, "name", 1 + n) for n, owner in enumerate(owners)))
     async with node(bench.database, bench.clock) as again:
-        await again.service.start()
+        await again.boards.start()
         moved = [again.service.submit("b", owner, "name", 5000 + n) for n, owner in enumerate(owners[:100])]
         gone = [again.service.remove("b", owner) for owner in owners[100:200]]
         await asyncio.gather(*moved, *gone)
@@ -92,7 +92,7 @@ async def test_scores_written_while_ranks_are_loading_are_not_lost(bench: Bench)
 async def test_a_board_made_on_another_node_is_found_with_its_ranks(bench: Bench) -> None:
     owner = new_id()
     async with node(bench.database, bench.clock) as other:
-        await bench.service.start()
+        await bench.boards.start()
         await other.service.create("late")
         await other.service.submit("late", owner, "ann", 5)
         assert [r.owner_id for r in (await bench.service.records("late", limit=5)).records] == [owner]
@@ -141,17 +141,18 @@ async def test_every_ended_period_is_told_of_once(bench: Bench) -> None:
         await boards.create(id, reset=reset)
     midnight = int(datetime(2025, 6, 16, tzinfo=UTC).timestamp())
     next_hour = int(bench.clock.now()) // 3600 * 3600 + 3600
-    assert await boards.roll_over() == next_hour
+    assert await bench.announcer.announce() == next_hour
     assert told == []
     bench.clock.advance(3600)
     await boards.submit("hourly", new_id(), "ann", 1)
-    assert await boards.roll_over() == next_hour + 3600
+    assert await bench.announcer.announce() == next_hour + 3600
     assert told == [("hourly", next_hour)]
     bench.clock.advance(midnight - bench.clock.now())
-    assert await boards.roll_over() == midnight + 3600
-    assert told[1:] == [("daily", midnight), ("hourly", next_hour + 3600)]
-    await boards.roll_over()
-    assert len(told) == 3
+    assert await bench.announcer.announce() == midnight + 3600
+    hours = [("hourly", at) for at in range(next_hour + 3600, midnight + 1, 3600)]
+    assert told[1:] == [*hours[:-1], ("daily", midnight), hours[-1]]
+    await bench.announcer.announce()
+    assert len(told) == 2 + len(hours)
 
 
 async def test_a_started_node_tells_of_resets_by_itself(bench: Bench) -> None:
@@ -161,7 +162,7 @@ async def test_a_started_node_tells_of_resets_by_itself(bench: Bench) -> None:
         told.set()
 
     bench.events.subscribe(LeaderboardReset, note)
-    await bench.service.start()
+    bench.announcer.start()
     await bench.service.create("daily", reset="@daily")
     bench.clock.advance(DAY)
     await bench.service.create("another")  # wakes it up, as time would

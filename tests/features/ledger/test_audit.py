@@ -251,11 +251,3 @@ async def test_a_line_that_comes_after_its_time_was_settled_is_a_finding(databas
         w.clock.advance(DAY_SECONDS)
         assert {kind for kind, _ in kinds(await w.audit.audit())} == {"balance", "lines"}
         assert (await w.verdict()).faults == []
-
-
-async def test_partitions_are_added_again_without_harm(database: Database) -> None:
-    async with world(database) as w:
-        await w.ledger.start()
-        await w.ledger.add_partitions()
-        count = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'ledger_lines'::regclass"
-        assert await database.fetchval(count) == 4

@@ -309,7 +309,7 @@ async def test_a_hold_that_was_opened_again_or_put_in_is_named(database: Databas
         await w.tamper("UPDATE ledger_holds SET status = 0")
         assert first(await w.verdict()).startswith(f"hold {ids[5]}: ")
         await w.tamper("UPDATE ledger_holds SET status = 3")
-        await w.tamper("INSERT INTO ledger_holds VALUES (77, 1, 2, 5, 2000000000, 0)")
+        await w.tamper("INSERT INTO ledger_holds (id, debit, credit, amount, expires_at) VALUES (77, 1, 2, 5, 2e9)")
         assert first(await w.verdict()) == "hold 77: no line made it: it was put in"
 
 

@@ -1,1 +1,1 @@
-"""Leaderboards: best scores per period, listed in order, with ranks."""
+"""Leaderboards and tournaments: scores per period, listed in order, with ranks; windows and seats for tournaments."""

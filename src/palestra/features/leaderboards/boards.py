@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
 from palestra.core.clock import utc
 from palestra.core.cron import Schedule
 from palestra.features.leaderboards.contract import Leaderboard, Operator, Sort
 from palestra.features.leaderboards.ranks import Ranks
-from palestra.features.leaderboards.rules import Change, change_of, period_end
+from palestra.features.leaderboards.rules import Change, Terms, change_of, next_end, period_end, window_at
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """A board as stored; with `terms` a tournament. What ended until `announced_at` (unix seconds) has been told."""
+
+    board: Leaderboard
+    terms: Terms | None
+    announced_at: int
 
 
 class Period:
@@ -15,13 +29,15 @@ class Period:
     `ranks` is None where ranks are not kept: on boards without them, and for periods of the past.
     """
 
-    __slots__ = ("board_id", "ends_at", "expires_at", "ranks")
+    __slots__ = ("_settled", "_writes", "board_id", "ends_at", "expires_at", "ranks")
 
     def __init__(self, board_id: str, ends_at: int, ranks: Ranks | None) -> None:
         self.board_id = board_id
         self.ends_at = ends_at
         self.expires_at = utc(ends_at)
         self.ranks = ranks
+        self._writes = 0
+        self._settled: asyncio.Event | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Period) and (self.board_id, self.ends_at) == (other.board_id, other.ends_at)
@@ -38,30 +54,49 @@ class Period:
         """An owner's rank; 0 when that is unknown."""
         return (self.ranks.rank(owner) or 0) if self.ranks is not None else 0
 
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Around a write, so that nobody is told that the period is over while it is on its way."""
+        self._writes += 1
+        try:
+            yield
+        finally:
+            self._writes -= 1
+            if not self._writes and self._settled is not None:
+                self._settled.set()
+
+    async def settled(self) -> None:
+        """Wait until no write is on its way; for periods and windows that take no new ones."""
+        if self._writes:
+            self._settled = asyncio.Event()
+            await self._settled.wait()
+
 
 class Board:
     """A board with the period that runs now. `stored` says whether it may have records that the ranks do not know."""
 
-    __slots__ = ("_changes", "_current", "_ended", "_schedule", "definition", "descending")
+    __slots__ = ("_before", "_changes", "_current", "definition", "descending", "next_end", "schedule", "terms")
 
-    def __init__(self, definition: Leaderboard, now: float, *, stored: bool) -> None:
-        self.definition = definition
-        self.descending = definition.sort is Sort.DESCENDING
-        self._schedule = Schedule.parse(definition.reset) if definition.reset else None
-        self._changes = {operator: change_of(definition.sort, operator) for operator in Operator}
-        self._ended: list[int] = []
-        self._current = self._period(now, loading=stored)
+    def __init__(self, definition: Definition, now: float, *, stored: bool) -> None:
+        self.definition = definition.board
+        self.terms = definition.terms
+        self.descending = self.definition.sort is Sort.DESCENDING
+        self.schedule = Schedule.parse(self.definition.reset) if self.definition.reset else None
+        self._changes = {operator: change_of(self.definition.sort, operator) for operator in Operator}
+        self._before: Period | None = None
+        self._current = self._period(self._end(now), loading=stored)
+        self.announced_until(definition.announced_at)
 
     def change(self, operator: Operator) -> Change:
         """What an operator does to a number on this board."""
         return self._changes[operator]
 
     def current(self, now: float) -> Period:
-        """The running period. When the one before is over, a new one begins, empty."""
+        """The running period. When the one before is over, a new one begins, empty; a tournament's last one stays."""
         period = self._current
-        if period.ends_at and now >= period.ends_at:
-            self._ended.append(period.ends_at)
-            period = self._current = self._period(now, loading=False)
+        if period.ends_at and now >= period.ends_at and (ends_at := self._end(now)) != period.ends_at:
+            self._before = period
+            period = self._current = self._period(ends_at, loading=False)
         return period
 
     def period(self, expiry: int, now: float) -> Period:
@@ -69,14 +104,27 @@ class Board:
         current = self.current(now)
         return current if expiry in (0, current.ends_at) else Period(self.definition.id, expiry, None)
 
-    def take_ended(self) -> list[int]:
-        """The ends of the periods that have ended since this was last asked."""
-        ended, self._ended = self._ended, []
-        return ended
+    def announced_until(self, moment: int) -> None:
+        """What ended until this moment has been told: `next_end` is when the next period or window does, or None."""
+        self.next_end = next_end(self.terms, self.schedule, moment)
+
+    async def settled(self, now: float) -> None:
+        """Wait for the writes that are on their way to what has ended until now."""
+        current = self.current(now)
+        if self._before is not None:
+            await self._before.settled()
+            self._before = None
+        if self.terms is not None and window_at(self.terms, self.schedule, now).closed(now):
+            await current.settled()
 
     def new_ranks(self, *, loading: bool) -> Ranks | None:
         """Empty ranks for a period, None when the board has none."""
         return Ranks(descending=self.descending, loading=loading) if self.definition.enable_ranks else None
 
-    def _period(self, now: float, *, loading: bool) -> Period:
-        return Period(self.definition.id, period_end(self._schedule, now), self.new_ranks(loading=loading))
+    def _end(self, now: float) -> int:
+        if self.terms is not None:
+            return window_at(self.terms, self.schedule, now).expires_at
+        return period_end(self.schedule, now)
+
+    def _period(self, ends_at: int, *, loading: bool) -> Period:
+        return Period(self.definition.id, ends_at, self.new_ranks(loading=loading))

@@ -1,4 +1,4 @@
-"""What others may know of leaderboards: boards, records, pages, errors, the reset event, and what can be done."""
+"""What others may know of leaderboards and tournaments: records, pages, errors, events, and what can be done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from palestra.core.errors import InvalidArgument, NotFound, PermissionDenied
+from palestra.core.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 
 
 class Sort(enum.IntEnum):
@@ -91,6 +91,63 @@ class LeaderboardReset(msgspec.Struct, frozen=True):
     reset_time: int
 
 
+class Tournament(msgspec.Struct, frozen=True):
+    """One tournament as it stands at a moment. Times are unix seconds, 0 where there is none.
+
+    Scores count from `start_active` until `end_active`, which is outside. `next_reset` is the end of the period that
+    the records belong to, `prev_reset` the last moment of the `reset` schedule. `size` is counted only where `max_size`
+    limits it, else 0.
+    """
+
+    id: str
+    title: str
+    description: str
+    category: int
+    sort: Sort
+    operator: Operator
+    reset: str | None
+    duration_seconds: int
+    start_time: int
+    end_time: int
+    max_size: int
+    max_num_score: int
+    join_required: bool
+    authoritative: bool
+    metadata: str
+    created_at: datetime
+    size: int
+    can_enter: bool
+    start_active: int
+    end_active: int
+    next_reset: int
+    prev_reset: int
+
+
+class TournamentPage(msgspec.Struct, frozen=True):
+    """Tournaments in order of start, end (the latest first, then those without), category and id."""
+
+    tournaments: list[Tournament]
+    cursor: str
+
+
+class TournamentEnd(msgspec.Struct, frozen=True):
+    """A window of a tournament has closed, and all scores it took are stored.
+
+    Its records can be listed with `expiry=reset_time`.
+    """
+
+    tournament: Tournament
+    end_time: int
+    reset_time: int
+
+
+class TournamentReset(msgspec.Struct, frozen=True):
+    """A period of a tournament has ended; its records can still be listed with `expiry=reset_time`."""
+
+    tournament: Tournament
+    reset_time: int
+
+
 class LeaderboardNotFound(NotFound):
     """No such board."""
 
@@ -122,8 +179,8 @@ class InvalidMetadata(InvalidArgument):
 class InvalidScore(InvalidArgument):
     """A score that is negative or larger than 64 bits, or an operator that does not exist."""
 
-    def __init__(self) -> None:
-        super().__init__("Error writing score to leaderboard.")
+    def __init__(self, message: str = "Error writing score to leaderboard.") -> None:
+        super().__init__(message)
 
 
 class InvalidLimit(InvalidArgument):
@@ -149,6 +206,63 @@ class InvalidCursor(InvalidArgument):
 
 class InvalidLeaderboard(InvalidArgument):
     """A game module described a board that cannot be; the message says what is wrong."""
+
+
+class TournamentNotFound(NotFound):
+    """No such tournament, or one that is over."""
+
+    def __init__(self, message: str = "Tournament not found.") -> None:
+        super().__init__(message)
+
+
+class AuthoritativeTournament(PermissionDenied):
+    """A player wrote to a tournament that only the game writes to."""
+
+    def __init__(self, message: str = "Tournament only allows authoritative score submissions.") -> None:
+        super().__init__(message)
+
+
+class TournamentClosed(FailedPrecondition):
+    """A score outside of the windows."""
+
+    def __init__(self) -> None:
+        super().__init__("Tournament is not active and cannot accept new scores.")
+
+
+class JoinMissing(FailedPrecondition):
+    """A score of somebody who has not joined, where that is required."""
+
+    def __init__(self) -> None:
+        super().__init__("Must join tournament before attempting to write value.")
+
+
+class AttemptsUsedUp(FailedPrecondition):
+    """One score more than an owner may write."""
+
+    def __init__(self) -> None:
+        super().__init__("Reached allowed max number of score attempts.")
+
+
+class TournamentFull(FailedPrecondition):
+    """The first score of one more than may take part."""
+
+    def __init__(self) -> None:
+        super().__init__("Tournament has reached max size.")
+
+
+class JoinRefused(InvalidArgument):
+    """Nobody can join any more: no seat is left, or the window has closed."""
+
+
+class RecordNotFound(NotFound):
+    """The owner takes no part in the running period."""
+
+    def __init__(self) -> None:
+        super().__init__("This owner has no record in the running period of the tournament.")
+
+
+class InvalidTournament(InvalidArgument):
+    """A game module described a tournament that cannot be, or a list was asked for with filters that cannot be."""
 
 
 class Leaderboards(Protocol):
@@ -227,4 +341,114 @@ class Leaderboards(Protocol):
 
     async def remove(self, id: str, owner_id: str, *, authority: bool = True) -> None:
         """Delete the owner's record of the current period, if any. Raises InvalidOwner, AuthoritativeDeletion."""
+        ...
+
+
+class Tournaments(Protocol):
+    """Tournaments, as game modules see them (`ctx.tournaments`): boards with windows in which scores count.
+
+    A tournament can also be read through `Leaderboards.records` and `around`. Every call about one tournament raises
+    TournamentNotFound when there is none with that id. Calls act for the game; with `authority=False` for a player.
+    """
+
+    async def create(
+        self,
+        id: str,
+        *,
+        duration_seconds: int,
+        sort: str = "descending",
+        operator: str = "best",
+        reset: str | None = None,
+        start_time: float = 0,
+        end_time: float = 0,
+        title: str = "",
+        description: str = "",
+        category: int = 0,
+        max_size: int = 0,
+        max_num_score: int = 0,
+        join_required: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        authoritative: bool = False,
+        enable_ranks: bool = True,
+    ) -> Tournament:
+        """The tournament with this id, made if there is none; an existing one stays as it is. Up to three round trips.
+
+        A window opens at each moment of the cron schedule `reset`, or once at `start_time` (unix seconds, 0 for now),
+        and closes after `duration_seconds`, at the next moment or at `end_time` (0 for never). `category` is from 0 to
+        127; 0 stands for no limit of `max_size` and for 1,000,000 in `max_num_score`. Raises InvalidTournament.
+        """
+        ...
+
+    async def delete(self, id: str) -> None:
+        """Delete a tournament with all records of all periods; nothing happens when there is none."""
+        ...
+
+    async def get(self, ids: Iterable[str]) -> list[Tournament]:
+        """The tournaments that exist among `ids`, each once; one round trip."""
+        ...
+
+    async def list(
+        self,
+        category_start: int = 0,
+        category_end: int = 127,
+        start_time: int = 0,
+        end_time: int | None = None,
+        limit: int = 100,
+        cursor: str = "",
+    ) -> TournamentPage:
+        """Up to `limit` (1-100) tournaments that start at `start_time` (unix seconds) or later; one round trip.
+
+        With `end_time`, those that are over by then, or with 0 those that never are; without it, those that are not
+        over now. Raises InvalidTournament, InvalidCursor.
+        """
+        ...
+
+    async def join(self, id: str, owner_id: str, username: str | None) -> None:
+        """Take a seat, with a record of score 0, where joining is required; nothing happens elsewhere, nor again.
+
+        Possible before a window opens and until it closes. One shared transaction. Raises JoinRefused.
+        """
+        ...
+
+    async def submit(
+        self,
+        id: str,
+        owner_id: str,
+        username: str | None,
+        score: int,
+        subscore: int = 0,
+        metadata: Mapping[str, Any] | str | None = None,
+        operator: str | int | None = None,
+        *,
+        authority: bool = True,
+    ) -> LeaderboardRecord:
+        """Write a score and return the record it leads to. Every one counts as an attempt; one shared transaction.
+
+        Where joining is required and no attempt is left, the record comes back as it is. Raises TournamentClosed,
+        JoinMissing, AttemptsUsedUp, TournamentFull, AuthoritativeTournament, and what Leaderboards.submit raises.
+        """
+        ...
+
+    async def add_attempts(self, id: str, owner_id: str, count: int) -> LeaderboardRecord:
+        """Allow an owner `count` more attempts in the running period, or fewer if negative. Raises RecordNotFound."""
+        ...
+
+    async def remove(self, id: str, owner_id: str, *, authority: bool = True) -> None:
+        """Delete the owner's record of the current period, if any, and free the seat.
+
+        Raises InvalidOwner, AuthoritativeTournament.
+        """
+        ...
+
+    async def records(
+        self, id: str, owner_ids: Iterable[str] = (), limit: int | None = None, cursor: str = "", expiry: int = 0
+    ) -> RecordPage:
+        """Up to `limit` (1-100, default 10) records in order, and those of `owner_ids`, as `Leaderboards.records`.
+
+        With `owner_ids`, a cursor and no limit, only theirs. Without `expiry`, TournamentNotFound once it is over.
+        """
+        ...
+
+    async def around(self, id: str, owner_id: str, limit: int = 100, cursor: str = "", expiry: int = 0) -> RecordPage:
+        """Up to `limit` (1-100) records with the owner's in their midst, as `Leaderboards.around`; empty once over."""
         ...

@@ -127,6 +127,20 @@ FROM leaderboard_records
 WHERE leaderboard_id = $1 AND expires_at = $2
 ORDER BY score, subscore, owner_id;
 
+-- name: lock_tournaments_of
+-- The tournaments an owner takes part in, locked in the order in which scores lock them.
+SELECT id FROM leaderboards
+WHERE duration_seconds > 0 AND id IN (SELECT leaderboard_id FROM leaderboard_records WHERE owner_id = $1)
+ORDER BY id
+FOR NO KEY UPDATE;
+
+-- name: free_seats_of
+-- The seats of an owner in running periods. The tournaments are locked.
+UPDATE leaderboards AS tournament SET size = size - 1
+FROM leaderboard_records AS record
+WHERE record.owner_id = $1 AND tournament.id = record.leaderboard_id AND tournament.duration_seconds > 0
+    AND tournament.size_expires_at = record.expires_at AND tournament.size > 0;
+
 -- name: forget
 -- Deletes all records of an owner who leaves.
 DELETE FROM leaderboard_records WHERE owner_id = $1;
@@ -134,33 +148,94 @@ DELETE FROM leaderboard_records WHERE owner_id = $1;
 -- name: all_boards
 -- Every definition, once per start of a node.
 -- plan: whole table, because a node keeps all boards in memory.
-SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at FROM leaderboards;
+SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at,
+    duration_seconds, start_at, end_at, title, description, category, max_size, max_num_score, join_required, announced_at
+FROM leaderboards;
 
 -- name: find_boards
 -- Definitions by id: boards that were made elsewhere.
-SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at
+SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at,
+    duration_seconds, start_at, end_at, title, description, category, max_size, max_num_score, join_required, announced_at
 FROM leaderboards
 WHERE id = ANY ($1::text[]);
 
 -- name: list_boards
--- Definitions behind an id, in order.
-SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at
+-- Leaderboards behind an id, in order.
+SELECT id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at,
+    duration_seconds, start_at, end_at, title, description, category, max_size, max_num_score, join_required, announced_at
 FROM leaderboards
-WHERE id > $1
+WHERE id > $1 AND duration_seconds = 0
 ORDER BY id
 LIMIT $2;
 
 -- name: create_board
 -- A new definition; no row comes back when the id is taken.
-INSERT INTO leaderboards (id, authoritative, sort, operator, reset, metadata, enable_ranks)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO leaderboards (id, authoritative, sort, operator, reset, metadata, enable_ranks, duration_seconds, start_at,
+    end_at, title, description, category, max_size, max_num_score, join_required, size_expires_at, announced_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 ON CONFLICT (id) DO NOTHING
-RETURNING id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at;
+RETURNING id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at,
+    duration_seconds, start_at, end_at, title, description, category, max_size, max_num_score, join_required, announced_at;
 
 -- name: delete_board
--- A definition alone; its records are deleted in the same transaction.
-DELETE FROM leaderboards WHERE id = $1;
+-- A definition alone, if it is of the kind that is meant; its records are deleted in the same transaction.
+DELETE FROM leaderboards WHERE id = $1 AND (duration_seconds > 0) = $2 RETURNING id;
 
 -- name: delete_records
 -- The records of a board, all periods of it.
 DELETE FROM leaderboard_records WHERE leaderboard_id = $1;
+
+-- name: mark_announced
+-- How far the ends of a board's periods were told.
+UPDATE leaderboards SET announced_at = $2 WHERE id = $1 AND announced_at < $2;
+
+-- name: list_tournaments
+-- Tournaments behind a place in the order of start, end (the latest first, 'epoch' for none last), category and id.
+-- $5 and $6 are the categories; the end is in ($7, $8], or is none where $9 says so.
+SELECT id, size, size_expires_at
+FROM leaderboards
+WHERE duration_seconds > 0 AND start_at >= $1
+    AND (start_at > $1 OR end_at < $2 OR (end_at = $2 AND (category, id) > ($3, $4)))
+    AND category BETWEEN $5 AND $6
+    AND CASE WHEN end_at = 'epoch' THEN $9 ELSE end_at > $7 AND end_at <= $8 END
+ORDER BY start_at, end_at DESC, category, id
+LIMIT $10;
+
+-- name: read_seats
+-- How many take part in some tournaments, and in which period.
+SELECT id, size, size_expires_at FROM leaderboards WHERE id = ANY ($1::text[]) AND duration_seconds > 0;
+
+-- name: lock_tournaments
+-- The same of tournaments that are about to be written to, in the order of ids. All that take part in a tournament
+-- wait here for each other, whichever node they come through.
+SELECT id, size, size_expires_at FROM leaderboards
+WHERE id = ANY ($1::text[]) AND duration_seconds > 0
+ORDER BY id
+FOR NO KEY UPDATE;
+
+-- name: put_standings
+-- The records of many owners in tournaments that are locked, as they are after an attempt.
+INSERT INTO leaderboard_records AS stored (leaderboard_id, expires_at, owner_id, username, score, subscore, num_score,
+    max_num_score, metadata)
+SELECT item.leaderboard_id, item.expires_at, item.owner_id, item.username, item.score, item.subscore, item.num_score,
+    item.max_num_score, item.metadata::jsonb
+FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::integer[],
+    $8::integer[], $9::text[]) AS item (leaderboard_id, expires_at, owner_id, username, score, subscore, num_score,
+    max_num_score, metadata)
+ORDER BY item.leaderboard_id, item.expires_at, item.owner_id
+ON CONFLICT (leaderboard_id, expires_at, owner_id) DO UPDATE
+SET username = excluded.username,
+    score = excluded.score,
+    subscore = excluded.subscore,
+    num_score = excluded.num_score,
+    max_num_score = excluded.max_num_score,
+    metadata = excluded.metadata,
+    updated_at = now()
+RETURNING leaderboard_id, owner_id::text AS owner_id, username, score, subscore, num_score, max_num_score, metadata,
+    created_at, updated_at;
+
+-- name: set_seats
+-- How many take part in tournaments that are locked.
+UPDATE leaderboards AS tournament SET size = item.size, size_expires_at = item.expires_at
+FROM unnest($1::text[], $2::integer[], $3::timestamptz[]) AS item (id, size, expires_at)
+WHERE tournament.id = item.id;

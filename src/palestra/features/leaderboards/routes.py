@@ -33,7 +33,7 @@ class LeaderboardRoutes:
         page = await self._leaderboards.records(
             request.leaderboard_id, request.owner_ids, request.limit, request.cursor, request.expiry
         )
-        return wire.list_of(page)
+        return wire.records_of(page)
 
     async def around(self, call: Call, request: wire.AroundRequest) -> wire.RecordList:
         """List records around an owner's."""
@@ -41,7 +41,7 @@ class LeaderboardRoutes:
         page = await self._leaderboards.around(
             request.leaderboard_id, request.owner_id, limit, request.cursor, request.expiry
         )
-        return wire.list_of(page)
+        return wire.records_of(page)
 
     async def delete_record(self, call: Call, request: wire.DeleteRequest) -> Empty:
         """Delete the caller's record of the running period."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.core.clock import utc
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import OutcomeUnknown, Unavailable
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
-from palestra.features.leaderboards.boards import Period
+from palestra.features.leaderboards.boards import Definition, Period
 from palestra.features.leaderboards.contract import Leaderboard, LeaderboardRecord, Operator, RecordPage, Sort
 from palestra.features.leaderboards.pages import PageRequest, page_of, record_of
-from palestra.features.leaderboards.rules import Change, Score
+from palestra.features.leaderboards.rules import ATTEMPTS_DEFAULT, SIZE_MAX, Change, Score, Terms
 
 SQL = load_queries(__file__)
 ATTEMPTS_MAX = 8
@@ -26,6 +28,8 @@ LOAD_ROWS = 500
 RECORD_BYTES = 512
 """What one record to be read counts in a round trip, whose size cannot be known before."""
 READ_BYTES_MAX = 4 << 20
+PLAIN = Terms(0, 0, 0, "", "", 0, SIZE_MAX, ATTEMPTS_DEFAULT, False)
+"""What stands in the columns of tournaments on boards that are none."""
 _FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
@@ -80,7 +84,7 @@ class LeaderboardStore:
             size_bytes=lambda item: len(item.owner_ids) * RECORD_BYTES,
             **reads,
         )
-        self._finds: Batch[str, Leaderboard | None] = Batch(
+        self._finds: Batch[str, Definition | None] = Batch(
             "leaderboards.find", database, _find_boards, idempotent=True, **limits
         )
         self.batches = [self._writes, self._pages, self._owners, self._finds]
@@ -109,7 +113,9 @@ class LeaderboardStore:
         return self._owners.submit(request)
 
     async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
-        """Delete all records of an owner in the given transaction."""
+        """Delete all records of an owner in the given transaction, and free the seats in tournaments."""
+        await tx.execute(SQL["lock_tournaments_of"], user_id)
+        await tx.execute(SQL["free_seats_of"], user_id)
         await tx.execute(SQL["forget"], user_id)
 
     async def load_ranks(self, periods: Iterable[Period]) -> None:
@@ -131,20 +137,24 @@ class LeaderboardStore:
 
     # -- boards
 
-    def find_board(self, id: str) -> Awaitable[Leaderboard | None]:
+    def find_board(self, id: str) -> Awaitable[Definition | None]:
         """A definition, or None."""
         return self._finds.submit(id)
 
-    async def all_boards(self) -> list[Leaderboard]:
-        """Every definition."""
-        return [_board(row) for row in await self._database.fetch(SQL["all_boards"])]
+    async def all_boards(self) -> list[Definition]:
+        """Every definition, of leaderboards and tournaments."""
+        return [_definition(row) for row in await self._database.fetch(SQL["all_boards"])]
 
     async def list_boards(self, after: str, limit: int) -> list[Leaderboard]:
-        """Up to `limit` definitions behind an id, in order of id."""
-        return [_board(row) for row in await self._database.fetch(SQL["list_boards"], after, limit)]
+        """Up to `limit` leaderboards behind an id, in order of id."""
+        return [_definition(row).board for row in await self._database.fetch(SQL["list_boards"], after, limit)]
 
-    async def create_board(self, board: Leaderboard) -> Leaderboard | None:
-        """The definition as stored; None when the id is taken. Its `created_at` is the database's."""
+    async def create_board(self, wanted: Definition, size_ends_at: int = 0) -> Definition | None:
+        """The definition as stored; None when the id is taken. Its `created_at` is the database's.
+
+        `size_ends_at` is the end of the period in which a tournament's seats are counted first.
+        """
+        board, terms = wanted.board, wanted.terms or PLAIN
         row = await self._database.fetchrow(
             SQL["create_board"],
             board.id,
@@ -154,14 +164,26 @@ class LeaderboardStore:
             board.reset,
             board.metadata,
             board.enable_ranks,
+            terms.duration_seconds,
+            utc(terms.start_time),
+            utc(terms.end_time),
+            *terms[3:],
+            utc(size_ends_at),
+            utc(wanted.announced_at),
         )
-        return _board(row) if row else None
+        return _definition(row) if row else None
 
-    async def delete_board(self, id: str) -> None:
-        """Delete a definition and all its records."""
+    async def delete_board(self, id: str, *, tournament: bool) -> bool:
+        """Delete a definition of this kind and all its records; whether there was one."""
         async with self._database.transaction() as tx:
-            await tx.execute(SQL["delete_board"], id)
-            await tx.execute(SQL["delete_records"], id)
+            deleted = await tx.fetchrow(SQL["delete_board"], id, tournament)
+            if deleted:
+                await tx.execute(SQL["delete_records"], id)
+        return deleted is not None
+
+    async def mark_announced(self, id: str, moment: int) -> None:
+        """Remember that what ended on a board until this moment (unix seconds) was told."""
+        await self._database.execute(SQL["mark_announced"], id, utc(moment))
 
 
 # -- scores
@@ -188,11 +210,11 @@ async def _write(
 
 
 async def _delete(connection: asyncpg.Connection, removals: Sequence[Removal]) -> None:
-    places = [(item.period.board_id, item.period.expires_at, item.owner_id) for item in removals]
-    await connection.executemany(SQL["remove"], places)
+    rows = [(item.period.board_id, item.period.expires_at, item.owner_id) for item in removals]
+    await connection.executemany(SQL["remove"], rows)
     for item in removals:
         if item.period.ranks is not None:
-            item.period.ranks.remove(_bytes(item.owner_id))
+            item.period.ranks.remove(owner_bytes(item.owner_id))
 
 
 async def _write_scores(
@@ -216,7 +238,7 @@ async def _write_scores(
 async def _submit(connection: asyncpg.Connection, items: Sequence[Submission]) -> list[asyncpg.Record]:
     return await connection.fetch(
         SQL["submit"],
-        *_places((item.period, item.owner_id) for item in items),
+        *places((item.period, item.owner_id) for item in items),
         [item.username for item in items],
         [item.score.score for item in items],
         [item.score.subscore for item in items],
@@ -239,7 +261,7 @@ def _settle(
         if row is None:
             left.append(item)
             continue
-        owner = _bytes(item.owner_id)
+        owner = owner_bytes(item.owner_id)
         if item.period.ranks is not None:
             item.period.ranks.set(owner, row[2], row[3])
         settled.append((item, row, owner))
@@ -253,11 +275,12 @@ def _by_owner(item: Submission | Removal) -> str:
     return item.owner_id
 
 
-def _bytes(owner_id: str) -> bytes:
+def owner_bytes(owner_id: str) -> bytes:
+    """An owner as ranks know it."""
     return bytes.fromhex(owner_id.replace("-", ""))
 
 
-def _places(pairs: Iterable[tuple[Period, str]]) -> tuple[list[Any], list[Any], list[str]]:
+def places(pairs: Iterable[tuple[Period, str]]) -> tuple[list[Any], list[Any], list[str]]:
     """Boards, ends of periods and owners, as three arrays."""
     boards, ends, owners = [], [], []
     for period, owner_id in pairs:
@@ -299,25 +322,30 @@ async def _read_pages(connection: asyncpg.Connection, requests: list[PageRequest
 async def _read_owners(connection: asyncpg.Connection, requests: list[OwnersRequest]) -> list[list[LeaderboardRecord]]:
     wanted = [(at, owner_id) for at, request in enumerate(requests) for owner_id in request.owner_ids]
     rows = await connection.fetch(
-        SQL["read_owners"], *_places((requests[at].period, owner_id) for at, owner_id in wanted)
+        SQL["read_owners"], *places((requests[at].period, owner_id) for at, owner_id in wanted)
     )
     found: list[list[LeaderboardRecord]] = [[] for _ in requests]
     for row in rows:
         at, owner_id = wanted[row[0] - 1]
         period = requests[at].period
-        found[at].append(record_of(period, row[1:], period.rank(_bytes(owner_id))))
+        found[at].append(record_of(period, row[1:], period.rank(owner_bytes(owner_id))))
     return found
 
 
 # -- boards
 
 
-async def _find_boards(connection: asyncpg.Connection, ids: list[str]) -> list[Leaderboard | None]:
+async def _find_boards(connection: asyncpg.Connection, ids: list[str]) -> list[Definition | None]:
     rows = await connection.fetch(SQL["find_boards"], list(set(ids)))
-    found = {row[0]: _board(row) for row in rows}
+    found = {row[0]: _definition(row) for row in rows}
     return [found.get(id) for id in ids]
 
 
-def _board(row: asyncpg.Record) -> Leaderboard:
-    id, authoritative, sort, operator, *rest = row
-    return Leaderboard(id, authoritative, Sort(sort), Operator(operator), *rest)
+def _definition(row: asyncpg.Record) -> Definition:
+    id, authoritative, sort, operator, *rest = row[:8]
+    duration_seconds, start_at, end_at, *texts_and_limits, announced_at = row[8:]
+    terms = None
+    if duration_seconds:
+        terms = Terms(duration_seconds, int(start_at.timestamp()), int(end_at.timestamp()), *texts_and_limits)
+    board = Leaderboard(id, authoritative, Sort(sort), Operator(operator), *rest)
+    return Definition(board, terms, math.floor(announced_at.timestamp()))

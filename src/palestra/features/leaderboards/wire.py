@@ -101,7 +101,7 @@ def record_of(record: contract.LeaderboardRecord) -> Record:
     )
 
 
-def list_of(page: contract.RecordPage) -> RecordList:
+def records_of(page: contract.RecordPage) -> RecordList:
     """The wire form of a page: made once, and the same object for all who share the page."""
     if page.encoded is None:
         page.encoded = RecordList(

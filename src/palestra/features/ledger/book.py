@@ -62,14 +62,17 @@ class Row:
 class HoldRow:
     """A hold: accounts, amount, unix second of its end, and 0 while it is open, else the step that ended it."""
 
-    __slots__ = ("amount", "credit", "debit", "expires_at", "id", "status")
+    __slots__ = ("amount", "credit", "debit", "expires_at", "id", "measure", "status")
 
-    def __init__(self, hold_id: int, debit: int, credit: int, amount: int, expires_at: int, status: int) -> None:
+    def __init__(
+        self, hold_id: int, debit: int, credit: int, amount: int, expires_at: int, measure: int, status: int
+    ) -> None:
         self.id = hold_id
         self.debit = debit
         self.credit = credit
         self.amount = amount
         self.expires_at = expires_at
+        self.measure = measure
         self.status = status
 
 

@@ -71,7 +71,7 @@ FOR UPDATE OF b;
 
 -- name: read_holds
 -- Holds by id. Who wants to rely on their status locks their accounts first: a hold ends together with a change of them.
-SELECT id, debit, credit, amount, expires_at, status FROM ledger_holds WHERE id = ANY($1::bigint[]);
+SELECT id, debit, credit, amount, expires_at, measure, status FROM ledger_holds WHERE id = ANY($1::bigint[]);
 
 -- name: make_guards
 -- A guard's row for every player who is measured for the first time, in the order of their ids.
@@ -97,55 +97,45 @@ INSERT INTO ledger_strands (shared) VALUES ($1) RETURNING id, lines, hash;
 SELECT id, lines, hash, last FROM ledger_strands WHERE shared ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
 
 -- name: commit
--- One round. Rows of balance are set in the order of the arrays, which are sorted by key, so that writers wait for each
+-- One round. Rows of balance are set in the order of the array, which is sorted by key, so that writers wait for each
 -- other in one order. If one of them was not of the version upon which the round was decided, or a hold is not open any
 -- more, everything is undone by an error of its own; a key that exists is an error as well.
 WITH rows AS (
-    UPDATE ledger_balances b SET balance = w.balance, held = w.held, last = w.last, prior_version = b.version, version = $37
-    FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS w (account_id, stripe, version, balance, held, last)
+    UPDATE ledger_balances b SET balance = w.balance, held = w.held, last = w.last, prior_version = b.version, version = $15
+    FROM unnest($1::ledger_balance_change[]) AS w
     WHERE b.account_id = w.account_id AND b.stripe = w.stripe
     RETURNING b.prior_version = w.version AS expected
 ), guards AS (
-    UPDATE ledger_guards g SET state = w.state, prior_version = g.version, version = $37
-    FROM unnest($7::uuid[], $8::bigint[], $9::text[]) AS w (player_id, version, state)
+    UPDATE ledger_guards g SET state = w.state, prior_version = g.version, version = $15
+    FROM unnest($2::uuid[], $3::bigint[], $4::text[]) AS w (player_id, version, state)
     WHERE g.player_id = w.player_id
     RETURNING g.prior_version = w.version AS expected
 ), ended AS (
     UPDATE ledger_holds h SET status = w.status
-    FROM unnest($10::bigint[], $11::smallint[]) AS w (id, status)
+    FROM unnest($5::bigint[], $6::smallint[]) AS w (id, status)
     WHERE h.id = w.id AND h.status = 0
     RETURNING h.id
 ), strand AS (
-    UPDATE ledger_strands s SET lines = s.lines + cardinality($19::bigint[]), hash = $35, last = greatest(s.last, $36)
-    WHERE s.id = $33 AND s.lines = $34
+    UPDATE ledger_strands s SET lines = s.lines + cardinality($10::ledger_lines[]), hash = $13, last = greatest(s.last, $14)
+    WHERE s.id = $11 AND s.lines = $12
     RETURNING s.id
 ), agreed AS MATERIALIZED (
     SELECT ledger_require(
-        (SELECT count(*) FILTER (WHERE expected) FROM rows) = cardinality($1::bigint[])
-        AND (SELECT count(*) FILTER (WHERE expected) FROM guards) = cardinality($7::uuid[])
-        AND (SELECT count(*) FROM ended) = cardinality($10::bigint[])
+        (SELECT count(*) FILTER (WHERE expected) FROM rows) = cardinality($1::ledger_balance_change[])
+        AND (SELECT count(*) FILTER (WHERE expected) FROM guards) = cardinality($2::uuid[])
+        AND (SELECT count(*) FROM ended) = cardinality($5::bigint[])
         AND (SELECT count(*) FROM strand) = 1
     ) AS yes
 ), keys AS (
     INSERT INTO ledger_keys (digest, entry)
-    SELECT k.digest, k.entry FROM unnest($12::uuid[], $13::bigint[]) AS k (digest, entry)
+    SELECT k.digest, k.entry FROM unnest($7::uuid[], $8::bigint[]) AS k (digest, entry)
     WHERE (SELECT yes FROM agreed)
 ), lines AS (
-    INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata,
-                              hold, expires_at, strand, hash)
-    SELECT l.id, l.entry, l.step, l.debit, l.credit, l.amount, l.debit_after, l.credit_after, l.kind, l.reference,
-           l.metadata, l.hold, l.expires_at, $33, l.hash
-    FROM unnest($19::bigint[], $20::bigint[], $21::smallint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
-                $26::bigint[], $27::text[], $28::text[], $29::text[], $30::bigint[], $31::bigint[], $32::bytea[])
-        AS l (id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold,
-              expires_at, hash)
-    WHERE (SELECT yes FROM agreed)
+    INSERT INTO ledger_lines SELECT l.* FROM unnest($10::ledger_lines[]) AS l WHERE (SELECT yes FROM agreed)
 ), holds AS (
-    INSERT INTO ledger_holds (id, debit, credit, amount, expires_at)
-    SELECT h.id, h.debit, h.credit, h.amount, h.expires_at
-    FROM unnest($14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
-        AS h (id, debit, credit, amount, expires_at)
+    INSERT INTO ledger_holds (id, debit, credit, amount, expires_at, measure)
+    SELECT l.id, l.debit, l.credit, l.amount, l.expires_at, h.measure
+    FROM unnest($9::bigint[], $16::smallint[]) AS h (id, measure) JOIN unnest($10::ledger_lines[]) AS l ON l.id = h.id
     WHERE (SELECT yes FROM agreed)
 )
 SELECT yes FROM agreed;
@@ -182,6 +172,12 @@ FROM ledger_accounts a JOIN ledger_balances b ON b.account_id = a.id AND b.strip
 WHERE a.player_id = $1::uuid
 ORDER BY a.asset;
 
+-- name: accounts
+-- Accounts by id.
+SELECT a.id, a.owner_kind, a.player_id::text, a.name, a.asset, b.may_go_negative
+FROM ledger_accounts a JOIN ledger_balances b ON b.account_id = a.id AND b.stripe = 0
+WHERE a.id = ANY($1::bigint[]);
+
 -- name: history
 -- Lines that touch any of some accounts with ids below a bound, newest first.
 SELECT DISTINCT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold, expires_at
@@ -200,6 +196,13 @@ SELECT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, 
 FROM ledger_lines WHERE id < $2 AND (debit = ANY($1::bigint[]) OR credit = ANY($1::bigint[]))
 ORDER BY id DESC
 LIMIT $3;
+
+-- name: history_between
+-- Lines that touch an account with ids between two bounds, oldest first.
+SELECT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold, expires_at
+FROM ledger_lines WHERE id >= $2 AND id < $3 AND (debit = $1 OR credit = $1)
+ORDER BY id
+LIMIT $4;
 
 -- name: open_holds
 -- Open holds on an account, the next to expire first.

@@ -108,16 +108,21 @@ def missing(entries: Sequence[Entry], book: Book, stripe: int, guarded: bool) ->
                 if credit not in rows:
                     wanted.rows.add(credit)
                 if guarded and step.measure:
-                    own = rows.get(debit if _counts_for_debit(step.measure) else credit)
-                    if own is not None and own.player_id is not None and own.player_id not in guards:
-                        wanted.guards.add(own.player_id)
+                    _want_guard(rows.get(debit if _counts_for_debit(step.measure) else credit), guards, wanted)
             else:
                 hold = holds.get(step.hold)
                 if hold is None:
                     wanted.holds.add(step.hold)
                 else:
                     wanted.rows.update({hold.debit, row_key(hold.credit, stripe)} - rows.keys())
+                    if guarded and hold.measure:
+                        _want_guard(rows.get(hold.debit), guards, wanted)
     return wanted
+
+
+def _want_guard(row: Row | None, guards: Mapping[str, GuardRow], wanted: Missing) -> None:
+    if row is not None and row.player_id is not None and row.player_id not in guards:
+        wanted.guards.add(row.player_id)
 
 
 def _counts_for_debit(measure: Measure) -> bool:
@@ -146,8 +151,8 @@ class Draft:
         self.rows: list[Row] = []
         self.versions: list[int] = []
         """Of each touched row, the version that the database must have."""
-        self.guards: list[GuardRow] = []
-        self.guard_versions: list[int] = []
+        self.guards: list[tuple[GuardRow, int]] = []
+        """Touched states of the guard, likewise."""
         self.lines: list[Line] = []
         self.hashes: list[bytes] = []
         self.keys: list[tuple[str, int | None]] = []
@@ -221,7 +226,7 @@ class Draft:
             debit, credit = self._row(step.debit), self._row(step.credit)
             self._keep(debit, credit)
             if step.measure:
-                self._measure(step, debit, credit)
+                self._measure(debit if _counts_for_debit(step.measure) else credit, step.measure, step.amount)
             if isinstance(step, Transfer):
                 self._transfer(step, debit, credit, floor)
             else:
@@ -254,7 +259,7 @@ class Draft:
             raise AmountOverflow(f"Holds of {step.amount} {debit.asset} more would be beyond 64 bits.")
         debit.held += step.amount
         line = self._line(LineKind.HOLD, debit, credit, step.amount, step, None, step.expires_at, floor)
-        self.holds_made.append(HoldRow(line.id, step.debit, step.credit, step.amount, step.expires_at, 0))
+        self.holds_made.append(HoldRow(line.id, step.debit, step.credit, step.amount, step.expires_at, step.measure, 0))
 
     def _end(self, step: Post | Void, hold: HoldRow, debit: Row, credit: Row, floor: int) -> None:
         self._touch(debit)
@@ -279,6 +284,9 @@ class Draft:
                 if not over:
                     raise HoldNotOpen(f"The hold {hold.id} has not expired yet.")
         debit.held -= hold.amount
+        given_back = hold.amount - amount if isinstance(step, Post) else hold.amount
+        if hold.measure and given_back:
+            self._measure(debit, Measure.REFUND, given_back)
         status = hold.status
         hold.status = int(ending)
         self._undo.append(lambda: setattr(hold, "status", status))
@@ -322,17 +330,16 @@ class Draft:
         for row in rows:
             self._undo.append(lambda row=row, was=(row.balance, row.held): _restore(row, *was))
 
-    def _measure(self, step: Transfer | Hold, debit: Row, credit: Row) -> None:
-        player_id = (debit if _counts_for_debit(step.measure) else credit).player_id
-        guarded = self._book.guards.get(player_id) if player_id is not None else None
+    def _measure(self, row: Row, measure: Measure, amount: int) -> None:
+        """Count a step for the player of an account, if the guard keeps limits of players. Raises LimitReached."""
+        guarded = self._book.guards.get(row.player_id) if row.player_id is not None else None
         if self._guard is None or guarded is None:
             return
         if guarded.version != self.version:
-            self.guards.append(guarded)
-            self.guard_versions.append(guarded.version)
+            self.guards.append((guarded, guarded.version))
             guarded.version = self.version
         state = guarded.state
-        guarded.state = self._guard.check(state, debit.asset, step.measure, step.amount, self._now)
+        guarded.state = self._guard.check(state, row.asset, measure, amount, self._now)
         self._undo.append(lambda: setattr(guarded, "state", state))
 
     def _line(

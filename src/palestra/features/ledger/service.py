@@ -51,15 +51,12 @@ class LedgerService:
         self._clock = clock
         self.declare = register.declare
         self.assets = register.assets
+        self.accounts = register.accounts
         self.accounts_of = register.accounts_of
         self.balance = register.balance
 
     async def start(self) -> None:
         """Make sure that there is room for the lines of the months to come."""
-        await self.add_partitions()
-
-    async def add_partitions(self) -> None:
-        """Add the partitions of this month and the next ones where they are missing. To be called every day."""
         await self._database.execute(SQL["add_partitions"], MONTHS_AHEAD)
 
     async def asset(self, code: str) -> Asset:
@@ -117,6 +114,13 @@ class LedgerService:
         rows = await self._database.fetch(SQL["hot_history" if hot else "history"], account_ids, upper, limit + 1)
         lines = tuple(line_of(row) for row in rows[:limit])
         return LinePage(lines, lines[-1].id if len(rows) > limit else None)
+
+    async def history_between(self, account_id: int, first_id: int, end_id: int, limit: int = 100) -> tuple[Line, ...]:
+        """See Ledger.history_between."""
+        if not 1 <= limit <= PAGE_LINES_MAX:
+            raise BadEntry(f"A page of history has 1 to {PAGE_LINES_MAX} lines.")
+        rows = await self._database.fetch(SQL["history_between"], account_id, first_id, end_id, limit)
+        return tuple(line_of(row) for row in rows)
 
     async def open_holds(self, account_id: int, limit: int = 100) -> list[OpenHold]:
         """See Ledger.open_holds."""

@@ -33,6 +33,9 @@ from palestra.features.ledger.rules import Draft, digest_of, missing, same_conte
 SQL = load_queries(__file__)
 LANES = 2
 """Rounds in flight: while PostgreSQL works on one, the next is decided."""
+FURTHER_LANE_ROWS_MIN = 128
+HALVE_FROM = 16
+"""See Batch: a crowd of this many is worked on in two halves, which take turns with the database."""
 ROWS_MAX = 1_000
 HASTY_ATTEMPTS_MAX = 2
 """How often a round is tried upon what this node believes before it locks what it touches."""
@@ -108,6 +111,8 @@ class LedgerStore:
             rows_max=max(settings.batch_rows_max, ROWS_MAX),
             queue_max=settings.batch_queue_max,
             lanes=LANES,
+            further_lane_rows_min=FURTHER_LANE_ROWS_MIN,
+            halve_from=HALVE_FROM,
         )
         self.batches = [self._entries]
 
@@ -159,7 +164,8 @@ class LedgerStore:
         for _ in range(HASTY_ATTEMPTS_MAX):
             try:
                 return await self._hasty(connection, writer, items)
-            except _Stale:
+            except (_Stale, asyncpg.CheckViolationError):
+                # The rules let nothing happen that the checks would refuse, so these too tell of another state.
                 self.conflicts += 1
                 # What this was decided upon may be what an earlier round is still about to write.
                 if earlier:
@@ -189,6 +195,7 @@ class LedgerStore:
         draft, outcomes, columns = self._decided(book, writer.strand, writer.stripe, items)
         beside = _beside(items, outcomes)
         try:
+            await self._recall(connection, items, outcomes)
             if beside:
                 async with connection.transaction():
                     await _write(connection, columns)
@@ -196,7 +203,7 @@ class LedgerStore:
             else:
                 await _write(connection, columns)
         except BaseException:
-            book.forget(draft.rows, (*draft.holds_made, *draft.holds_ended), draft.guards)
+            book.forget(draft.rows, (*draft.holds_made, *draft.holds_ended), (guard for guard, _ in draft.guards))
             raise
         _advance(writer.strand, draft)
         book.learn((), draft.holds_made, ())
@@ -257,6 +264,15 @@ class LedgerStore:
             book.learn((), (), (GuardRow(*row) for row in states))
             return bool(states)
         return False
+
+    async def _recall(
+        self, connection: asyncpg.Connection, items: Sequence[Submitted], outcomes: list[Outcome]
+    ) -> None:
+        """Answer refused entries whose keys were used before as they were answered then, whatever forbids them now."""
+        refused = [at for at, item in enumerate(items) if item.digest and isinstance(outcomes[at], Exception)]
+        if refused:
+            for at, repeat in zip(refused, await self._repeats(connection, [items[at] for at in refused]), strict=True):
+                outcomes[at] = outcomes[at] if repeat is None else repeat
 
     async def _repeats(
         self, connection: asyncpg.Connection, items: Sequence[Submitted]
@@ -352,49 +368,37 @@ def line_of(row: Any) -> Line:
 
 def _columns(strand: Strand, draft: Draft) -> list[Any]:
     """The arguments of the statement `commit`, a column each of what a draft writes; none if it writes nothing."""
-    if not (draft.rows or draft.keys):
+    if not (draft.rows or draft.guards or draft.keys):
         return []
-    order = sorted(range(len(draft.rows)), key=lambda n: (draft.rows[n].account, draft.rows[n].stripe))
-    rows = [draft.rows[n] for n in order]
-    guards = sorted(zip(draft.guards, draft.guard_versions, strict=True), key=lambda pair: pair[0].player_id)
+    rows = sorted(
+        (row.account, row.stripe, version, row.balance, row.held, row.last)
+        for row, version in zip(draft.rows, draft.versions, strict=True)
+    )
+    guards = sorted((guard.player_id, version, guard.state) for guard, version in draft.guards)
     keys = sorted(draft.keys)
-    made, ended, lines = draft.holds_made, draft.holds_ended, draft.lines
+    strand_id = strand.id
     return [
-        [row.account for row in rows],
-        [row.stripe for row in rows],
-        [draft.versions[n] for n in order],
-        [row.balance for row in rows],
-        [row.held for row in rows],
-        [row.last for row in rows],
-        [guard.player_id for guard, _ in guards],
-        [version for _, version in guards],
-        [guard.state for guard, _ in guards],
-        [hold.id for hold in ended],
-        [hold.status for hold in ended],
+        rows,
+        [player_id for player_id, _, _ in guards],
+        [version for _, version, _ in guards],
+        [state for _, _, state in guards],
+        [hold.id for hold in draft.holds_ended],
+        [hold.status for hold in draft.holds_ended],
         [digest for digest, _ in keys],
         [entry for _, entry in keys],
-        [hold.id for hold in made],
-        [hold.debit for hold in made],
-        [hold.credit for hold in made],
-        [hold.amount for hold in made],
-        [hold.expires_at for hold in made],
-        [line.id for line in lines],
-        [line.entry for line in lines],
-        [line.step for line in lines],
-        [line.debit for line in lines],
-        [line.credit for line in lines],
-        [line.amount for line in lines],
-        [line.debit_after for line in lines],
-        [line.credit_after for line in lines],
-        [line.kind for line in lines],
-        [line.reference for line in lines],
-        [line.metadata for line in lines],
-        [line.hold for line in lines],
-        [line.expires_at for line in lines],
-        draft.hashes,
-        strand.id,
+        [hold.id for hold in draft.holds_made],
+        [
+            (
+                line.id, line.entry, line.step, line.debit, line.credit, line.amount, line.debit_after,
+                line.credit_after, line.kind, line.reference, line.metadata, line.hold, line.expires_at, strand_id,
+                head,
+            )
+            for line, head in zip(draft.lines, draft.hashes, strict=True)
+        ],
+        strand_id,
         strand.lines,
         draft.head,
-        lines[-1].id if lines else 0,
+        draft.lines[-1].id if draft.lines else 0,
         draft.version,
-    ]
+        [hold.measure for hold in draft.holds_made],
+    ]  # fmt: skip
