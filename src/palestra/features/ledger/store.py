@@ -308,9 +308,14 @@ class LedgerStore:
 
     @asynccontextmanager
     async def _shared_strand(self, tx: asyncpg.Connection) -> AsyncIterator[Strand]:
-        row = await tx.fetchrow(SQL["take_strand"]) or await tx.fetchrow(SQL["begin_strand"], True)
-        assert row is not None
-        yield Strand(*row)
+        row = await tx.fetchrow(SQL["take_strand"])
+        if row is None:
+            yield Strand(*await _row(tx, "begin_strand", True))
+            return
+        strand_id, lines, head, last = row
+        # The lines of a strand are in the order of their ids, whichever node wrote those before.
+        self._ids.after(last)
+        yield Strand(strand_id, lines, head)
 
 
 def _advance(strand: Strand, draft: Draft) -> None:
