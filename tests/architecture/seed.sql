@@ -59,7 +59,7 @@ INSERT INTO ledger_balances (account_id, may_go_negative, balance) SELECT id, id
 INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, kind, reference, metadata, strand, hash)
 SELECT line, line, 0, CASE WHEN i % 2 = 0 THEN i ELSE -100000 END, i % 20000 + 1, 1, 'wallet.change', '', '', 1, ''
 FROM generate_series(1, 40000) AS i,
-     LATERAL (SELECT ((extract(epoch FROM now()) + i * 100) * 1000000)::bigint * 4096) AS number (line);
+     LATERAL (SELECT ledger_id_at(now() + i * interval '100 seconds')) AS number (line);
 INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, kind, reference, metadata, strand, hash)
 SELECT i, i, 0, i, i + 1, 1, 'older than any partition', '', '', 1, '' FROM generate_series(1, 20000) AS i;
 INSERT INTO ledger_keys (digest, entry) SELECT md5('key' || i)::uuid, i FROM generate_series(1, 20000) AS i;

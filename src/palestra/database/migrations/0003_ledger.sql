@@ -52,7 +52,7 @@ CREATE TYPE ledger_balance_change AS (
     last       bigint
 );
 
--- The lines of the ledger: append-only, numbered by time, a partition a month. An id is microseconds since 1970 times
+-- The lines of the ledger: append-only, numbered by time, a partition a month. An id is microseconds since 2025 times
 -- 4096, plus a number of its node's own. step: 0 transfer, 1 hold, 2 post, 3 void, 4 expire.
 CREATE TABLE ledger_lines (
     id           bigint NOT NULL,
@@ -85,6 +85,11 @@ END $$;
 CREATE TRIGGER ledger_lines_are_final BEFORE UPDATE OR DELETE ON ledger_lines
     FOR EACH ROW EXECUTE FUNCTION ledger_refuse_change();
 
+-- The lowest id of a moment.
+CREATE FUNCTION ledger_id_at(moment timestamptz) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT ((extract(epoch FROM moment) - 1735689600) * 1000000)::bigint * 4096
+$$;
+
 -- Makes the partitions of this month and of some months to come.
 CREATE FUNCTION ledger_add_partitions(months integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -98,7 +103,7 @@ BEGIN
         name := 'ledger_lines_' || to_char(starts AT TIME ZONE 'UTC', 'YYYY_MM');
         IF to_regclass(name) IS NULL THEN
             EXECUTE format('CREATE TABLE %I PARTITION OF ledger_lines FOR VALUES FROM (%s) TO (%s)', name,
-                extract(epoch FROM starts)::bigint * 1000000 * 4096, extract(epoch FROM ends)::bigint * 1000000 * 4096);
+                ledger_id_at(starts), ledger_id_at(ends));
         END IF;
         starts := ends;
     END LOOP;
@@ -170,7 +175,7 @@ DECLARE
     chain    integer;
     links    bigint := 0;
     forged   bytea := decode(repeat('00', 32), 'hex');
-    number   bigint := (extract(epoch FROM now()) * 1000000)::bigint * 4096;
+    number   bigint := ledger_id_at(now());
 BEGIN
     FOR opening IN
         SELECT mint.id AS debit, account.id AS credit, balance.balance AS amount

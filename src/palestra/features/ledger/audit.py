@@ -13,7 +13,7 @@ from palestra.core.metrics import Metrics
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.database.sealed import Sealer
-from palestra.features.ledger.contract import AMOUNT_MAX, ID_TICKS_PER_MICROSECOND
+from palestra.features.ledger.contract import AMOUNT_MAX, Line
 from palestra.features.ledger.roots import PURPOSE, Head, Root, root_of, sign
 
 SQL = load_queries(__file__)
@@ -71,7 +71,7 @@ class LedgerAudit:
 
         Audits and `verify --since` read the lines since the latest: once an hour is often enough for most.
         """
-        settled = id_at(self._clock.now() - SETTLED_SECONDS)
+        settled = Line.id_at(self._clock.now() - SETTLED_SECONDS)
         accounts = 0
         while True:
             state = await self._database.fetchrow(SQL["snapshot_state"])
@@ -130,7 +130,7 @@ class LedgerAudit:
         if previous is not None and previous.day >= signed_at.date():
             return None
         # Some time back from the root before, so that no line is missed whose node has a slow clock.
-        since = 0 if previous is None else id_at(previous.signed_at.timestamp() - SETTLED_SECONDS)
+        since = 0 if previous is None else Line.id_at(previous.signed_at.timestamp() - SETTLED_SECONDS)
         heads = [Head(*row) for row in await self._database.fetch(SQL["moved_heads"], since)]
         root = sign(previous, signed_at, heads, *self._sealer.signing_key(PURPOSE))
         done = await self._database.execute(SQL["add_root"], *msgspec.structs.astuple(root))
@@ -144,11 +144,6 @@ async def latest_root(database: Database) -> Root | None:
     """The root that was signed last. One round trip."""
     row = await database.fetchrow(SQL["latest_root"])
     return None if row is None else root_of(row)
-
-
-def id_at(seconds: float) -> int:
-    """The least id that a line of this unix time can have."""
-    return int(seconds * 1_000_000) * ID_TICKS_PER_MICROSECOND
 
 
 async def _look(connection: asyncpg.Connection) -> tuple[list[Finding], tuple[int, int | None, int]]:

@@ -11,9 +11,9 @@ import msgspec
 
 from palestra.core.errors import SetupError
 from palestra.database.queries import load_queries
-from palestra.features.ledger.audit import SETTLED_SECONDS, id_at
+from palestra.features.ledger.audit import SETTLED_SECONDS
 from palestra.features.ledger.book import HoldRow
-from palestra.features.ledger.contract import LineKind
+from palestra.features.ledger.contract import Line, LineKind
 from palestra.features.ledger.proof import Fault, Proof
 from palestra.features.ledger.roots import Head, Root, faults_of, heads_of, root_of
 
@@ -120,7 +120,7 @@ def _parted(roots: list[Root], since: date | None) -> tuple[list[Root], list[Roo
 
 async def _begin(connection: asyncpg.Connection, proof: Proof, root: Root) -> tuple[int, int]:
     """Begin from the snapshots before a root: after which line, and how many lines that is."""
-    step = await connection.fetchrow(SQL["verify_start"], id_at(root.signed_at.timestamp() - SETTLED_SECONDS))
+    step = await connection.fetchrow(SQL["verify_start"], Line.id_at(root.signed_at.timestamp() - SETTLED_SECONDS))
     if step is None:
         raise SetupError(f"there are no snapshots from before the root of {root.day}: choose a later day")
     rows = _rows(connection, "verify_snapshots", step["through_id"])
