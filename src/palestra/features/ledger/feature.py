@@ -13,7 +13,7 @@ def jobs(ledger: LedgerService, audit: LedgerAudit) -> list[Job]:
         Job("ledger.end_overdue_holds", ledger.end_overdue_holds, cron="*/5 * * * * * *"),
         Job("ledger.add_partitions", ledger.start, cron="20 1 * * *"),
         Job("ledger.take_snapshots", audit.take_snapshots, cron="12 * * * *", seconds_max=3_000.0),
-        Job("ledger.audit", audit.audit, cron="* * * * *", seconds_max=600.0),
+        Job("ledger.audit", audit.audit, cron="*/5 * * * *", seconds_max=600.0),
         # The first of a day signs, the others make up for it.
         Job("ledger.sign_root", audit.sign_root, cron="1 * * * *"),
     ]

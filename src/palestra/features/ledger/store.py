@@ -13,6 +13,7 @@ import asyncpg
 
 from palestra.core.clock import Clock
 from palestra.core.config import DatabaseSettings
+from palestra.core.errors import Unavailable
 from palestra.core.log import get_logger
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
@@ -81,8 +82,14 @@ class _Writer:
         self.stripe = stripe
 
 
-class _Stale(Exception):
-    """The state upon which a round was decided is no more; nothing was written."""
+class _Stale(Unavailable):
+    """The state upon which a round was decided is no more; nothing was written. It is decided again.
+
+    Only where that does not help, because somebody meddled with a strand, does it reach the callers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("The ledger was changed under this request, and nothing was done: try again.")
 
 
 class LedgerStore:
