@@ -99,6 +99,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
     if any(rounds_of):
         with _telling(results, "the rounds"), _site(folder, say) as site:
             results.postgres = site.postgres.settings
+            if any(workload.callers for workload in rounds_of[0]):
+                say("opening the accounts of the ledger")
+                _engine(rounds_of[0][-1], 1, site, None)
             if "leaderboard_list" in options.chosen:
                 _fill_board(site)
             total, busy, ours = _cpu(site)
@@ -201,14 +204,14 @@ def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample, http
     return Sample(load, node_us, postgres_us, ratio, cpu_ratio)
 
 
-def _engine(workload: Workload, seconds: int, site: _Site, floor: Sample) -> Sample:
+def _engine(workload: Workload, seconds: int, site: _Site, floor: Sample | None) -> Sample:
     """The ledger engine in a process of its own, on the node's database."""
     before = family_cpu_seconds(site.postgres.pid)
     command = [sys.executable, "-m", "bench.engine", site.postgres.node_url, str(workload.callers), str(seconds)]
     seen = msgspec.json.decode(_output([*command, "hot"] if workload.hot else command, seconds), type=Seen)
     load = parse.Load(requests=seen.transfers, per_second=seen.per_second, p50_ms=seen.p50_ms, p99_ms=seen.p99_ms)
     postgres_us = _us(family_cpu_seconds(site.postgres.pid) - before, load)
-    return Sample(load, seen.cpu_us, postgres_us, load.per_second / floor.load.per_second)
+    return Sample(load, seen.cpu_us, postgres_us, load.per_second / floor.load.per_second if floor else None)
 
 
 def _wrk(port: int, seconds: int, *arguments: str) -> parse.Load:

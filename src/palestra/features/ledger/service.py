@@ -72,13 +72,15 @@ class LedgerService:
         item = Submitted(entry, rules.check_entry(entry))
         if tx is not None:
             return await self._store.submit_in(tx, item)
-        for _ in range(ATTEMPTS_MAX - 1 if item.digest is not None else 0):
+        attempt = 1
+        while True:
             try:
                 return await self._store.submit(item)
             except OutcomeUnknown:
                 # Under its key it happens once, so asking again tells what became of it, or does it.
-                continue
-        return await self._store.submit(item)
+                if item.digest is None or attempt == ATTEMPTS_MAX:
+                    raise
+                attempt += 1
 
     # -- looking
 

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import asyncpg
+from msgspec.structs import astuple
 
 from palestra.core.clock import Clock
 from palestra.core.config import DatabaseSettings
@@ -394,18 +395,11 @@ def _columns(strand: Strand, draft: Draft) -> list[Any]:
         [digest for digest, _ in keys],
         [entry for _, entry in keys],
         [hold.id for hold in draft.holds_made],
-        [
-            (
-                line.id, line.entry, line.step, line.debit, line.credit, line.amount, line.debit_after,
-                line.credit_after, line.kind, line.reference, line.metadata, line.hold, line.expires_at, strand_id,
-                head,
-            )
-            for line, head in zip(draft.lines, draft.hashes, strict=True)
-        ],
+        [(*astuple(line), strand_id, head) for line, head in zip(draft.lines, draft.hashes, strict=True)],
         strand_id,
         strand.lines,
         draft.head,
         draft.lines[-1].id if draft.lines else 0,
         draft.version,
         [hold.measure for hold in draft.holds_made],
-    ]  # fmt: skip
+    ]
