@@ -166,6 +166,10 @@ class LineIds:
         if tick > self._latest:
             self._latest = tick
 
+    def go_past(self, line_id: int) -> None:
+        """Give out only later ids than this from now on."""
+        self._latest = max(self._latest, line_id >> 12)
+
     def after(self, line_id: int) -> int:
         """The next id, later than all given out and than `line_id`."""
         floor = line_id >> 12

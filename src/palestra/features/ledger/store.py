@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -36,6 +35,8 @@ LANES = 2
 ROWS_MAX = 1_000
 HASTY_ATTEMPTS_MAX = 2
 """How often a round is tried upon what this node believes before it locks what it touches."""
+CAREFUL_ATTEMPTS_MAX = 3
+"""How often one that looks for keys first is tried when another uses one of them between looking and writing."""
 CAREFUL_ROUNDS = 32
 """After a repeated key was met, this many rounds look for keys first: repetitions come in swarms."""
 STALE = "LE001"
@@ -134,8 +135,7 @@ class LedgerStore:
         try:
             outcomes = await self._hastily(connection, writer, items, earlier)
             if outcomes is None:
-                async with connection.transaction():
-                    outcomes = await self._locked(connection, writer.strand, writer.stripe, items)
+                outcomes = await self._carefully(connection, writer.strand, writer.stripe, items)
             return outcomes
         except BaseException:
             # Whether the strand in hand is still that of the database is not known: the next round begins a new one.
@@ -164,16 +164,33 @@ class LedgerStore:
                 # What this was decided upon may be what an earlier round is still about to write.
                 if earlier:
                     await asyncio.wait(earlier)
-            except asyncpg.UniqueViolationError:
+            except asyncpg.UniqueViolationError as error:
+                if not _is_ours(error):
+                    raise
                 self._careful = CAREFUL_ROUNDS
                 return None
         return None
+
+    async def _carefully(
+        self, connection: asyncpg.Connection, strand: Strand, stripe: int, items: list[Submitted]
+    ) -> Sequence[Outcome]:
+        """The outcomes of a round that looks for its keys and locks its rows, in a transaction or a savepoint."""
+        for _ in range(CAREFUL_ATTEMPTS_MAX - 1):
+            try:
+                async with connection.transaction():
+                    return await self._locked(connection, strand, stripe, items)
+            except asyncpg.UniqueViolationError as error:
+                # Whoever used the key meanwhile has committed, so looking again finds it.
+                if not _is_ours(error):
+                    raise
+        async with connection.transaction():
+            return await self._locked(connection, strand, stripe, items)
 
     async def _begin(self, connection: asyncpg.Connection) -> _Writer:
         """A strand and a stripe for a new connection of a lane."""
         # Nested loops update rows in the order in which they are sent, so that rounds cannot deadlock.
         await connection.execute("SET enable_hashjoin = off; SET enable_mergejoin = off")
-        strand = Strand(*await _row(connection, "begin_strand", False))
+        strand = Strand(*(await _row(connection, "begin_strand", False))[:3])
         self._next_stripe += 1
         writer = self._writers[connection] = _Writer(strand, self._next_stripe % STRIPES)
         return writer
@@ -200,12 +217,16 @@ class LedgerStore:
             raise
         _advance(writer.strand, draft)
         book.learn((), draft.holds_made, ())
-        return outcomes
+        try:
+            return await self._recalled(connection, items, outcomes)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # The round is committed: it must not be run again as if nothing had been done.
+            raise ConnectionAbortedError("whether refused entries happened before could not be read") from error
 
     async def _locked(
         self, connection: asyncpg.Connection, strand: Strand, stripe: int, items: list[Submitted]
     ) -> Sequence[Outcome]:
-        """Lock all that the entries touch, decide upon that, and write, in a transaction that is open already."""
+        """Look for keys, lock all that the entries touch, decide upon that, and write, in an open transaction."""
         repeats = await self._repeats(connection, items)
         fresh = [item for item, repeat in zip(items, repeats, strict=True) if repeat is None]
         book, entries = Book(), [item.entry for item in fresh]
@@ -219,7 +240,7 @@ class LedgerStore:
         finally:
             self._book.drop({row.account for row in draft.rows}, book.holds, book.guards)
         _advance(strand, draft)
-        others = iter(decided)
+        others = iter(await self._recalled(connection, fresh, decided))
         return [next(others) if repeat is None else repeat for repeat in repeats]
 
     def _decided(
@@ -252,11 +273,33 @@ class LedgerStore:
             if found:
                 return True
         if wanted.guards:
-            await connection.execute(SQL["make_guards"], sorted(wanted.guards))
+            try:
+                await connection.execute(SQL["make_guards"], sorted(wanted.guards))
+            except asyncpg.ForeignKeyViolationError:
+                # A player is being deleted right now, which the versions of their rows will tell.
+                if lock:
+                    raise
             states = await connection.fetch(SQL["lock_guards" if lock else "read_guards"], list(wanted.guards))
             book.learn((), (), (GuardRow(*row) for row in states))
             return bool(states)
         return False
+
+    async def _recalled(
+        self, connection: asyncpg.Connection, items: Sequence[Submitted], outcomes: Sequence[Outcome]
+    ) -> Sequence[Outcome]:
+        """Outcomes in which an entry that cannot happen now but did before has its first answer.
+
+        Only entries that happen write their keys and so meet those of others.
+        """
+        refused = [
+            item
+            for item, outcome in zip(items, outcomes, strict=True)
+            if item.digest and isinstance(outcome, Exception)
+        ]
+        if not refused:
+            return outcomes
+        found = dict(zip(refused, await self._repeats(connection, refused), strict=True))
+        return [found.get(item) or outcome for item, outcome in zip(items, outcomes, strict=True)]
 
     async def _repeats(
         self, connection: asyncpg.Connection, items: Sequence[Submitted]
@@ -284,17 +327,18 @@ class LedgerStore:
 
     async def submit_in(self, tx: asyncpg.Connection, item: Submitted) -> Receipt:
         """Carry an entry out in a transaction of the caller's. Raises what refuses it."""
-        async with self._shared_strand(tx) as strand:
-            outcome = (await self._locked(tx, strand, 0, [item]))[0]
+        row = await tx.fetchrow(SQL["take_strand"]) or await _row(tx, "begin_strand", True)
+        # Nodes take turns on it, and its lines are in the order of their ids whatever the clocks of the nodes say.
+        self._ids.go_past(row["last"])
+        (outcome,) = await self._carefully(tx, Strand(*row[:3]), 0, [item])
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    @asynccontextmanager
-    async def _shared_strand(self, tx: asyncpg.Connection) -> AsyncIterator[Strand]:
-        row = await tx.fetchrow(SQL["take_strand"]) or await tx.fetchrow(SQL["begin_strand"], True)
-        assert row is not None
-        yield Strand(*row)
+
+def _is_ours(error: asyncpg.UniqueViolationError) -> bool:
+    """Whether a key or an id was taken, rather than something in a row that another feature writes beside."""
+    return str(getattr(error, "table_name", "")).startswith("ledger_")
 
 
 def _advance(strand: Strand, draft: Draft) -> None:
