@@ -159,7 +159,10 @@ class LedgerStore:
         for _ in range(HASTY_ATTEMPTS_MAX):
             try:
                 return await self._hasty(connection, writer, items)
-            except _Stale:
+            except (_Stale, asyncpg.CheckViolationError) as error:
+                # An outdated belief may even be impossible, such as the end of a hold that the row does not know yet.
+                if not isinstance(error, _Stale) and not _is_ours(error):
+                    raise
                 self.conflicts += 1
                 # What this was decided upon may be what an earlier round is still about to write.
                 if earlier:
@@ -200,9 +203,7 @@ class LedgerStore:
     ) -> Sequence[Outcome]:
         """Decide upon the book, and let the statement check that it was right. Raises _Stale, UniqueViolationError."""
         book, entries = self._book, [item.entry for item in items]
-        while wanted := missing(entries, book, writer.stripe, self._guard is not None):
-            if not await self._read(connection, book, wanted, lock=False):
-                break
+        await self._learn(connection, book, entries, writer.stripe, lock=False)
         draft, outcomes, columns = self._decided(book, writer.strand, writer.stripe, items)
         beside = _beside(items, outcomes)
         try:
@@ -230,9 +231,7 @@ class LedgerStore:
         repeats = await self._repeats(connection, items)
         fresh = [item for item, repeat in zip(items, repeats, strict=True) if repeat is None]
         book, entries = Book(), [item.entry for item in fresh]
-        while wanted := missing(entries, book, stripe, self._guard is not None):
-            if not await self._read(connection, book, wanted, lock=True):
-                break
+        await self._learn(connection, book, entries, stripe, lock=True)
         draft, decided, columns = self._decided(book, strand, stripe, fresh)
         try:
             await _write(connection, columns)
@@ -253,8 +252,18 @@ class LedgerStore:
         outcomes = [draft.apply(item.entry, item.digest) for item in items]
         return draft, outcomes, _columns(strand, draft)
 
+    async def _learn(
+        self, connection: asyncpg.Connection, book: Book, entries: Sequence[Entry], stripe: int, *, lock: bool
+    ) -> None:
+        """Read until the book has all of what entries need but what does not exist."""
+        nowhere: Missing | None = None
+        # Whatever else is missing by now was forgotten by a round that failed during the reading.
+        while (wanted := missing(entries, book, stripe, self._guard is not None)) and wanted != nowhere:
+            if not await self._read(connection, book, wanted, lock=lock):
+                nowhere = wanted
+
     async def _read(self, connection: asyncpg.Connection, book: Book, wanted: Missing, *, lock: bool) -> bool:
-        """Read what the book misses; False when nothing of it exists, so that asking again is in vain."""
+        """Read what the book misses; False when nothing of it exists."""
         if wanted.holds:
             # Their accounts come next; a locking reader reads the holds again then, since one may just have ended.
             rows = await connection.fetch(SQL["read_holds"], list(wanted.holds))
@@ -336,8 +345,8 @@ class LedgerStore:
         return outcome
 
 
-def _is_ours(error: asyncpg.UniqueViolationError) -> bool:
-    """Whether a key or an id was taken, rather than something in a row that another feature writes beside."""
+def _is_ours(error: asyncpg.PostgresError) -> bool:
+    """Whether a row of the ledger was refused, rather than one that another feature writes beside."""
     return str(getattr(error, "table_name", "")).startswith("ledger_")
 
 
