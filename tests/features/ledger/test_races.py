@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,7 +15,6 @@ from palestra.core.errors import Code, OutcomeUnknown, PalestraError, Unavailabl
 from palestra.core.ids import new_id
 from palestra.database.pool import Database
 from palestra.features.accounts.contract import AccountNotFound
-from palestra.features.ledger.chain import FIRST_HASH, content, link
 from palestra.features.ledger.contract import (
     AccountClosed,
     Balance,
@@ -32,7 +32,7 @@ from palestra.features.ledger.contract import (
     Void,
 )
 from palestra.features.ledger.service import ATTEMPTS_MAX
-from tests.features.ledger.world import Ceiling, Journal, World, careful, move, world_of_a_node
+from tests.features.ledger.world import Ceiling, Journal, World, careful, move, strands_are_whole, world_of_a_node
 
 
 async def waits_for_a_lock(database: Database, count: int = 1) -> None:
@@ -202,17 +202,33 @@ async def test_a_strand_remembers_its_last_line_beyond_rounds_without_any(world:
     )
 
 
-async def strands_are_whole(database: Database) -> None:
-    """Every strand, read in the order of ids, links up to the hash that it ends with."""
-    sql = """SELECT strand, hash, id, entry, step, debit, credit, amount, debit_after, credit_after, hold, expires_at,
-                    kind, reference, metadata FROM ledger_lines ORDER BY strand, id"""
-    heads: dict[int, tuple[int, bytes]] = {}
-    for strand, forged, *fields in await database.fetch(sql):
-        lines, head = heads.get(strand, (0, FIRST_HASH))
-        assert link(head, content(*fields)) == forged
-        heads[strand] = lines + 1, forged
-    for strand, lines, forged in await database.fetch("SELECT id, lines, hash FROM ledger_strands"):
-        assert heads.get(strand, (0, FIRST_HASH)) == (lines, forged)
+async def test_a_node_ends_a_hold_that_another_made_since_it_looked(world: World, second: World) -> None:
+    ann, bob = await world.player(10), await world.player()
+    await second.move(ann, bob, 1)
+    for step in (Void, Post):
+        held = (await world.hold(ann, bob, 4)).entry
+        await second.carry_out(step(held))
+    assert await second.balance(ann) == Balance(5, 0)
+
+
+async def test_what_does_not_exist_makes_nothing_else_unknown_when_another_round_fails_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = await world.player(10), await world.player()
+    read, book = world.store._read, world.store._book
+    fails = iter([True])
+
+    async def read_while_a_round_fails(*arguments: Any, **more: Any) -> bool:
+        found = await read(*arguments, **more)
+        if not found and next(fails, False):
+            book.drop([ann, bob])
+        return found
+
+    monkeypatch.setattr(world.store, "_read", read_while_a_round_fails)
+    good, bad = await asyncio.gather(world.move(ann, bob, 1), world.carry_out(Void(7)), return_exceptions=True)
+    assert isinstance(good, Receipt)
+    assert isinstance(bad, HoldNotOpen)
+    assert next(fails, None) is None
 
 
 # -- rows beside

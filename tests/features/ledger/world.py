@@ -12,6 +12,7 @@ from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import DatabaseSettings
 from palestra.core.ids import new_id
 from palestra.database.pool import Database
+from palestra.features.ledger.chain import FIRST_HASH, content, link
 from palestra.features.ledger.contract import (
     Account,
     Asset,
@@ -140,3 +141,16 @@ async def world_of_a_node(
 def careful(world: World) -> None:
     """Have the next rounds of a node look for keys first, as they do after a repeated key was met."""
     world.store._careful = 1_000
+
+
+async def strands_are_whole(database: Database) -> None:
+    """Every strand, read in the order of ids, links up to the hash that it ends with."""
+    sql = """SELECT strand, hash, id, entry, step, debit, credit, amount, debit_after, credit_after, hold, expires_at,
+                    kind, reference, metadata FROM ledger_lines ORDER BY strand, id"""
+    heads: dict[int, tuple[int, bytes]] = {}
+    for strand, forged, *fields in await database.fetch(sql):
+        lines, head = heads.get(strand, (0, FIRST_HASH))
+        assert link(head, content(*fields)) == forged
+        heads[strand] = lines + 1, forged
+    for strand, lines, forged in await database.fetch("SELECT id, lines, hash FROM ledger_strands"):
+        assert heads.get(strand, (0, FIRST_HASH)) == (lines, forged)
