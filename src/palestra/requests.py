@@ -7,14 +7,32 @@ request share its type under each name.
 from __future__ import annotations
 
 from palestra.features.accounts.wire import AuthenticateEmail as AccountsAuthenticateEmail
+from palestra.features.accounts.wire import AuthenticateGameCenter as AccountsAuthenticateGamecenter
 from palestra.features.accounts.wire import AuthenticateId as AccountsAuthenticateCustom
 from palestra.features.accounts.wire import AuthenticateId as AccountsAuthenticateDevice
+from palestra.features.accounts.wire import AuthenticateInstantGame as AccountsAuthenticateFacebookInstant
+from palestra.features.accounts.wire import AuthenticateToken as AccountsAuthenticateApple
+from palestra.features.accounts.wire import AuthenticateToken as AccountsAuthenticateFacebook
+from palestra.features.accounts.wire import AuthenticateToken as AccountsAuthenticateGoogle
+from palestra.features.accounts.wire import AuthenticateToken as AccountsAuthenticateSteam
 from palestra.features.accounts.wire import EmailAccount as AccountsLinkEmail
 from palestra.features.accounts.wire import EmailAccount as AccountsUnlinkEmail
+from palestra.features.accounts.wire import GameCenterAccount as AccountsLinkGamecenter
+from palestra.features.accounts.wire import GameCenterAccount as AccountsUnlinkGamecenter
 from palestra.features.accounts.wire import IdAccount as AccountsLinkCustom
 from palestra.features.accounts.wire import IdAccount as AccountsLinkDevice
 from palestra.features.accounts.wire import IdAccount as AccountsUnlinkCustom
 from palestra.features.accounts.wire import IdAccount as AccountsUnlinkDevice
+from palestra.features.accounts.wire import InstantGameAccount as AccountsLinkFacebookInstant
+from palestra.features.accounts.wire import InstantGameAccount as AccountsUnlinkFacebookInstant
+from palestra.features.accounts.wire import LinkFacebook as AccountsLinkFacebook
+from palestra.features.accounts.wire import LinkSteam as AccountsLinkSteam
+from palestra.features.accounts.wire import TokenAccount as AccountsLinkApple
+from palestra.features.accounts.wire import TokenAccount as AccountsLinkGoogle
+from palestra.features.accounts.wire import TokenAccount as AccountsUnlinkApple
+from palestra.features.accounts.wire import TokenAccount as AccountsUnlinkFacebook
+from palestra.features.accounts.wire import TokenAccount as AccountsUnlinkGoogle
+from palestra.features.accounts.wire import TokenAccount as AccountsUnlinkSteam
 from palestra.features.accounts.wire import UpdateRequest as AccountsUpdate
 from palestra.features.accounts.wire import UsersRequest as UsersGet
 from palestra.features.chat.wire import ListRequest as ChatList
@@ -24,6 +42,8 @@ from palestra.features.fair.wire import RotateRequest as FairRotate
 from palestra.features.fair.wire import VerifyRequest as FairVerify
 from palestra.features.friends.wire import AddRequest as FriendsAdd
 from palestra.features.friends.wire import FriendsOfFriendsRequest as FriendsListOfFriends
+from palestra.features.friends.wire import ImportRequest as FriendsImportFacebook
+from palestra.features.friends.wire import ImportRequest as FriendsImportSteam
 from palestra.features.friends.wire import ListRequest as FriendsList
 from palestra.features.friends.wire import NamedRequest as FriendsBlock
 from palestra.features.friends.wire import NamedRequest as FriendsDelete
@@ -59,6 +79,8 @@ from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
 from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
 from palestra.features.notifications.wire import ListRequest as NotificationsList
+from palestra.features.rounds.wire import GetRequest as RoundsGet
+from palestra.features.rounds.wire import ListRequest as RoundsList
 from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
 from palestra.features.sessions.wire import RefreshRequest as SessionsRefresh
 from palestra.features.storage.wire import DeleteRequest as StorageDelete
@@ -71,17 +93,35 @@ from palestra.gateway.operation import Empty as FairSeeds
 from palestra.gateway.operation import Empty as LimitsGet
 
 __all__ = [
+    "AccountsAuthenticateApple",
     "AccountsAuthenticateCustom",
     "AccountsAuthenticateDevice",
     "AccountsAuthenticateEmail",
+    "AccountsAuthenticateFacebook",
+    "AccountsAuthenticateFacebookInstant",
+    "AccountsAuthenticateGamecenter",
+    "AccountsAuthenticateGoogle",
+    "AccountsAuthenticateSteam",
     "AccountsDelete",
     "AccountsGet",
+    "AccountsLinkApple",
     "AccountsLinkCustom",
     "AccountsLinkDevice",
     "AccountsLinkEmail",
+    "AccountsLinkFacebook",
+    "AccountsLinkFacebookInstant",
+    "AccountsLinkGamecenter",
+    "AccountsLinkGoogle",
+    "AccountsLinkSteam",
+    "AccountsUnlinkApple",
     "AccountsUnlinkCustom",
     "AccountsUnlinkDevice",
     "AccountsUnlinkEmail",
+    "AccountsUnlinkFacebook",
+    "AccountsUnlinkFacebookInstant",
+    "AccountsUnlinkGamecenter",
+    "AccountsUnlinkGoogle",
+    "AccountsUnlinkSteam",
     "AccountsUpdate",
     "ChatList",
     "EventsSend",
@@ -92,6 +132,8 @@ __all__ = [
     "FriendsAdd",
     "FriendsBlock",
     "FriendsDelete",
+    "FriendsImportFacebook",
+    "FriendsImportSteam",
     "FriendsList",
     "FriendsListOfFriends",
     "GroupsAddUsers",
@@ -121,6 +163,8 @@ __all__ = [
     "MatchesSend",
     "NotificationsDelete",
     "NotificationsList",
+    "RoundsGet",
+    "RoundsList",
     "SessionsLogout",
     "SessionsRefresh",
     "StorageDelete",

@@ -87,6 +87,36 @@ INSERT INTO notifications (id, user_id, subject, content, code, sender_id, creat
 SELECT md5('notification' || i)::uuid, md5('user' || (1 + i % 1000))::uuid, 'a subject', '{"level": 1}', 1,
        md5('user' || i)::uuid, now() - i * interval '1 second'
 FROM generate_series(1, 20000) AS i;
+INSERT INTO provider_launches (token_id, request_id, expires_at)
+SELECT md5('launch' || i)::uuid, 'request' || i, now() + (i - 10000) * interval '1 second' FROM generate_series(1, 20000) AS i;
+INSERT INTO provider_reports
+    (provider, day, asset, debits, debited, credits, credited, rollbacks, rolled_back)
+SELECT 'provider' || (i % 20), date '2020-01-01' + i / 20, 'coins', i, i, i, i, 0, 0 FROM generate_series(1, 20000) AS i;
+
+-- Ten rounds of each of two thousand players, every second of them with a later stake, half of them open.
+INSERT INTO rounds (id, game, version, asset, stakes, inputs, policy, opened_at, deadline)
+SELECT md5('round' || i)::uuid, 'dice', 'v', 'coins', '{}', '{}', 'cancel', now() - i * interval '1 second', now()
+FROM generate_series(1, 20000) AS i;
+INSERT INTO round_players (player_id, opened_at, round_id)
+SELECT md5('user' || (i / 10))::uuid, now() - i * interval '1 second', md5('round' || i)::uuid
+FROM generate_series(1, 20000) AS i;
+INSERT INTO round_stakes (round_id, stake_id, player_id, amount)
+SELECT md5('round' || i)::uuid, md5('stake' || i)::uuid, md5('user' || (i / 10))::uuid, 10
+FROM generate_series(2, 20000, 2) AS i;
+INSERT INTO open_rounds (round_id, deadline, stakes)
+SELECT md5('round' || i)::uuid, now() + (i - 5000) * interval '1 second', 1 FROM generate_series(1, 10000) AS i;
+INSERT INTO round_results (round_id, how, version, reason, payouts, result, fair, ended_at)
+SELECT md5('round' || i)::uuid, 'settled', 'v', '', '{}', '{}', '{}', now() FROM generate_series(10001, 20000) AS i;
+
+-- Of the jobs most wait, some run, some have failed for good.
+INSERT INTO pgqueuer (priority, entrypoint, payload, updated, status, dedupe_key)
+SELECT 0, 'job' || (i % 10), '{}', now() - i * interval '1 minute',
+       (ARRAY['queued', 'queued', 'queued', 'picked', 'failed'])[1 + i % 5]::pgqueuer_status, 'key' || i
+FROM generate_series(1, 20000) AS i;
+INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint)
+SELECT now() - i * interval '1 minute', i / 2, 'successful', 0, 'job' || (i % 10) FROM generate_series(1, 20000) AS i;
+INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)
+SELECT now() - i * interval '1 minute', 1, 0, 'successful', 'job' FROM generate_series(1, 20000) AS i;
 
 ANALYZE;
 

@@ -20,6 +20,8 @@ def default_of(key: str) -> str:
         value = value[part]
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value) if value or isinstance(value, int | float) else ""
 
 

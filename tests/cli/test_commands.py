@@ -27,6 +27,7 @@ def test_config_shows_every_setting_with_its_source_and_no_secret(
         'node = "[red]a"\n[runtime]\nhttp_key = "hush-one"\n[runtime.env]\nk = "hush-two"\n'
     )
     monkeypatch.setenv("PALESTRA_DATABASE_URL", "postgresql://ann:hush-three@db.example:5432/game")
+    monkeypatch.setenv("PALESTRA_SOCIAL_STEAM_PUBLISHER_KEY", "hush-five")
     monkeypatch.setenv("PALESTRA_REDIS_URL", "redis://:hush-four@cache.example")
     assert app(["config"]) == 0
     shown = capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 
 from palestra.core.config import Settings, check_production, load_settings
 from palestra.core.errors import SetupError
+from palestra.core.social_settings import OpenIdSettings
 
 
 @pytest.fixture
@@ -49,6 +50,18 @@ def test_texts_of_the_environment_become_what_the_setting_is() -> None:
     assert settings.log.level == "debug"
 
 
+def test_issuers_are_a_table_of_tables_in_the_file_and_json_in_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "palestra.toml"
+    file.write_text('[social.oidc.own]\nissuer = "https://own.example"\naudiences = ["a"]\n')
+    own = OpenIdSettings(issuer="https://own.example", audiences=("a",))
+    assert load_settings(file=file).settings.social.oidc == {"own": own}
+    text = '{"own": {"issuer": "https://own.example", "audiences": ["a"]}}'
+    assert load_settings(environ={"PALESTRA_SOCIAL_OIDC": text}).settings.social.oidc == {"own": own}
+    file.write_text('[social.oidc.own]\nissuer = "https://own.example"\naudience = ["a"]\n')
+    with pytest.raises(SetupError, match=r"social\.oidc.*audience"):
+        load_settings(file=file)
+
+
 @pytest.mark.parametrize(
     ("environ", "told"),
     [
@@ -57,6 +70,8 @@ def test_texts_of_the_environment_become_what_the_setting_is() -> None:
         ({"PALESTRA_RELOAD": "perhaps"}, "setting 'reload'"),
         ({"PALESTRA_LOG_LEVEL": "loud"}, "setting 'log.level'"),
         ({"PALESTRA_RUNTIME_ENV": "a"}, "write it as name=value"),
+        ({"PALESTRA_SOCIAL_OIDC": "{own"}, "is not valid JSON"),
+        ({"PALESTRA_SOCIAL_STEAM_APPID": "480"}, "did you mean 'PALESTRA_SOCIAL_STEAM_APP_ID'"),
         ({"PALESTRA_PORT": "70000"}, "at most 65535"),
         ({"PALESTRA_PORT": "-1"}, "must be above zero"),
         ({"PALESTRA_RUNTIME_HOOK_SECONDS_MAX": "0"}, "must be above zero"),
@@ -113,3 +128,5 @@ def test_production_names_every_default_secret_and_is_content_without_any() -> N
     check_production(load_settings(own).settings)
     with pytest.raises(SetupError):
         check_production(Settings())
+    with pytest.raises(SetupError, match="loopback_http"):
+        check_production(load_settings({**own, "social.loopback_http": True}).settings)

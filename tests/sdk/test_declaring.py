@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import pytest
 
-from palestra import Context, Game
+from palestra import Context, Game, Settlement
 from palestra.app.build import table
 from palestra.cli.setup import check_modules
 from palestra.core.errors import SetupError
 from palestra.sdk.bounds import Bounds
+from palestra.sdk.loader import load_games
 from palestra.sdk.runtime import Runtime
 
 
@@ -59,6 +61,7 @@ def test_a_function_of_the_wrong_shape_is_refused_with_its_place(code: Any, told
         (lambda game: game.on_tournament_end, r"\(ctx, end\)"),
         (lambda game: game.on_tournament_reset, r"\(ctx, reset\)"),
         (lambda game: game.on_leaderboard_reset, r"\(ctx, reset\)"),
+        (lambda game: game.settle_round, r"\(ctx, round\)"),
     ],
 )
 def test_a_hook_of_the_wrong_shape_is_refused(declare: Callable[[Game], Any], wanted: str) -> None:
@@ -157,3 +160,38 @@ def test_check_is_content_with_a_good_module_and_modules_share_what_stands_besid
     assert sys.modules["palestra_game_one"].kind is sys.modules["palestra_game_two"].kind
     with pytest.raises(SetupError, match="there is no game module"):
         check_modules([tmp_path / "three.py"])
+
+
+def test_a_game_settles_its_rounds_in_one_way() -> None:
+    game = Game("twice")
+
+    async def settle(ctx: Context, round: Any) -> Settlement:
+        return Settlement()
+
+    assert game.settle_round(settle) is settle
+    with pytest.raises(SetupError, match="settles the rounds of this game already"):
+        game.settle_round(settle)
+
+
+def test_two_games_of_one_name_are_refused() -> None:
+    with pytest.raises(SetupError, match="two games are named 'same'"):
+        Runtime(Bounds(1)).check([Game("same"), Game("same")])
+
+
+def test_a_games_version_is_the_hash_of_its_file_and_of_what_it_imports_from_beside_it(tmp_path: Path) -> None:
+    alone, with_rules = tmp_path / "alone.py", tmp_path / "with_rules.py"
+    alone.write_text("from palestra import Game\ngame = Game('alone')\n")
+    with_rules.write_text("import the_rules\nfrom palestra import Game\ngame = Game('with rules')\n")
+    (tmp_path / "unused.py").write_text("")
+    (tmp_path / "the_rules.py").write_text("sides = 6\n")
+
+    def digest(file: Path) -> str:
+        return sha256(file.read_bytes()).hexdigest()
+
+    assert [game.version for game in load_games([alone])] == [digest(alone)]
+    lines = "".join(f"{digest(tmp_path / name)}  {name}\n" for name in ("the_rules.py", "with_rules.py"))
+    first = load_games([with_rules])[0].version
+    assert first == sha256(lines.encode()).hexdigest()
+    (tmp_path / "the_rules.py").write_text("sides = 8\n")
+    assert load_games([with_rules])[0].version != first
+    assert Game("here").version == digest(Path(__file__))

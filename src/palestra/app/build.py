@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from palestra.app import health, unoffered
+from palestra.app.money import Money, build_money
+from palestra.app.providers import Providers, build_providers
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import Settings
 from palestra.core.events import EventBus
@@ -18,6 +20,7 @@ from palestra.features.accounts import feature as accounts_feature
 from palestra.features.accounts.contract import AccountDeleted, AccountRemoved, UserBanned
 from palestra.features.accounts.linking import Linking
 from palestra.features.accounts.passwords import Passwords
+from palestra.features.accounts.providers import IdentityRoutes
 from palestra.features.accounts.routes import AccountRoutes
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
@@ -30,9 +33,8 @@ from palestra.features.events.routes import EventRoutes
 from palestra.features.events.service import EventService
 from palestra.features.fair import feature as fair_feature
 from palestra.features.fair.routes import FairRoutes
-from palestra.features.fair.service import FairService
-from palestra.features.fair.store import FairStore
 from palestra.features.friends import feature as friends_feature
+from palestra.features.friends.importing import FriendImport
 from palestra.features.friends.routes import FriendRoutes
 from palestra.features.friends.service import FriendService
 from palestra.features.friends.store import FriendStore
@@ -50,14 +52,8 @@ from palestra.features.leaderboards.store import LeaderboardStore
 from palestra.features.leaderboards.tournament_routes import TournamentRoutes
 from palestra.features.leaderboards.tournament_store import TournamentStore
 from palestra.features.leaderboards.tournaments import TournamentService
-from palestra.features.ledger.register import Register
-from palestra.features.ledger.service import LedgerService
-from palestra.features.ledger.store import LedgerStore
 from palestra.features.limits import feature as limits_feature
-from palestra.features.limits.guard import LimitsGuard
 from palestra.features.limits.routes import LimitRoutes
-from palestra.features.limits.service import LimitsService
-from palestra.features.limits.store import LimitStore
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
@@ -68,6 +64,12 @@ from palestra.features.notifications.routes import NotificationRoutes
 from palestra.features.notifications.service import NotificationService
 from palestra.features.notifications.store import NotificationStore
 from palestra.features.notifications.wire import banned_envelope
+from palestra.features.providers import feature as providers_feature
+from palestra.features.providers.routes import ProviderRoutes
+from palestra.features.providers.signatures import Signatures
+from palestra.features.rounds import feature as rounds_feature
+from palestra.features.rounds.contract import RoundGames
+from palestra.features.rounds.routes import RoundRoutes
 from palestra.features.rpc import feature as rpc_feature
 from palestra.features.rpc.routes import RpcRoutes
 from palestra.features.sessions import feature as sessions_feature
@@ -81,7 +83,6 @@ from palestra.features.storage.store import StorageStore
 from palestra.features.streams.contract import STATUS, Stream
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
-from palestra.features.wallets.service import WalletService
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.http.app import HttpGateway
 from palestra.gateway.http.credentials import Credentials
@@ -89,6 +90,8 @@ from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Message, Operation
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
+from palestra.jobs.queue import JobQueue
+from palestra.jobs.worker import Worker
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.context import Platform
 from palestra.sdk.runtime import Runtime
@@ -103,18 +106,17 @@ class Services:
     linking: Linking
     passwords: Passwords
     account_store: AccountStore
-    ledger: LedgerService
-    limits: LimitsService
-    wallets: WalletService
+    money: Money
+    identity: Providers
     storage: StorageService
     boards: KnownBoards
     leaderboards: LeaderboardService
     tournaments: TournamentService
     announcer: Announcer
     friends: FriendService
+    friend_imports: FriendImport
     groups: GroupService
     chat: ChatService
-    fair: FairService
     notification_store: NotificationStore
     matches: MatchesService
     presences: PresenceEngine
@@ -135,6 +137,8 @@ class Parts:
     http: HttpGateway
     sockets: SocketGateway
     static: StaticFiles
+    jobs: JobQueue
+    worker: Worker
     runtime: Runtime
     platform: Platform
     services: Services
@@ -162,8 +166,10 @@ def build(
     """Make and connect everything; nothing runs yet. `ready` tells whether the node can serve."""
     clock = clock or SystemClock()
     tasks, events = Tasks(), EventBus()
-    services = _services(settings, database, sealer, tasks, events, clock)
+    jobs = JobQueue(database, settings.jobs)
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
+    services = _services(settings, database, sealer, tasks, events, runtime, clock)
+    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs()])
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
@@ -183,6 +189,7 @@ def build(
     for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
         events.subscribe(kind, runtime.handle_end)
     static = StaticFiles(live=settings.reload)
+    signatures = Signatures(settings.providers, clock)
     credentials = Credentials(services.sessions, settings.socket.server_key, settings.runtime.http_key)
     return Parts(
         settings=settings,
@@ -191,28 +198,32 @@ def build(
         metrics=Metrics(),
         dispatcher=dispatcher,
         table=runtime.table,
-        http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets),
+        http=HttpGateway(operations, dispatcher, credentials, settings.socket, static, sockets, signatures),
         sockets=sockets,
         static=static,
+        jobs=jobs,
+        worker=Worker(database, jobs, settings.jobs, clock, tasks),
         runtime=runtime,
-        platform=_platform(services, notifications, sockets, settings, clock),
+        platform=_platform(services, notifications, jobs, sockets, settings, clock),
         services=services,
     )
 
 
 def _services(
-    settings: Settings, database: Database, sealer: Sealer, tasks: Tasks, events: EventBus, clock: Clock
+    settings: Settings,
+    database: Database,
+    sealer: Sealer,
+    tasks: Tasks,
+    events: EventBus,
+    games: RoundGames,
+    clock: Clock,
 ) -> Services:
     limits = settings.database
     account_store = AccountStore(database, limits, sealer)
-    register = Register(database, limits)
-    guard = LimitsGuard(settings.limits.defaults)
-    ledger_store = LedgerStore(database, limits, clock, guard)
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
     tournament_store = TournamentStore(database, limits)
     chat_store = ChatStore(database, limits)
-    fair_store = FairStore(database, limits, sealer)
     notification_store = NotificationStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
@@ -220,66 +231,76 @@ def _services(
     presences = PresenceEngine()
     boards = KnownBoards(leaderboard_store, tasks, clock)
     leaderboards = LeaderboardService(leaderboard_store, boards, clock)
-    ledger = LedgerService(ledger_store, register, database, clock)
     accounts = AccountService(account_store, sessions, passwords, events, presences)
     groups = GroupService(GroupStore(database), accounts, events, clock)
+    money = build_money(settings, database, sealer, accounts, sessions, games, clock)
+    identity = build_providers(settings.social, clock)
+    friends = FriendService(FriendStore(database), accounts, events, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
         linking=Linking(account_store, passwords),
         passwords=passwords,
         account_store=account_store,
-        ledger=ledger,
-        limits=LimitsService(LimitStore(database), ledger, guard, clock, settings.limits.increase_after_seconds),
-        wallets=WalletService(ledger, clock),
+        money=money,
+        identity=identity,
         storage=StorageService(storage_store),
         boards=boards,
         leaderboards=leaderboards,
         tournaments=TournamentService(tournament_store, leaderboard_store, boards, leaderboards, clock),
         announcer=Announcer(boards, leaderboard_store, tournament_store, events, tasks, clock),
-        friends=FriendService(FriendStore(database), accounts, events, clock),
+        friends=friends,
+        friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
-        fair=FairService(fair_store, clock),
         matches=MatchesService(presences, settings.session, clock),
         presences=presences,
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[
             account_store,
-            register,
-            ledger_store,
+            *money.stores,
             storage_store,
             leaderboard_store,
             tournament_store,
             chat_store,
-            fair_store,
             notification_store,
         ],
     )
 
 
 def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
+    provider_routes = {
+        kind: IdentityRoutes(kind, provider, s.accounts, s.linking, s.friend_imports)
+        for kind, provider in s.identity.by_kind.items()
+    }
     return [
-        *accounts_feature.operations(AccountRoutes(s.accounts, s.linking)),
-        *accounts_feature.provider_operations(s.account_store, s.linking),
+        *accounts_feature.operations(AccountRoutes(s.accounts, s.linking, s.identity.open_id)),
+        *accounts_feature.provider_operations(provider_routes),
         *sessions_feature.operations(SessionRoutes(s.sessions, s.accounts)),
         *storage_feature.operations(StorageRoutes(s.storage)),
         *leaderboards_feature.operations(LeaderboardRoutes(s.leaderboards)),
         *leaderboards_feature.tournament_operations(TournamentRoutes(s.tournaments)),
-        *friends_feature.operations(FriendRoutes(s.friends)),
+        *friends_feature.operations(FriendRoutes(s.friends, s.friend_imports)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.chat)),
-        *limits_feature.operations(LimitRoutes(s.limits)),
-        *fair_feature.operations(FairRoutes(s.fair)),
+        *limits_feature.operations(LimitRoutes(s.money.limits)),
+        *fair_feature.operations(FairRoutes(s.money.fair)),
+        *rounds_feature.operations(RoundRoutes(s.money.rounds)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
+        *providers_feature.operations(ProviderRoutes(s.money.providers)),
     ]
 
 
 def _platform(
-    s: Services, notifications: NotificationService, sockets: SocketGateway, settings: Settings, clock: Clock
+    s: Services,
+    notifications: NotificationService,
+    jobs: JobQueue,
+    sockets: SocketGateway,
+    settings: Settings,
+    clock: Clock,
 ) -> Platform:
     return Platform(
         accounts=s.accounts,
@@ -288,17 +309,20 @@ def _platform(
         storage=s.storage,
         leaderboards=s.leaderboards,
         tournaments=s.tournaments,
-        ledger=s.ledger,
-        limits=s.limits,
-        wallet=s.wallets,
+        ledger=s.money.ledger,
+        limits=s.money.limits,
+        wallet=s.money.wallets,
         matches=s.matches,
         streams=StreamsService(s.presences, sockets.sessions),
         friends=s.friends,
         groups=s.groups,
         chat=s.chat,
-        fair=s.fair,
+        fair=s.money.fair,
         notifications=notifications,
+        rounds=s.money.rounds,
         events=s.client_events,
+        providers=s.money.providers,
+        jobs=jobs,
         env=settings.runtime.env,
         now=clock.now,
     )
@@ -319,7 +343,16 @@ def _connect_events(
     events: EventBus, s: Services, notifications: NotificationService, sockets: SocketGateway, clock: Clock
 ) -> None:
     """Who does what when a player is deleted or banned."""
-    owners: Iterable[Any] = (s.storage, s.leaderboards, s.ledger, s.friends, s.groups, s.chat, notifications)
+    owners: Iterable[Any] = (
+        s.storage,
+        s.leaderboards,
+        s.money.ledger,
+        s.money.rounds,
+        s.friends,
+        s.groups,
+        s.chat,
+        notifications,
+    )
 
     async def forget(deleted: AccountDeleted) -> None:
         for service in owners:

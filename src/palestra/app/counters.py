@@ -17,6 +17,7 @@ def measure_node(parts: Parts) -> None:
     metrics = parts.metrics
     measure(metrics, parts.table, parts.dispatcher)
     parts.sockets.measure(metrics)
+    parts.jobs.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 
     def of_batches(attribute: str) -> Iterable[Sample]:

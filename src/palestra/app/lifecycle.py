@@ -40,13 +40,23 @@ def _silent(step: str) -> None:
 class Node:
     """One process of the platform, with its games.
 
-    `games` may be given as modules to load, or ready-made (tests), as may the clock. Nothing happens before `start`.
+    `games` may be given as modules to load, or ready-made (tests), as may the clock. One that does not serve players
+    runs jobs and nothing else; its console is then optional too. Nothing happens before `start`.
     """
 
     def __init__(
-        self, settings: Settings, modules: list[Path], games: list[Game] | None = None, clock: Clock | None = None
+        self,
+        settings: Settings,
+        modules: list[Path],
+        games: list[Game] | None = None,
+        clock: Clock | None = None,
+        *,
+        serves: bool = True,
+        console: bool = True,
     ) -> None:
         self.settings = settings
+        self._serves = serves
+        self._has_console = console
         self.port = 0
         self.console_port = 0
         self.games: list[Game] = []
@@ -90,7 +100,7 @@ class Node:
         parts = self.parts = build(settings, self._database, sealer, lambda: self.ready, self._clock)
         measure_node(parts)
         progress("loading sessions and ranks")
-        await parts.services.ledger.start()
+        await parts.services.money.ledger.start()
         await parts.services.account_store.check_key_ring()
         await parts.services.sessions.load()
         await parts.services.boards.start()
@@ -99,12 +109,7 @@ class Node:
         progress("starting the game")
         await self._bind(self.games)
         parts.services.announcer.start()
-        self._listener = Listener(parts.http, settings.socket, parts.sockets)
-        self._console = Listener(ConsoleApp(parts.metrics, lambda: self.ready), settings.socket)
-        self.port = self._listener.bind(settings.host, settings.port)
-        self.console_port = self._console.bind(settings.host, settings.console_port, "--console-port")
-        await self._console.start()
-        await self._listener.start()
+        await self._listen(parts)
         parts.tasks.spawn(self._housekeeping(), "housekeeping")
         if self._postgres is not None:
             parts.tasks.spawn(self._postgres.keep_running(), "embedded PostgreSQL")
@@ -116,6 +121,23 @@ class Node:
         gc.set_threshold(GC_THRESHOLD)
         self._serving = True
         log.info("node ready", node=settings.node, port=self.port, seconds=round(time.perf_counter() - started, 3))
+        if settings.jobs.worker or not self._serves:
+            parts.worker.start()
+
+    async def _listen(self, parts: Parts) -> None:
+        """Take the ports, all of them before the first answers."""
+        settings = self.settings
+        if self._serves:
+            self._listener = Listener(parts.http, settings.socket, parts.sockets)
+            self.port = self._listener.bind(settings.host, settings.port)
+        if self._has_console:
+            self._console = Listener(ConsoleApp(parts.metrics, lambda: self.ready), settings.socket)
+            self.console_port = self._console.bind(settings.host, settings.console_port, "--console-port")
+        for listener in self._listeners():
+            await listener.start()
+
+    def _listeners(self) -> list[Listener]:
+        return [listener for listener in (self._console, self._listener) if listener is not None]
 
     def _load(self) -> list[Game]:
         if self._given is not None:
@@ -132,6 +154,8 @@ class Node:
         parts = self.parts
         assert parts is not None
         parts.runtime.bind(games, parts.platform)
+        parts.jobs.declare("games", parts.runtime.jobs(games))
+        parts.worker.refresh()
         parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)
@@ -196,14 +220,14 @@ class Node:
     async def _stop_serving(self) -> None:
         parts = self.parts
         if parts is not None:
-            await self._drain(parts)
-        listeners = [listener for listener in (self._listener, self._console) if listener is not None]
-        await asyncio.gather(*[listener.stop() for listener in listeners])
+            await asyncio.gather(self._drain(parts), parts.worker.stop(self.settings.drain_seconds))
+        await asyncio.gather(*[listener.stop() for listener in self._listeners()])
         if parts is not None:
             await parts.tasks.stop()
             for store in parts.services.stores:
                 await store.stop()
             parts.services.passwords.stop()
+            await parts.services.identity.outgoing.stop()
             parts.runtime.bounds.stop()
 
     async def _drain(self, parts: Parts) -> None:

@@ -8,8 +8,6 @@ from palestra.core.errors import Code, PalestraError
 from palestra.gateway.operation import Auth, Call, Operation
 
 PATHS = (
-    ("POST", "/v2/friend/facebook"),
-    ("POST", "/v2/friend/steam"),
     ("GET", "/v2/matchmaker/stats"),
     ("GET", "/v2/party"),
     ("POST", "/v2/iap/purchase/apple"),

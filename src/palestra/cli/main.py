@@ -1,4 +1,4 @@
-"""The commands: run, migrate, check, doctor, config, map."""
+"""The commands: run, work, migrate, check, doctor, config, map, reconcile."""
 
 from __future__ import annotations
 
@@ -77,6 +77,49 @@ def run(
 
 
 @app.command
+def work(
+    *modules: Path,
+    database_url: str | None = None,
+    data_dir: str | None = None,
+    host: str | None = None,
+    console_port: int | None = None,
+    node: str | None = None,
+    production: Annotated[bool | None, Flag] = None,
+    config: Path | None = None,
+    ready_file: Path | None = None,
+) -> int:
+    """Run the jobs of a database that nodes share, with the game modules of those nodes, and nothing else.
+
+    Parameters
+    ----------
+    modules: Python files that declare games.
+    database_url: PostgreSQL of the nodes.
+    data_dir: Folder of the key ring.
+    host: Address of the console port.
+    console_port: Port for operators; none is opened where it is not set.
+    node: Name of this worker.
+    production: Refuse default secrets, log JSON.
+    config: Settings file; palestra.toml in this folder by default.
+    ready_file: Write {"port", "console_port", "pid"} to this file once it works; the port is 0.
+    """
+    flags = {
+        "database_url": database_url,
+        "data_dir": data_dir,
+        "host": host,
+        "console_port": console_port,
+        "node": node,
+        "production": production,
+    }
+    loaded = _settings(config, flags)
+    settings = loaded.settings
+    if settings.production:
+        check_production(settings)
+    from palestra.cli import serve
+
+    return serve.work(settings, list(modules), "console_port" in loaded.sources, ready_file)
+
+
+@app.command
 def migrate(*, data_dir: str | None = None, database_url: str | None = None, config: Path | None = None) -> int:
     """Bring the database's tables up to date and leave.
 
@@ -151,6 +194,33 @@ def show_map(*, write: Annotated[bool, Flag] = False) -> int:
     else:
         print(page, end="")
     return 0
+
+
+@app.command
+def reconcile(
+    provider: str,
+    feed: Path | None = None,
+    *,
+    day: str,
+    data_dir: str | None = None,
+    database_url: str | None = None,
+    config: Path | None = None,
+) -> int:
+    """Make the report of a provider's day, and name every difference from the provider's own list of transactions.
+
+    Parameters
+    ----------
+    provider: Its name in the settings.
+    feed: The provider's transactions of that day, a .csv or .ndjson file.
+    day: A UTC day, such as 2026-01-31.
+    data_dir: Folder of the embedded PostgreSQL.
+    database_url: PostgreSQL to use instead of the embedded one.
+    config: Settings file.
+    """
+    from palestra.cli.reconcile import reconcile_day
+
+    loaded = _settings(config, {"data_dir": data_dir, "database_url": database_url})
+    return reconcile_day(loaded.settings, provider, day, feed)
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> LoadedSettings:

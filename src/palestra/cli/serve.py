@@ -1,4 +1,4 @@
-"""`palestra run`: start a node, tell where to click, stop it on a signal."""
+"""`palestra run` and `palestra work`: start a node or a worker, tell where it is, stop it on a signal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -26,11 +27,31 @@ def serve(settings: Settings, modules: list[Path], ready_file: Path | None) -> i
             "this version runs one node: several need the cluster bus, which it does not have yet.\n"
             "Leave out --workers and --redis-url."
         )
+    return _until_told(Node(settings, modules or [example()]), _tell, ready_file)
+
+
+def work(settings: Settings, modules: list[Path], console: bool, ready_file: Path | None) -> int:
+    """Run a worker until SIGINT or SIGTERM; the exit status."""
+    if not settings.database_url:
+        raise SetupError(
+            "a worker needs --database-url: an embedded PostgreSQL belongs to its node, which runs the jobs itself."
+        )
+    node = Node(settings, modules, serves=False, console=console)
+    if not node.key_ring_file.exists():
+        raise SetupError(
+            f"there is no key ring {node.key_ring_file}: a worker reads what the nodes have sealed.\n"
+            "Give it a copy of theirs, and name the file in database.key_ring_file."
+        )
+    return _until_told(node, _tell_worker, ready_file)
+
+
+def _until_told(node: Node, tell: Callable[[Node, float], None], ready_file: Path | None) -> int:
+    settings = node.settings
     log.configure(settings.log.level, settings.log.text or (sys.stderr.isatty() and not settings.production))
     if ready_file is not None:
         # What an earlier run left behind would be taken for this one's.
         ready_file.unlink(missing_ok=True)
-    return uvloop.run(_serve(settings, modules or [example()], ready_file))
+    return uvloop.run(_serve(node, tell, ready_file))
 
 
 def example() -> Path:
@@ -42,16 +63,15 @@ def example() -> Path:
     raise SetupError("name a game module: palestra run my_game.py")
 
 
-async def _serve(settings: Settings, modules: list[Path], ready_file: Path | None) -> int:
+async def _serve(node: Node, tell: Callable[[Node, float], None], ready_file: Path | None) -> int:
     started = time.perf_counter()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    node = Node(settings, modules)
     try:
         if await _start(node, stop):
-            _tell(node, time.perf_counter() - started)
+            tell(node, time.perf_counter() - started)
             if ready_file is not None:
                 _write_ready_file(ready_file, node)
             await stop.wait()
@@ -99,3 +119,9 @@ def _tell(node: Node, seconds: float) -> None:
         f"ready {base} after {seconds:.1f} s · Ctrl-C stops everything",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _tell_worker(node: Node, seconds: float) -> None:
+    games = ", ".join(game.name for game in node.games) or "no games"
+    console = f" · console port {node.console_port}" if node.console_port else ""
+    print(f"palestra · works for {games}{console}\n\nready after {seconds:.1f} s · Ctrl-C stops it", flush=True)

@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from palestra.core.config import SECRETS, LoadedSettings, Settings, check_production, default_secrets, keys
+from palestra.core.config import HIDDEN, SECRETS, LoadedSettings, Settings, check_production, default_secrets, keys
 from palestra.core.errors import PalestraError, SetupError
 from palestra.database.embedded import EmbeddedPostgres, binaries
 from palestra.database.migrate import migrate
@@ -58,16 +58,20 @@ def check_modules(modules: list[Path]) -> int:
         for folder in game.static_folders:
             if not folder.folder.is_dir():
                 raise SetupError(f"{game.name}: static folder {folder.folder} does not exist")
-        out.print(f"{game.name}: {len(game.functions)} functions, {hooks} hooks, no mistakes found")
+        jobs = f"{len(game.jobs)} jobs, " if game.jobs else ""
+        out.print(f"{game.name}: {len(game.functions)} functions, {hooks} hooks, {jobs}no mistakes found")
     return 0
 
 
 def print_settings(loaded: LoadedSettings) -> int:
     """All settings with their sources."""
     rows = [("setting", "value", "from")]
-    hidden = {"runtime.env", *(key for key, _ in SECRETS)}
+    hidden = {*HIDDEN, *(key for key, _ in SECRETS)}
     tree = msgspec.to_builtins(loaded.settings)
     for key in keys():
+        if key == "providers":
+            rows += _providers(loaded)
+            continue
         value = tree
         for part in key.split("."):
             value = value[part]
@@ -78,6 +82,16 @@ def print_settings(loaded: LoadedSettings) -> int:
     for key, shown, source in rows:
         out.print(f"{key:<{widths[0]}}  {shown:<{widths[1]}}  {source}")
     return 0
+
+
+def _providers(loaded: LoadedSettings) -> list[tuple[str, str, str]]:
+    """The settings of providers; of their keys only the ids."""
+    rows: list[tuple[str, str, str]] = []
+    for name, provider in loaded.settings.providers.items():
+        for key, value in msgspec.structs.asdict(provider).items():
+            shown = ", ".join(f"{key_id} (hidden)" for key_id in value) if key == "keys" else str(value)
+            rows.append((f"providers.{name}.{key}", shown, loaded.sources["providers"]))
+    return rows
 
 
 def examine(settings: Settings) -> int:

@@ -12,6 +12,8 @@ from typing import Any, Literal, get_origin
 import msgspec
 
 from palestra.core.errors import SetupError
+from palestra.core.provider_settings import ProviderSettings, check_providers, open_to_all
+from palestra.core.social_settings import SocialSettings
 
 
 class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -72,6 +74,17 @@ class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     increase_after_seconds: int = 86_400
 
 
+class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[jobs]`: durable jobs."""
+
+    worker: bool = True
+    concurrency_max: int = 8
+    poll_seconds: float = 5.0
+    heartbeat_timeout_seconds: float = 30.0
+    log_keep_days: int = 7
+    failed_keep_days: int = 30
+
+
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
@@ -98,7 +111,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     runtime: RuntimeSettings = RuntimeSettings()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
+    jobs: JobSettings = JobSettings()
+    social: SocialSettings = SocialSettings()
     log: LogSettings = LogSettings()
+    providers: dict[str, ProviderSettings] = {}
 
 
 PREFIX = "PALESTRA_"
@@ -109,9 +125,18 @@ SECRETS = (
     ("session.encryption_key", "defaultencryptionkey"),
     ("session.refresh_encryption_key", "defaultrefreshencryptionkey"),
 )
+HIDDEN = (
+    "runtime.env",
+    "social.facebook.app_secret",
+    "social.facebook_instant.app_secret",
+    "social.steam.publisher_key",
+)
+"""Keys that may hold secrets and have none by default; `palestra config` hides them too."""
 MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
 """All other numbers are limits and times that must be above zero."""
 PORT_MAX = 65_535
+TABLES = ("runtime.env", "social.oidc", "providers")
+"""Settings that are tables whose keys are not ours."""
 
 
 class LoadedSettings(msgspec.Struct, frozen=True):
@@ -176,6 +201,8 @@ def _check_values(loaded: LoadedSettings) -> None:
         expected = "" if 0 < value < math.inf or (value == 0 and key in MAY_BE_ZERO) else "must be above zero"
         if key in ("port", "console_port") and value > PORT_MAX:
             expected = f"must be at most {PORT_MAX}"
+        if key == "jobs.concurrency_max" and value < 2:
+            expected = "must be at least 2"
         if expected:
             source = loaded.sources.get(key, "default")
             raise SetupError(f"setting {key!r} from {source}: {value} {expected}")
@@ -187,6 +214,7 @@ def _check_values(loaded: LoadedSettings) -> None:
             "session.encryption_key and session.refresh_encryption_key are the same: "
             "every refresh token would be a session token. Make them differ."
         )
+    check_providers(loaded.settings.providers)
 
 
 def default_secrets(settings: Settings) -> list[str]:
@@ -196,7 +224,9 @@ def default_secrets(settings: Settings) -> list[str]:
 
 
 def check_production(settings: Settings) -> None:
-    """Refuse to run on a secret that everybody knows."""
+    """Refuse to run on a secret that everybody knows, or to believe whatever listens on this machine."""
+    if settings.social.loopback_http:
+        raise SetupError("production mode refuses social.loopback_http: it is for tests with a fake provider.")
     default = default_secrets(settings)
     if default:
         variables = ", ".join(PREFIX + key.replace(".", "_").upper() for key in default)
@@ -204,6 +234,8 @@ def check_production(settings: Settings) -> None:
             f"production mode refuses default secrets: {', '.join(default)}.\n"
             f"Set each to a random text of your own, in {FILE_NAME} or as {variables}."
         )
+    if exposed := open_to_all(settings.providers):
+        raise SetupError(f"production mode refuses allow_ips that admit every address: providers.{exposed[0]}")
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -220,7 +252,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        if isinstance(value, Mapping) and prefix + key not in ("runtime.env",):
+        if isinstance(value, Mapping) and prefix + key not in TABLES:
             flat.extend(_flatten(value, f"{prefix}{key}."))
         else:
             flat.append((prefix + key, value))
@@ -229,9 +261,14 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
 
 def _converted(key: str, value: Any, kind: Any, source: str) -> Any:
     if isinstance(value, str) and get_origin(kind) in (tuple, dict):
-        # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`.
+        # Lists and tables come from the environment as comma-separated texts: `a=1,b=2`; tables of tables as JSON.
         parts = [part.strip() for part in value.split(",") if part.strip()]
-        if get_origin(kind) is tuple:
+        if get_origin(kind) is dict and value.startswith("{"):
+            try:
+                value = msgspec.json.decode(value)
+            except msgspec.DecodeError as error:
+                raise SetupError(f"setting {key!r} from {source} is not valid JSON: {error}") from None
+        elif get_origin(kind) is tuple:
             value = parts
         elif all("=" in part for part in parts):
             value = dict(part.split("=", 1) for part in parts)

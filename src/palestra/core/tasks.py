@@ -11,6 +11,15 @@ from palestra.core.log import get_logger
 log = get_logger(__name__)
 
 
+def ends_task(error: BaseException) -> bool:
+    """Whether the task itself is being ended, which no code inside it may keep from happening."""
+    if isinstance(error, asyncio.CancelledError):
+        # Code that awaits something cancelled gets the same error; that is its own affair.
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit)
+
+
 class Tasks:
     """A group of background tasks that stop together."""
 

@@ -79,7 +79,10 @@ class Batch(Generic[Item, Result]):
     PostgreSQL's nor a `PalestraError` is a bug of which that is not known, so unless the work is `idempotent` the items
     are not run again and all get that error. `size_bytes(item)` is counted against `bytes_max`.
 
-    `lanes` is how many round trips may be in flight at once. All attributes are counters, read by metrics.
+    `lanes` is how many round trips may be in flight at once; one beside another starts only when at least
+    `further_lane_rows_min` items wait, since larger rounds are cheaper. With `halve_from`, a lane that wakes to so many
+    items or more takes half of them: callers who come in a crowd come back in a crowd, and so one half comes back while
+    the database works for the other. All attributes are counters, read by metrics.
     """
 
     def __init__(
@@ -94,10 +97,15 @@ class Batch(Generic[Item, Result]):
         bytes_max: int = 1 << 20,
         queue_max: int = 20_000,
         lanes: int = 1,
+        further_lane_rows_min: int = 1,
+        halve_from: int | None = None,
         idempotent: bool = False,
         statement_seconds_max: float = 30.0,
     ) -> None:
-        if min(rows_max, bytes_max, queue_max, lanes) < 1 or statement_seconds_max <= 0:
+        if (
+            min(rows_max, bytes_max, queue_max, lanes, further_lane_rows_min, halve_from or 1) < 1
+            or statement_seconds_max <= 0
+        ):
             raise ValueError(f"batch {name}: every limit must be at least 1")
         self.name = name
         self.items = 0
@@ -118,6 +126,8 @@ class Batch(Generic[Item, Result]):
         self._size_bytes = size_bytes
         self._bytes_max = bytes_max
         self._queue_max = queue_max
+        self._further_lane_rows_min = further_lane_rows_min
+        self._halve_from = halve_from
         self._idempotent = idempotent
         self._statement_seconds_max = statement_seconds_max
 
@@ -167,7 +177,7 @@ class Batch(Generic[Item, Result]):
                 return future
             self._lines[key] = None
         queue.append((item, future, key, size))
-        if self._idle and not self._waking:
+        if self._idle and not self._waking and self._wants_lane():
             self._wake()
         return future
 
@@ -206,9 +216,13 @@ class Batch(Generic[Item, Result]):
         else:
             del self._lines[key]
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result], Hashable, int]]:
+    def _wants_lane(self) -> bool:
+        """Whether what waits is worth a lane that is idle: always when no other lane is there to take it."""
+        return len(self._queue) >= self._further_lane_rows_min or len(self._idle) == len(self._lanes)
+
+    def _take(self, rows_max: int) -> list[tuple[Item, asyncio.Future[Result], Hashable, int]]:
         """The next round: as many items as the limits allow, without those whose callers left. Empty: nothing waits."""
-        queue, rows_max, bytes_left, keyed = self._queue, self._rows_max, self._bytes_max, self._key is not None
+        queue, bytes_left, keyed = self._queue, self._bytes_max, self._key is not None
         batch: list[tuple[Item, asyncio.Future[Result], Hashable, int]] = []
         while queue and len(batch) < rows_max:
             entry = queue[0]
@@ -236,9 +250,13 @@ class Batch(Generic[Item, Result]):
         """Send round after round until nothing waits."""
         self._waking = False
         batch = []
+        rows_max = self._rows_max
+        if self._halve_from is not None and len(self._queue) >= self._halve_from:
+            rows_max = min(rows_max, (len(self._queue) + 1) // 2)
         try:
-            while batch := self._take():
-                if self._queue and self._idle and not self._waking:
+            while batch := self._take(rows_max):
+                rows_max = self._rows_max
+                if self._queue and self._idle and not self._waking and self._wants_lane():
                     self._wake()
                 self.rounds += 1
                 self.rows_last = len(batch)

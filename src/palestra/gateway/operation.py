@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from palestra.core.errors import PalestraError
+
 
 class Auth(enum.Enum):
     """Who may call an operation."""
@@ -17,6 +19,7 @@ class Auth(enum.Enum):
     SERVER_KEY = "server key"
     SESSION = "session"
     SESSION_OR_HTTP_KEY = "session or http key"
+    SIGNATURE = "signature of another server"
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -57,9 +60,12 @@ class Session(Protocol):
 
 
 class Call:
-    """One request as its handler sees it. `caller` is None without a session, `session` is None outside a socket."""
+    """One request as its handler sees it. `caller` is None without a session, `session` is None outside a socket.
 
-    __slots__ = ("body", "caller", "client_ip", "headers", "operation", "query", "session")
+    `server` names the server that signed the request, "" for all others.
+    """
+
+    __slots__ = ("body", "caller", "client_ip", "headers", "operation", "query", "server", "session")
 
     def __init__(
         self,
@@ -78,6 +84,7 @@ class Call:
         self.query = query
         self.client_ip = client_ip
         self.body = b""
+        self.server = ""
 
     @property
     def player(self) -> Caller:
@@ -157,6 +164,22 @@ class Raw:
 
     body: bytes
     content_type: bytes = b"application/json"
+
+
+class Servers(Protocol):
+    """Knows other servers by their signatures; implemented by the providers feature.
+
+    Operations of `Auth.SIGNATURE` are checked by their raw body before anything in it is decoded, take a JSON body that
+    must be exactly their request, and are refused in words for programs.
+    """
+
+    def verify(self, operation: Operation, headers: list[tuple[bytes, bytes]], body: bytes, client_ip: str) -> str:
+        """The name of the server that signed this request. Raises PalestraError."""
+        ...
+
+    def word(self, error: PalestraError) -> str:
+        """The stable word by which those servers know an error."""
+        ...
 
 
 class Authenticator(Protocol):

@@ -57,13 +57,17 @@ class Bounds:
             self._watcher = None
             _handler.remove(self)
 
-    async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """The coroutine's result. Raises GameCodeTooSlow when it was cut off."""
+    async def run(self, coroutine: Coroutine[Any, Any, Any], waiting_seconds_max: float = 0.0) -> Any:
+        """The coroutine's result. Raises GameCodeTooSlow when it was cut off.
+
+        `waiting_seconds_max` is how long it may take if that is not `seconds_max`, which it may never block for.
+        """
         try:
             waiting = self._advance(coroutine.send, None)
         except StopIteration as done:
             return done.value
-        limit = asyncio.timeout(self.seconds_max)
+        seconds_max = waiting_seconds_max or self.seconds_max
+        limit = asyncio.timeout(seconds_max)
         try:
             async with limit:
                 return await _Rest(self, coroutine, waiting)
@@ -71,7 +75,7 @@ class Bounds:
             if not limit.expired():
                 raise
             self.cut_off += 1
-            raise GameCodeTooSlow(self.seconds_max) from None
+            raise GameCodeTooSlow(seconds_max) from None
 
     def _advance(self, resume: Any, value: Any) -> Any:
         """One uninterrupted stretch of game code."""

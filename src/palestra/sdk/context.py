@@ -12,6 +12,7 @@ import msgspec
 from palestra.core.errors import Code, GameError
 from palestra.core.log import get_logger
 from palestra.gateway.operation import Call
+from palestra.sdk.jobs import GameJobs
 
 if TYPE_CHECKING:
     from palestra.features.accounts.contract import Accounts, Users
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from palestra.features.limits.contract import Limits
     from palestra.features.matches.contract import Matches
     from palestra.features.notifications.contract import Notifications
+    from palestra.features.providers.contract import Providers
+    from palestra.features.rounds.contract import Rounds
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
     from palestra.features.streams.contract import Streams
     from palestra.features.wallets.contract import Wallets
+    from palestra.jobs.contract import Jobs
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,17 +55,22 @@ class Platform:
     chat: Chat
     fair: Fair
     notifications: Notifications
+    rounds: Rounds
     events: Events
+    providers: Providers
+    jobs: Jobs
     env: Mapping[str, str]
     now: Callable[[], float]
 
 
 class Player(msgspec.Struct, frozen=True):
-    """Who is calling: user id, username as of log-in, session vars."""
+    """Who is calling: user id, username as of log-in, session vars; the log-in's token id and its unix second."""
 
     id: str
     username: str
     vars: dict[str, str]
+    token_id: str = ""
+    logged_in_at: int = 0
 
 
 class Context:
@@ -87,7 +96,7 @@ class Context:
         if self._call is None or self._call.caller is None:
             return None
         caller = self._call.caller
-        return Player(caller.user_id, caller.username, dict(caller.vars))
+        return Player(caller.user_id, caller.username, dict(caller.vars), caller.token_id, caller.issued_at)
 
     @property
     def player(self) -> Player:
@@ -218,9 +227,24 @@ class Context:
         return self._platform.notifications
 
     @property
+    def rounds(self) -> Rounds:
+        """Rounds: games for stakes, from the hold to the payout."""
+        return self._platform.rounds
+
+    @property
     def events(self) -> Events:
         """Events, handled in the background."""
         return self._platform.events
+
+    @property
+    def providers(self) -> Providers:
+        """Third-party games: launch."""
+        return self._platform.providers
+
+    @property
+    def jobs(self) -> GameJobs:
+        """Durable jobs: put one of the game's into the queue."""
+        return GameJobs(self._platform.jobs)
 
     @property
     def env(self) -> Mapping[str, str]:

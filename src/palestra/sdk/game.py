@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -42,6 +43,19 @@ class Hook:
 
 
 @dataclass(slots=True, frozen=True)
+class GameJob:
+    """Game code that a worker runs; `payload` is its type, None where the code takes none."""
+
+    name: str
+    code: AsyncCode
+    payload: Any
+    cron: str
+    attempts_max: int
+    seconds_max: float
+    place: str
+
+
+@dataclass(slots=True, frozen=True)
 class StaticFolder:
     """A folder of files served under a path."""
 
@@ -72,8 +86,13 @@ class Game:
         self.start_hooks: list[AsyncCode] = []
         self.event_hooks: list[AsyncCode] = []
         self.end_hooks: dict[type, list[AsyncCode]] = {}
+        self.jobs: list[GameJob] = []
         self.static_folders: list[StaticFolder] = []
-        self._folder = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve().parent
+        self.round_settler: AsyncCode | None = None
+        file = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve()
+        self._folder = file.parent
+        self.version = source_version(file.parent, [file])
+        """Which code this is; records of rounds hold it. See `source_version`."""
 
     @overload
     def rpc(self, function: F) -> F: ...
@@ -99,14 +118,8 @@ class Game:
         if key in self.functions:
             raise SetupError(f"{place}: {function_id!r} is already the id of {self.functions[key].place}")
         parameters = _require_parameters(code, place, "(ctx)", "(ctx, request)")
-        hints = _hints(code, place)
-        read = None
-        if len(parameters) == 2:
-            name = parameters[1]
-            if name not in hints:
-                raise SetupError(f"{place}: give {name!r} a type, for example `{name}: str` for the raw payload")
-            read = _reader(hints[name], place)
-        write = _writer(hints.get("return", typing.Any))
+        read = _reader(_type_of(parameters[1], code, place), place) if len(parameters) == 2 else None
+        write = _writer(_hints(code, place).get("return", typing.Any))
         self.functions[key] = Function(function_id, code, read, write, place)
         return code
 
@@ -164,9 +177,65 @@ class Game:
         self.end_hooks.setdefault(kind, []).append(code)
         return code
 
+    def settle_round(self, code: F) -> F:
+        """Say how a round of policy "settle" ends that nobody ended in time: `async def f(ctx, round) -> Settlement`.
+
+        It may run more than once for a round, also after a restart: decide by the round alone.
+        """
+        place = place_of(code)
+        _require_async(code, place)
+        _require_parameters(code, place, "(ctx, round)")
+        if self.round_settler is not None:
+            raise SetupError(f"{place}: {place_of(self.round_settler)} settles the rounds of this game already")
+        self.round_settler = code
+        return code
+
+    @overload
+    def job(self, job: F) -> F: ...
+    @overload
+    def job(self, job: str = "", *, attempts_max: int = 5, seconds_max: float = 60.0) -> Callable[[F], F]: ...
+    def job(self, job: Any = "", *, attempts_max: int = 5, seconds_max: float = 60.0) -> Any:
+        """Let a worker run code that was put into the queue by `await ctx.jobs.enqueue(name, payload)`.
+
+        `@game.job`, or `@game.job("other.name", attempts_max=3)`. The code is `async def f(ctx)` or `async def f(ctx,
+        payload: T)` with T as in `rpc`. It may run again for work that it did already: make it idempotent. What it
+        raises, and taking longer than `seconds_max`, counts as a failed try.
+        """
+        if isinstance(job, str):
+            return lambda code: self._add_job(job or code.__name__, code, "", attempts_max, seconds_max)
+        return self._add_job(job.__name__, job, "", attempts_max, seconds_max)
+
+    def cron(self, schedule: str, *, attempts_max: int = 5, seconds_max: float = 60.0) -> Callable[[F], F]:
+        """Run `async def f(ctx)` by the clock, in UTC, on one worker: `@game.cron("0 3 * * *")`. As a job otherwise."""
+        return lambda code: self._add_job(code.__name__, code, schedule, attempts_max, seconds_max)
+
+    def _add_job(self, name: str, code: F, cron: str, attempts_max: int, seconds_max: float) -> F:
+        place = place_of(code)
+        _require_async(code, place)
+        wanted = ("(ctx)",) if cron else ("(ctx)", "(ctx, payload)")
+        parameters = _require_parameters(code, place, *wanted)
+        payload = None
+        if len(parameters) == 2:
+            payload = _type_of(parameters[1], code, place)
+            _reader(payload, place)
+        self.jobs.append(GameJob(name, code, payload, cron, attempts_max, seconds_max, place))
+        return code
+
     def static(self, path: str, folder: str) -> None:
         """Serve the files of a folder beside the module under `path`, such as a web client."""
         self.static_folders.append(StaticFolder(path, self._folder / folder))
+
+
+def source_version(folder: Path, files: Iterable[Path]) -> str:
+    """Which code some files hold: the SHA-256 of the one file in hex; of several, that of `sha256sum`'s lines by name.
+
+    Names are relative to `folder`. What is no file, such as code typed at a prompt, does not count.
+    """
+    found = {file.relative_to(folder).as_posix(): file for file in files if file.is_file()}
+    digests = {name: sha256(file.read_bytes()).hexdigest() for name, file in found.items()}
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()
 
 
 def place_of(code: Callable[..., Any]) -> str:
@@ -196,6 +265,14 @@ def _hints(code: Callable[..., Any], place: str) -> dict[str, Any]:
         return typing.get_type_hints(code, include_extras=True)
     except NameError as error:
         raise SetupError(f"{place}: a type is not defined: {error}") from None
+
+
+def _type_of(parameter: str, code: Callable[..., Any], place: str) -> Any:
+    """What the code says that the payload is."""
+    hints = _hints(code, place)
+    if parameter not in hints:
+        raise SetupError(f"{place}: give {parameter!r} a type, for example `{parameter}: str` for the raw payload")
+    return hints[parameter]
 
 
 def _reader(kind: Any, place: str) -> Callable[[str], Any] | None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 from palestra.core.errors import SetupError
-from palestra.sdk.game import Game
+from palestra.sdk.game import Game, source_version
 from palestra.sdk.traces import trace_of
 
+MODULE_PREFIX = "palestra_game_"
 _brought: set[str] = set()
 """Names in `sys.modules` that stand for game code: the modules loaded here, and what they imported from beside them."""
 
@@ -27,7 +28,7 @@ def load_games(modules: Iterable[Path]) -> list[Game]:
 def _load(path: Path) -> list[Game]:
     if not path.is_file():
         raise SetupError(f"there is no game module {path}")
-    name = f"palestra_game_{path.stem}"
+    name = f"{MODULE_PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SetupError(f"{path} is not a Python file")
@@ -47,7 +48,17 @@ def _load(path: Path) -> list[Game]:
     games = list({id(value): value for value in vars(module).values() if isinstance(value, Game)}.values())
     if not games:
         raise SetupError(f'{path} declares no game; add `game = Game("{path.stem}")`')
+    version = source_version(path.parent, [path, *_beside(path.parent)])
+    for game in games:
+        game.version = version
     return games
+
+
+def _beside(folder: Path) -> list[Path]:
+    """The files of what game code imported from a folder: neither game modules themselves nor installed packages."""
+    imported = [module for name in _brought if (module := sys.modules.get(name)) and not name.startswith(MODULE_PREFIX)]
+    files = [Path(str(module.__file__)).resolve() for module in imported if _stands_in(module, folder)]
+    return [file for file in files if "site-packages" not in file.parts]
 
 
 def _stands_in(module: ModuleType, folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import difflib
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,13 +11,17 @@ import msgspec
 
 from palestra.core.errors import Code, GameError, Overloaded, PalestraError, SetupError, Unavailable
 from palestra.core.log import get_logger
+from palestra.core.tasks import ends_task
 from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
 from palestra.gateway.operation import Call, Message, Operation
+from palestra.jobs.contract import Job
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.context import Context, Platform
-from palestra.sdk.game import Function, Game, Hook, place_of
+from palestra.sdk.game import Function, Game, GameJob, Hook, place_of
+from palestra.sdk.jobs import queue_name
 from palestra.sdk.traces import trace_of
 
 log = get_logger(__name__)
@@ -43,7 +46,11 @@ class Runtime:
         """Find mistakes that show before anything runs. Raises SetupError naming the place and the nearest match."""
         known = {entry.name for entry in self.table if entry.hookable}
         seen: dict[str, str] = {}
+        names: set[str] = set()
         for game in games:
+            if game.name in names:
+                raise SetupError(f"two games are named {game.name!r}: records tell them apart by their names")
+            names.add(game.name)
             for hook in (*game.before_hooks, *game.after_hooks):
                 if hook.operation not in known:
                     near = difflib.get_close_matches(hook.operation, known, 1, 0.4)
@@ -53,6 +60,7 @@ class Runtime:
                 if key in seen:
                     raise SetupError(f"{function.place}: {function.id!r} is already the id of {seen[key]}")
                 seen[key] = function.place
+        self.jobs(games)
 
     def bind(self, games: list[Game], platform: Platform) -> None:
         """Make the games' functions and hooks the ones in force, in one step. Raises SetupError and changes nothing."""
@@ -73,7 +81,7 @@ class Runtime:
                 try:
                     await self.bounds.run(code(self._context(None, game.name)))
                 except BaseException as error:
-                    if _ends_here(error):
+                    if ends_task(error):
                         raise
                     text = f"{game.name}: {place_of(code)} failed at start\n{trace_of(error)}"
                     raise SetupError(text) from error
@@ -113,7 +121,7 @@ class Runtime:
         """What the caller of game code is to see instead of `error`; a bug is logged and counted."""
         if isinstance(error, GameCodeTooSlow):
             log.error("game code was cut off", place=place, reason=error.message)
-        if isinstance(error, PalestraError) or _ends_here(error):
+        if isinstance(error, PalestraError) or ends_task(error):
             return error
         self._report(place, error)
         return GameError(BROKEN)
@@ -157,6 +165,41 @@ class Runtime:
         except BaseException as error:
             raise self._told(hook.place, error) from None
 
+    # -- jobs
+
+    def jobs(self, games: Iterable[Game]) -> list[Job]:
+        """The games' jobs as the queue knows them. Raises SetupError naming the place of one that cannot be."""
+        places: dict[str, str] = {}
+        jobs = []
+        for declared in (job for game in games for job in game.jobs):
+            if declared.name in places:
+                raise SetupError(f"{declared.place}: {declared.name!r} is already the name of {places[declared.name]}")
+            places[declared.name] = declared.place
+            jobs.append(self._job(declared))
+        return jobs
+
+    def _job(self, job: GameJob) -> Job:
+        async def run(*payload: Any) -> None:
+            try:
+                await self.bounds.run(job.code(self._context(None, job.name), *payload), job.seconds_max)
+            except BaseException as error:
+                # The worker logs it.
+                if not isinstance(error, PalestraError) and not ends_task(error):
+                    self.failures += 1
+                raise
+
+        try:
+            return Job(
+                queue_name(job.name),
+                run,
+                job.payload,
+                cron=job.cron,
+                attempts_max=job.attempts_max,
+                seconds_max=job.seconds_max,
+            )
+        except SetupError as error:
+            raise SetupError(f"{job.place}: {error}") from None
+
     # -- events
 
     async def handle_event(self, event: ClientEvent) -> None:
@@ -166,7 +209,7 @@ class Runtime:
                 try:
                     await self.bounds.run(code(self._context(None, game.name), event))
                 except BaseException as error:
-                    if _ends_here(error):
+                    if ends_task(error):
                         raise
                     self._report(place_of(code), error)
 
@@ -177,23 +220,43 @@ class Runtime:
                 try:
                     await self.bounds.run(code(self._context(None, game.name), end))
                 except BaseException as error:
-                    if _ends_here(error) or isinstance(error, Unavailable | Overloaded):
+                    if ends_task(error) or isinstance(error, Unavailable | Overloaded):
                         raise
                     self._report(place_of(code), error)
+
+    # -- rounds
+
+    def version_of(self, game: str) -> str | None:
+        """See RoundGames.version_of."""
+        found = self._game_of(game)
+        return None if found is None else found.version
+
+    def settles_rounds(self, game: str) -> bool:
+        """See RoundGames.settles_rounds."""
+        found = self._game_of(game)
+        return found is not None and found.round_settler is not None
+
+    async def settle_round(self, round: Round) -> Settlement:
+        """See RoundGames.settle_round."""
+        game = self._game_of(round.game)
+        if game is None or game.round_settler is None:
+            raise GameError(f"the game {round.game!r} has no function under @game.settle_round any more")
+        place = place_of(game.round_settler)
+        try:
+            answer = await self.bounds.run(game.round_settler(self._context(None, game.name), round))
+            if not isinstance(answer, Settlement):
+                raise TypeError(f"settle_round returns a Settlement, not {type(answer).__name__}")
+        except BaseException as error:
+            raise self._told(place, error) from None
+        return answer
+
+    def _game_of(self, name: str) -> Game | None:
+        return next((game for game in self._games if game.name == name), None)
 
     @property
     def wants_events(self) -> bool:
         """Whether any game handles events."""
         return any(game.event_hooks for game in self._games)
-
-
-def _ends_here(error: BaseException) -> bool:
-    """Whether the task itself is being ended, which no game code may keep from happening."""
-    if isinstance(error, asyncio.CancelledError):
-        # Game code that awaits something cancelled gets the same error; that is its own affair.
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, GeneratorExit)
 
 
 def _text(result: Any) -> str:

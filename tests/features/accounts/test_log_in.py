@@ -73,6 +73,19 @@ async def test_eight_first_log_ins_at_once_make_one_player(platform: Platform) -
     assert sum(client.created for client in found) == 1
 
 
+async def test_eight_first_log_ins_at_once_by_one_address_make_one_player_whom_only_the_right_password_opens(
+    platform: Platform,
+) -> None:
+    right = [player(platform, "email", ANN) for _ in range(8)]
+    found = await outcomes(*right)
+    assert len({client.id for client in found}) == 1
+    assert sum(client.created for client in found) == 1
+    two_minds = [{"email": "bob@example.org", "password": f"horse number {n}"} for n in range(2)]
+    found = await outcomes(*[player(platform, "email", body) for body in two_minds])
+    assert sum(isinstance(one, Client) for one in found) == 1
+    assert found.count(WRONG) == 1
+
+
 async def test_eight_at_once_with_one_name_are_one_player_and_seven_refusals(platform: Platform) -> None:
     logs = [player(platform, "device", {"id": f"device-{number:04}"}, username="ann") for number in range(8)]
     found = await outcomes(*logs)

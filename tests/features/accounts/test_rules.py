@@ -116,18 +116,41 @@ DEVICE, EMAIL, CUSTOM = IdentityKind.DEVICE, IdentityKind.EMAIL, IdentityKind.CU
 
 
 @pytest.mark.parametrize(
-    ("identities", "kind", "lookup", "may"),
+    ("identities", "kind", "lookup", "has_password", "may"),
     [
-        ([(DEVICE, b"a")], DEVICE, b"a", False),
-        ([(DEVICE, b"a"), (DEVICE, b"b")], DEVICE, b"a", True),
-        ([(DEVICE, b"a"), (DEVICE, b"b")], DEVICE, b"c", False),
-        ([(DEVICE, b"a"), (EMAIL, b"b")], EMAIL, None, True),
-        ([(EMAIL, b"b")], EMAIL, None, False),
-        ([(EMAIL, b"b")], CUSTOM, None, True),
-        ([(EMAIL, b"b"), (CUSTOM, b"c")], EMAIL, b"x", False),
+        ([(DEVICE, b"a")], DEVICE, b"a", False, False),
+        ([(DEVICE, b"a"), (DEVICE, b"b")], DEVICE, b"a", False, True),
+        ([(DEVICE, b"a"), (DEVICE, b"b")], DEVICE, b"c", False, False),
+        ([(DEVICE, b"a"), (EMAIL, b"b")], EMAIL, None, True, True),
+        ([(DEVICE, b"a"), (EMAIL, b"b")], DEVICE, b"a", True, True),
+        ([(DEVICE, b"a"), (EMAIL, b"b")], DEVICE, b"a", False, False),
+        ([(DEVICE, b"a"), (EMAIL, b"b")], EMAIL, None, False, True),
+        ([(EMAIL, b"b")], EMAIL, None, True, False),
+        ([(EMAIL, b"b")], CUSTOM, None, True, True),
+        ([(EMAIL, b"b"), (CUSTOM, b"c")], EMAIL, b"x", True, False),
     ],
 )
-def test_the_last_identifier_stays_and_a_named_one_must_be_the_players_own(
-    identities: list[tuple[int, bytes]], kind: IdentityKind, lookup: bytes | None, may: bool
+def test_the_last_way_in_stays_and_a_named_one_must_be_the_players_own(
+    identities: list[tuple[int, bytes]], kind: IdentityKind, lookup: bytes | None, has_password: bool, may: bool
 ) -> None:
-    assert rules.may_unlink(identities, kind, lookup) is may
+    assert rules.may_unlink(identities, kind, lookup, has_password) is may
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("Ann@Example.org", "ann@example.org"),
+        ("ann@relay", ""),
+        ("a b@example.org", ""),
+        ("a@b.c", ""),
+        ("", ""),
+    ],
+)
+def test_an_address_from_a_provider_is_kept_in_small_letters_if_one_could_log_in_by_it(told: str, kept: str) -> None:
+    assert rules.email_from_provider(told) == kept
+
+
+def test_what_a_provider_tells_is_kept_only_if_it_fits() -> None:
+    assert rules.from_provider("é" * 127, 255) == "é" * 127
+    for text in ("", "é" * 128, "a\x00b"):
+        assert rules.from_provider(text, 255) is None

@@ -15,8 +15,10 @@ from palestra.core.errors import Code, PalestraError
 from palestra.core.events import EventBus
 from palestra.core.ids import SYSTEM_USER, new_id
 from palestra.database.pool import Database
+from palestra.features.friends import service as service_module
 from palestra.features.friends.contract import FriendAccepted, FriendBlocked, FriendInvited, FriendRemoved
 from palestra.features.friends.feature import operations
+from palestra.features.friends.importing import FriendImport
 from palestra.features.friends.routes import FriendRoutes
 from palestra.features.friends.service import FriendService
 from palestra.features.friends.store import FriendStore
@@ -35,7 +37,7 @@ class World:
         self.told = Recorder(self.events, FriendInvited, FriendAccepted, FriendRemoved, FriendBlocked)
         self.players = Players(database, folder)
         self.friends = FriendService(FriendStore(database), self.players.users, self.events, self.clock)
-        self._operations = operations(FriendRoutes(self.friends))
+        self._operations = operations(FriendRoutes(self.friends, FriendImport(self.friends, self.players.users, {})))
 
     async def meet(self, *usernames: str) -> list[tuple[str, Api]]:
         ids = await self.players.make(*usernames)
@@ -323,3 +325,33 @@ async def test_counters_of_the_others_fall_when_players_are_deleted_amid_invitat
         )
     assert {one for pair in await world.edges() for one in pair} == set(ids[:5])
     await world.assert_counts_are_true()
+
+
+async def test_players_brought_along_are_befriended_a_thousand_at_a_time_and_the_reset_comes_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "USERS_MAX", 2)
+    ids = await world.players.make("ann", *[f"friend-{number}" for number in range(5)], "gone", "stranger")
+    ann, friends, gone, stranger = ids[0], ids[1:6], ids[6], ids[7]
+    await world.friends.add(ann, "ann", [stranger])
+    await world.players.delete(gone, world.friends)
+    await world.friends.befriend(ann, "ann", [*friends, gone, ann, friends[0]], "somewhere", reset=True)
+    expected = {(ann, friend): FRIEND for friend in friends} | {(friend, ann): FRIEND for friend in friends}
+    assert await world.edges() == expected
+    await world.friends.befriend(ann, "ann", [], "somewhere", reset=True)
+    assert await world.edges() == {}
+    await world.assert_counts_are_true()
+
+
+async def test_two_who_bring_each_other_along_at_once_with_a_reset_end_as_friends(world: World) -> None:
+    ann, bob, dan = await world.players.make("ann", "bob", "dan")
+    for _ in range(5):
+        await asyncio.gather(
+            world.friends.befriend(ann, "ann", [bob, dan], "somewhere", reset=True),
+            world.friends.befriend(bob, "bob", [ann, dan], "somewhere", reset=True),
+            world.friends.befriend(dan, "dan", [ann, bob], "somewhere", reset=True),
+        )
+        edges = await world.edges()
+        assert {(one, other) for one, other in edges} == {(other, one) for one, other in edges}
+        assert set(edges.values()) == {FRIEND}
+        await world.assert_counts_are_true()

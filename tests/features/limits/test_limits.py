@@ -447,7 +447,7 @@ async def test_deleting_the_account_deletes_limits_and_lock(platform: Platform) 
     assert parts is not None
     await ann.call("POST", f"{LIMITS}/lock", {"seconds": 60})
     await ann.call("DELETE", "/v2/account")
-    assert await parts.services.ledger.guard(ann.id) is None
-    assert (await parts.services.limits.history(ann.id)).changes == ()
+    assert await parts.services.money.ledger.guard(ann.id) is None
+    assert (await parts.services.money.limits.history(ann.id)).changes == ()
     with pytest.raises(AccountNotFound):
-        await parts.services.limits.lock(ann.id, 60)
+        await parts.services.money.limits.lock(ann.id, 60)

@@ -218,6 +218,10 @@ class Users(Protocol):
         """Username → id of those that exist."""
         ...
 
+    async def ids_of_identities(self, kind: IdentityKind, texts: Iterable[str]) -> list[str]:
+        """The players behind identifiers of a kind, unknown ones absent. Batched round trips."""
+        ...
+
     async def username_for_login(self, user_id: str) -> str | None:
         """The present name of a player who may log in, None if there is no such player. Raises AccountBanned."""
         ...

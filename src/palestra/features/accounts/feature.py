@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from palestra.features.accounts import wire
 from palestra.features.accounts.contract import IdentityKind
-from palestra.features.accounts.linking import Linking
-from palestra.features.accounts.providers import ProviderRoutes
+from palestra.features.accounts.providers import IdentityRoutes
 from palestra.features.accounts.routes import AccountRoutes
-from palestra.features.accounts.store import AccountStore
 from palestra.gateway.operation import Auth, Operation
 
 ACCOUNT = "/v2/account"
@@ -37,14 +37,11 @@ def operations(routes: AccountRoutes) -> list[Operation]:
     ]  # fmt: skip
 
 
-def provider_operations(store: AccountStore, linking: Linking) -> list[Operation]:
+def provider_operations(routes: Mapping[IdentityKind, IdentityRoutes]) -> list[Operation]:
     """Log-in, link and unlink of the outside providers."""
-    apple = ProviderRoutes(IdentityKind.APPLE, linking, store)
-    facebook = ProviderRoutes(IdentityKind.FACEBOOK, linking, store)
-    instant = ProviderRoutes(IdentityKind.FACEBOOK_INSTANT, linking, store)
-    center = ProviderRoutes(IdentityKind.GAMECENTER, linking, store)
-    google = ProviderRoutes(IdentityKind.GOOGLE, linking, store)
-    steam = ProviderRoutes(IdentityKind.STEAM, linking, store)
+    apple, facebook = routes[IdentityKind.APPLE], routes[IdentityKind.FACEBOOK]
+    instant, center = routes[IdentityKind.FACEBOOK_INSTANT], routes[IdentityKind.GAMECENTER]
+    google, steam = routes[IdentityKind.GOOGLE], routes[IdentityKind.STEAM]
     token, info, proof = wire.AuthenticateToken, wire.AuthenticateInstantGame, wire.AuthenticateGameCenter
     one_token, one_info, one_proof = wire.TokenAccount, wire.InstantGameAccount, wire.GameCenterAccount
     return [
@@ -55,7 +52,7 @@ def provider_operations(store: AccountStore, linking: Linking) -> list[Operation
         Operation("accounts.authenticate_google", "POST", "/v2/account/authenticate/google", KEY, google.authenticate, token, "account"),
         Operation("accounts.authenticate_steam", "POST", "/v2/account/authenticate/steam", KEY, steam.authenticate, token, "account"),
         Operation("accounts.link_apple", "POST", "/v2/account/link/apple", SESSION, apple.link, one_token, "*"),
-        Operation("accounts.link_facebook", "POST", "/v2/account/link/facebook", SESSION, facebook.link, one_token, "*"),
+        Operation("accounts.link_facebook", "POST", "/v2/account/link/facebook", SESSION, facebook.link, wire.LinkFacebook, "account"),
         Operation("accounts.link_facebook_instant", "POST", "/v2/account/link/facebookinstantgame", SESSION, instant.link, one_info, "*"),
         Operation("accounts.link_gamecenter", "POST", "/v2/account/link/gamecenter", SESSION, center.link, one_proof, "*"),
         Operation("accounts.link_google", "POST", "/v2/account/link/google", SESSION, google.link, one_token, "*"),

@@ -13,6 +13,12 @@ TAKEN = {
     IdentityKind.DEVICE: "Device ID already in use.",
     IdentityKind.EMAIL: "Email is already in use.",
     IdentityKind.CUSTOM: "Custom ID is already in use.",
+    IdentityKind.APPLE: "Apple ID is already in use.",
+    IdentityKind.FACEBOOK: "Facebook ID is already in use.",
+    IdentityKind.FACEBOOK_INSTANT: "Facebook Instant Game ID is already in use.",
+    IdentityKind.GAMECENTER: "GameCenter ID is already in use.",
+    IdentityKind.GOOGLE: "Google ID is already in use.",
+    IdentityKind.STEAM: "Steam ID is already in use.",
 }
 
 
@@ -54,9 +60,9 @@ class Linking:
         """
         lookup = self._store.lookup(kind, text) if text else None
         async with self._store.database.transaction() as tx:
-            await self._lock(tx, user_id)
+            has_password = await self._lock(tx, user_id)
             identities = [(row[0], row[1]) for row in await tx.fetch(SQL["identities_of"], user_id)]
-            if not rules.may_unlink(identities, kind, lookup):
+            if not rules.may_unlink(identities, kind, lookup, has_password):
                 raise LastIdentity
             if lookup is not None:
                 await tx.execute(SQL["remove_identity"], user_id, kind, lookup)
@@ -66,6 +72,9 @@ class Linking:
                 await tx.execute(SQL["set_password"], user_id, None)
             await tx.execute(SQL["touch"], user_id)
 
-    async def _lock(self, tx: asyncpg.Connection, user_id: str) -> None:
-        if await tx.fetchval(SQL["lock_account"], user_id) is None:
+    async def _lock(self, tx: asyncpg.Connection, user_id: str) -> bool:
+        """Hold the player's row; whether they have a password."""
+        has_password: bool | None = await tx.fetchval(SQL["lock_account"], user_id)
+        if has_password is None:
             raise AccountNotFound
+        return has_password

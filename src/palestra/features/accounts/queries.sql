@@ -80,6 +80,15 @@ WHERE id = $1 AND (
     OR ($10 AND location IS DISTINCT FROM $11) OR ($12 AND timezone IS DISTINCT FROM $13)
     OR ($14 AND metadata IS DISTINCT FROM $15::jsonb));
 
+-- name: fill_profile
+-- Set what a provider tells and the player has not set; a row that has it all is not written.
+UPDATE users SET display_name = coalesce(display_name, $2), avatar_url = coalesce(avatar_url, $3), updated_at = now()
+WHERE id = $1 AND ((display_name IS NULL AND $2::text IS NOT NULL) OR (avatar_url IS NULL AND $3::text IS NOT NULL));
+
+-- name: add_identity_if_free
+-- Attach an identifier to a player unless somebody has it, or the player has another of its kind.
+INSERT INTO identities (kind, lookup, user_id, sealed) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
 -- name: delete_account
 -- The player; identifiers and other rows that hang on it go with it.
 DELETE FROM users WHERE id = $1;
@@ -100,8 +109,8 @@ UPDATE users u SET edge_count = greatest(u.edge_count + c.delta, 0), updated_at 
 FROM changes c JOIN locked l ON l.id = c.user_id WHERE u.id = c.user_id;
 
 -- name: lock_account
--- One linking at a time per player.
-SELECT id FROM users WHERE id = $1 FOR UPDATE;
+-- One linking at a time per player, and whether the player has a password.
+SELECT password_hash IS NOT NULL FROM users WHERE id = $1 FOR UPDATE;
 
 -- name: identities_of
 -- The identifiers of a player, by blind index.

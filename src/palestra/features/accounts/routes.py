@@ -8,6 +8,7 @@ from palestra.features.accounts.contract import IdentityKind, user_wire
 from palestra.features.accounts.linking import Linking
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import canonical_ids
+from palestra.features.identity.contract import NONCE_VAR, OPEN_ID_PREFIX, OpenIdIssuers
 from palestra.features.sessions.contract import SessionWire, TokenPair
 from palestra.gateway.operation import Call
 
@@ -20,9 +21,10 @@ def session_wire(tokens: TokenPair, created: bool = False) -> SessionWire:
 class AccountRoutes:
     """Decode, call, encode."""
 
-    def __init__(self, accounts: AccountService, linking: Linking) -> None:
+    def __init__(self, accounts: AccountService, linking: Linking, issuers: OpenIdIssuers) -> None:
         self._accounts = accounts
         self._linking = linking
+        self._issuers = issuers
 
     async def get(self, call: Call, request: object) -> wire.AccountWire:
         """The caller's account."""
@@ -64,7 +66,14 @@ class AccountRoutes:
 
     async def authenticate_custom(self, call: Call, request: wire.AuthenticateId) -> SessionWire:
         """Log in by custom id."""
-        return await self._authenticate(IdentityKind.CUSTOM, rules.custom_id(request.account.id), request)
+        text = await self._custom_id(request.account)
+        return await self._authenticate(IdentityKind.CUSTOM, text, request)
+
+    async def _custom_id(self, account: wire.IdAccount, *, linking: bool = False) -> str:
+        """A custom id as it is given, or what the issuer of the token in it vouches for."""
+        if account.id.startswith(OPEN_ID_PREFIX):
+            return await self._issuers.custom_id(account.id, account.vars.get(NONCE_VAR, ""))
+        return rules.custom_id(account.id, linking=linking)
 
     async def _authenticate(self, kind: IdentityKind, text: str, request: wire.AuthenticateId) -> SessionWire:
         name = rules.username(request.username) if request.username else ""
@@ -99,7 +108,7 @@ class AccountRoutes:
 
     async def link_custom(self, call: Call, request: wire.IdAccount) -> None:
         """Set the custom id."""
-        text = rules.custom_id(request.id, linking=True)
+        text = await self._custom_id(request, linking=True)
         await self._linking.link(call.player.user_id, IdentityKind.CUSTOM, text)
 
     async def link_email(self, call: Call, request: wire.EmailAccount) -> None:
@@ -120,8 +129,11 @@ class AccountRoutes:
         await self._linking.unlink(call.player.user_id, IdentityKind.DEVICE, request.id)
 
     async def unlink_custom(self, call: Call, request: wire.IdAccount) -> None:
-        """Remove the custom id."""
-        await self._linking.unlink(call.player.user_id, IdentityKind.CUSTOM, request.id)
+        """Remove the custom id: the one named as the account shows it or by a token of its issuer, or any."""
+        user_id, text = call.player.user_id, request.id
+        if text.startswith(OPEN_ID_PREFIX) and (await self._accounts.get(user_id)).custom_id != text:
+            text = await self._custom_id(request)
+        await self._linking.unlink(user_id, IdentityKind.CUSTOM, text)
 
     async def unlink_email(self, call: Call, request: wire.EmailAccount) -> None:
         """Remove e-mail address and password."""

@@ -14,6 +14,8 @@ _EMAIL = re.compile(r"[^@]+@.+\..+").fullmatch
 PASSWORD_BYTES_MIN = 8
 PASSWORD_BYTES_MAX = 1_024
 TEXT_CHARS_MAX = {"display_name": 255, "avatar_url": 512, "lang_tag": 18, "location": 255, "timezone": 255}
+PROVIDER_NAME_BYTES_MAX = 255
+PROVIDER_AVATAR_BYTES_MAX = 512
 UPDATE_FAILED = "Error while trying to update account."
 
 
@@ -91,12 +93,30 @@ def profile(fields: dict[str, str | None]) -> dict[str, str | None]:
     return changes
 
 
-def may_unlink(identities: list[tuple[int, bytes]], kind: IdentityKind, lookup: bytes | None) -> bool:
-    """Whether an identifier may go: another one must remain, and a given one must be the player's own.
+def from_provider(text: str, bytes_max: int) -> str | None:
+    """A name or address that a provider tells, None when it does not fit."""
+    return text if text and "\x00" not in text and len(text.encode()) <= bytes_max else None
 
-    `identities` are the player's (kind, blind index) pairs; `lookup` is None when none was named.
+
+def email_from_provider(text: str) -> str:
+    """An e-mail address that a provider tells, as it is kept; "" when players could not log in by it."""
+    try:
+        email_without_blanks(text)
+        email_form(text)
+    except InvalidArgument:
+        return ""
+    return text.lower()
+
+
+def may_unlink(
+    identities: list[tuple[int, bytes]], kind: IdentityKind, lookup: bytes | None, has_password: bool
+) -> bool:
+    """Whether an identifier may go: another way in must remain, and a given one must be the player's own.
+
+    `identities` are the player's (kind, blind index) pairs; `lookup` is None when none was named. An e-mail address
+    without a password, which a provider told, is no way in.
     """
     matching = [entry for entry in identities if entry[0] == kind and (lookup is None or entry[1] == lookup)]
-    if lookup is not None and not matching:
-        return False
-    return len(identities) > len(matching)
+    if not matching:
+        return lookup is None
+    return any(entry not in matching and (entry[0] != IdentityKind.EMAIL or has_password) for entry in identities)

@@ -6,14 +6,15 @@ import asyncio
 import os
 import string
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
-from palestra.core.errors import InvalidArgument
+from palestra.core.errors import InvalidArgument, PalestraError
 from palestra.core.events import EventBus
 from palestra.core.ids import new_id
+from palestra.core.log import get_logger
 from palestra.features.accounts import rules
 from palestra.features.accounts.contract import (
     Account,
@@ -29,12 +30,23 @@ from palestra.features.accounts.contract import (
 )
 from palestra.features.accounts.passwords import Passwords
 from palestra.features.accounts.store import AccountStore, Login, NewAccount, canonical_ids
+from palestra.features.identity.contract import Profile
 from palestra.features.sessions.contract import Sessions, TokenPair
 from palestra.features.streams.contract import STATUS, Presences, Stream
 
 NAME_LETTERS = string.ascii_letters
 NAME_LENGTH = 10
 _encode = msgspec.json.Encoder().encode
+log = get_logger(__name__)
+
+
+class ProviderLogin(NamedTuple):
+    """What came of a log-in by a provider."""
+
+    tokens: TokenPair
+    created: bool
+    user_id: str
+    username: str
 
 
 class AccountService:
@@ -63,11 +75,33 @@ class AccountService:
 
         Raises AccountNotFound, AccountBanned, UsernameTaken, CreationFailed.
         """
-        lookup = self._store.lookup(kind, text)
-        login: Login | None = await self._store.find(kind, lookup)
-        if login is not None:
-            return self._tokens(login, vars), False
-        return await self._make(kind, text, lookup, username, create, None, vars)
+        login, created = await self._find_or_make(kind, text, username, create)
+        return self._tokens(login, vars), created
+
+    async def authenticate_profile(
+        self, kind: IdentityKind, profile: Profile, username: str, create: bool, vars: dict[str, str]
+    ) -> ProviderLogin:
+        """Log in somebody whom a provider vouches for; what it tells of them is taken over as far as it fits.
+
+        Raises what `authenticate` raises.
+        """
+        login, created = await self._find_or_make(kind, profile.id, username, create)
+        tokens = self._tokens(login, vars)
+        if created or kind is IdentityKind.GOOGLE:
+            await self._take_over(login.user_id, profile, created)
+        return ProviderLogin(tokens, created, login.user_id, login.username)
+
+    async def _take_over(self, user_id: str, profile: Profile, created: bool) -> None:
+        name = rules.from_provider(profile.display_name, rules.PROVIDER_NAME_BYTES_MAX)
+        avatar = rules.from_provider(profile.avatar_url, rules.PROVIDER_AVATAR_BYTES_MAX)
+        email = rules.email_from_provider(profile.email) if created else ""
+        if name is None and avatar is None and not email:
+            return
+        try:
+            await self._store.fill_profile(user_id, name, avatar, email)
+        except PalestraError as error:
+            # The player is logged in; a name that is missing is no reason to send them away.
+            log.warning("what a provider tells of a player was not kept", reason=error.message)
 
     async def authenticate_email(
         self, address: str, password: str, username: str, create: bool, vars: dict[str, str]
@@ -82,7 +116,10 @@ class AccountService:
             if not create:
                 raise AccountNotFound
             hashed = await self._passwords.hash(password)
-            return await self._make(IdentityKind.EMAIL, address, lookup, username, create, hashed, vars)
+            login, created = await self._make(IdentityKind.EMAIL, address, lookup, username, hashed)
+            if created:
+                return self._tokens(login, vars), True
+        # Who came second with a new address is who logs in to it: with the right password or not at all.
         if not await self._passwords.matches(login.password_hash, password):
             raise InvalidCredentials
         return self._tokens(login, vars), False
@@ -96,28 +133,28 @@ class AccountService:
             raise InvalidCredentials
         return self._tokens(login, vars)
 
-    async def _make(
-        self,
-        kind: IdentityKind,
-        text: str,
-        lookup: bytes,
-        username: str,
-        create: bool,
-        password_hash: str | None,
-        vars: dict[str, str],
-    ) -> tuple[TokenPair, bool]:
+    async def _find_or_make(self, kind: IdentityKind, text: str, username: str, create: bool) -> tuple[Login, bool]:
+        lookup = self._store.lookup(kind, text)
+        login: Login | None = await self._store.find(kind, lookup)
+        if login is not None:
+            return login, False
         if not create:
             raise AccountNotFound
+        return await self._make(kind, text, lookup, username, None)
+
+    async def _make(
+        self, kind: IdentityKind, text: str, lookup: bytes, username: str, password_hash: str | None
+    ) -> tuple[Login, bool]:
+        """A new player; or the one who came first with this identifier, usually the same device trying twice."""
         user_id = new_id()
         name = username or random_name()
         sealed = self._store.seal(kind, user_id, lookup, text)
         if await self._store.create(NewAccount(user_id, name, kind, lookup, sealed, password_hash)):
-            return self._sessions.issue(user_id, name, vars), True
-        # Somebody else came first with this identifier: it is theirs, and usually the same device trying twice.
+            return Login(user_id, name, False, password_hash), True
         login: Login | None = await self._store.find(kind, lookup)
-        if login is None or password_hash is not None:
+        if login is None:
             raise CreationFailed
-        return self._tokens(login, vars), False
+        return login, False
 
     def _tokens(self, login: Login, vars: dict[str, str]) -> TokenPair:
         if login.banned:

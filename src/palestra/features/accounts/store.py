@@ -147,6 +147,14 @@ class AccountStore:
         except asyncpg.UniqueViolationError:
             raise UsernameTaken from None
 
+    async def fill_profile(self, user_id: str, display_name: str | None, avatar_url: str | None, email: str) -> None:
+        """Set what the player has not set; take an e-mail address, unless it is "", if nobody has it."""
+        await self.database.execute(SQL["fill_profile"], user_id, display_name, avatar_url)
+        if email:
+            lookup = self.lookup(IdentityKind.EMAIL, email)
+            sealed = self.seal(IdentityKind.EMAIL, user_id, lookup, email)
+            await self.database.execute(SQL["add_identity_if_free"], IdentityKind.EMAIL, lookup, user_id, sealed)
+
     async def delete(self, tx: asyncpg.Connection, user_id: str) -> bool:
         """Delete a player; False if there was none."""
         return await tx.execute(SQL["delete_account"], user_id) != "DELETE 0"

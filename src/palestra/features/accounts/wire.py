@@ -142,6 +142,13 @@ class AuthenticateGameCenter(msgspec.Struct):
     username: str = ""
 
 
+class LinkFacebook(msgspec.Struct):
+    """Link a Facebook account."""
+
+    account: TokenAccount = msgspec.field(default_factory=TokenAccount)
+    sync: bool | None = None
+
+
 class LinkSteam(msgspec.Struct):
     """Link a Steam account."""
 

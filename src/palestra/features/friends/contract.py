@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import msgspec
 
 from palestra.core.errors import InvalidArgument
-from palestra.features.accounts.contract import UserRecord
+from palestra.features.accounts.contract import IdentityKind, UserRecord
+from palestra.features.identity.contract import Profile
 
 PAGE_FRIENDS_MAX = 1000
 PAGE_SUGGESTIONS_MAX = 100
@@ -86,6 +87,14 @@ class FriendBlocked(msgspec.Struct, frozen=True):
 
     user_id: str
     from_user_id: str
+
+
+class FriendJoined(msgspec.Struct, frozen=True):
+    """`user_id` became friends with a player who knows them from elsewhere; published after the commit."""
+
+    user_id: str
+    from_user_id: str
+    from_username: str
 
 
 class BadLimit(InvalidArgument):
@@ -198,10 +207,32 @@ class Friends(Protocol):
         """Block players, ending whatever was between. Publishes FriendBlocked. Raises as `add`."""
         ...
 
+    async def befriend(
+        self, user_id: str, username: str, ids: Sequence[str], provider: str, reset: bool = False
+    ) -> None:
+        """Make players who know each other at a provider friends at once; blocks of either side stay.
+
+        `ids` are canonical; `provider` goes into the metadata of new friendships. `reset` first ends all friendships
+        and invitations of `user_id`. One transaction for each USERS_MAX of them. Publishes FriendJoined. Raises
+        AccountNotFound.
+        """
+        ...
+
     async def blocks(self, user_id: str, other_ids: Iterable[str]) -> set[str]:
         """Those among `other_ids` whom the player has blocked. One round trip."""
         ...
 
     async def forget(self, tx: Any, user_id: str) -> None:
         """Delete all edges of a player in the transaction that deletes the account; the others' counters fall."""
+        ...
+
+
+class FriendImports(Protocol):
+    """Friends brought along from outside providers."""
+
+    async def follow(self, kind: IdentityKind, proof: str, player: Profile, user_id: str, username: str) -> None:
+        """Make friends of those who are friends at the provider, of a player just verified by `proof`.
+
+        Does what it can: whoever has just logged in is not sent away because their friends cannot be had.
+        """
         ...

@@ -10,6 +10,7 @@ from palestra.gateway.operation import Auth, Operation
 def operations(routes: FriendRoutes) -> list[Operation]:
     """The HTTP operations on friendships."""
     session = Auth.SESSION
+    imported = wire.ImportRequest
     of_friends = wire.FriendsOfFriendsRequest
     return [
         Operation("friends.list", "GET", "/v2/friend", session, routes.list, wire.ListRequest),
@@ -17,4 +18,6 @@ def operations(routes: FriendRoutes) -> list[Operation]:
         Operation("friends.delete", "DELETE", "/v2/friend", session, routes.delete, wire.NamedRequest),
         Operation("friends.block", "POST", "/v2/friend/block", session, routes.block, wire.NamedRequest),
         Operation("friends.list_of_friends", "GET", "/v2/friend/friends", session, routes.list_of_friends, of_friends),
-    ]
+        Operation("friends.import_facebook", "POST", "/v2/friend/facebook", session, routes.import_facebook, imported, "account"),
+        Operation("friends.import_steam", "POST", "/v2/friend/steam", session, routes.import_steam, imported, "account"),
+    ]  # fmt: skip

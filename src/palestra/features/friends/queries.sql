@@ -50,6 +50,6 @@ SELECT friend_id::text FROM friends WHERE user_id = $1 AND friend_id = ANY($2::u
 
 -- name: lock_edges_of
 -- All edges to and from a player, locked in one order: two players who leave at once may share some.
-SELECT user_id::text, friend_id::text FROM friends WHERE user_id = $1 OR friend_id = $1
+SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = $1 OR friend_id = $1
 ORDER BY friends.user_id, friends.friend_id
 FOR UPDATE;

@@ -31,6 +31,7 @@ class Act(enum.Enum):
     ADD = "Cannot add self as friend."
     DELETE = "Cannot delete self."
     BLOCK = "Cannot block self."
+    BEFRIEND = "Cannot befriend self."
 
 
 class Outcome(enum.Enum):
@@ -42,6 +43,7 @@ class Outcome(enum.Enum):
     REMOVED = 3
     UNBLOCKED = 4
     BLOCKED = 5
+    JOINED = 6
 
 
 Edges = tuple[int | None, int | None]
@@ -58,11 +60,21 @@ def decide(act: Act, edges: Edges) -> tuple[Edges, Outcome]:
         if mine is None:
             return edges, Outcome.NOTHING
         return (None, their_block), Outcome.UNBLOCKED if mine == State.BLOCKED else Outcome.REMOVED
+    if act is Act.BEFRIEND:
+        if State.BLOCKED in edges or mine == State.FRIEND:
+            return edges, Outcome.NOTHING
+        return (State.FRIEND, State.FRIEND), Outcome.JOINED
     if mine is None and theirs is None:
         return (State.INVITE_SENT, State.INVITE_RECEIVED), Outcome.INVITED
     if mine == State.INVITE_RECEIVED:
         return (State.FRIEND, State.FRIEND), Outcome.ACCEPTED
     return edges, Outcome.NOTHING
+
+
+def without_friendship(edges: Edges) -> Edges:
+    """What is left of a pair's edges when friendships and invitations end: blocks."""
+    mine, theirs = (State.BLOCKED if state == State.BLOCKED else None for state in edges)
+    return mine, theirs
 
 
 def check_named(act: Act, user_id: str, username: str, ids: Sequence[str], usernames: Sequence[str]) -> list[str]:

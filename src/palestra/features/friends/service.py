@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,18 +18,21 @@ from palestra.features.friends import rules
 from palestra.features.friends.contract import (
     PAGE_FRIENDS_MAX,
     PAGE_SUGGESTIONS_MAX,
+    USERS_MAX,
     BadLimit,
     BadMetadata,
     Friend,
     FriendAccepted,
     FriendBlocked,
     FriendInvited,
+    FriendJoined,
     FriendOfFriend,
     FriendOfFriendPage,
     FriendPage,
     FriendRemoved,
     NobodyNamed,
     OwnId,
+    State,
 )
 from palestra.features.friends.rules import Act, Outcome
 from palestra.features.friends.store import Edge, FriendStore
@@ -114,10 +118,21 @@ class FriendService:
         """See Friends.block."""
         await self._act(Act.BLOCK, user_id, username, ids, usernames)
 
+    async def befriend(
+        self, user_id: str, username: str, ids: Sequence[str], provider: str, reset: bool = False
+    ) -> None:
+        """See Friends.befriend."""
+        others = [other for other in dict.fromkeys(ids) if other != user_id]
+        metadata = msgspec.json.encode({"provider": provider}).decode()
+        await self._carry_out(Act.BEFRIEND, user_id, username, others[:USERS_MAX], metadata, reset)
+        for start in range(USERS_MAX, len(others), USERS_MAX):
+            await self._carry_out(Act.BEFRIEND, user_id, username, others[start : start + USERS_MAX], metadata)
+
     async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
         """See Friends.forget."""
         await self._store.lock(tx, [user_id])
         changes = await self._store.take_all(tx, user_id)
+        changes.pop(user_id, None)
         if changes:
             await self._users.add_edges(tx, changes)
 
@@ -137,15 +152,20 @@ class FriendService:
             if act is Act.DELETE:
                 return
             raise NobodyNamed
+        await self._carry_out(act, user_id, username, targets, metadata)
+
+    async def _carry_out(
+        self, act: Act, user_id: str, username: str, targets: Sequence[str], metadata: str, reset: bool = False
+    ) -> None:
         for _ in range(ATTEMPTS_MAX):
             known = {user.id for user in await self._users.get_many([user_id, *targets])}
             if user_id not in known:
                 raise AccountNotFound
             present = [target for target in targets if target in known]
-            if not present:
+            if not present and not reset:
                 return
             try:
-                outcomes = await self._change(act, user_id, present, metadata)
+                outcomes = await self._change(act, user_id, present, metadata, reset)
             except asyncpg.ForeignKeyViolationError:
                 # Somebody was deleted between the look and the act.
                 continue
@@ -164,8 +184,10 @@ class FriendService:
             raise OwnId(act.value)
         return list(targets)
 
-    async def _change(self, act: Act, user_id: str, targets: Sequence[str], metadata: str) -> dict[str, Outcome]:
-        """Carry out an act on every target in one transaction; what came of each."""
+    async def _change(
+        self, act: Act, user_id: str, targets: Sequence[str], metadata: str, reset: bool
+    ) -> dict[str, Outcome]:
+        """Carry out an act on every target in one transaction, after `reset` of all edges; what came of each."""
         async with self._store.transaction() as tx:
             await self._store.lock(tx, [user_id, *targets])
             before = await self._store.edges(tx, user_id, targets)
@@ -173,10 +195,16 @@ class FriendService:
             outcomes: dict[str, Outcome] = {}
             kept: list[Edge] = []
             gone: list[tuple[str, str]] = []
-            counts = dict.fromkeys([user_id, *targets], 0)
-            for number, (target, edges) in enumerate(before.items()):
+            counts = Counter(await self._store.take_all(tx, user_id, State.BLOCKED) if reset else {})
+            # Friends who know each other from elsewhere bear that on both sides; other metadata is one's own.
+            theirs = metadata if act is Act.BEFRIEND else NO_METADATA
+            for number, (target, found) in enumerate(before.items()):
+                edges = rules.without_friendship(found) if reset else found
                 after, outcomes[target] = rules.decide(act, edges)
-                sides = ((user_id, target, metadata), (target, user_id, NO_METADATA))
+                if found[0] == State.FRIEND and outcomes[target] is Outcome.JOINED:
+                    # A friend before the reset: no news.
+                    outcomes[target] = Outcome.NOTHING
+                sides = ((user_id, target, metadata), (target, user_id, theirs))
                 for (owner, other, added), was, becomes in zip(sides, edges, after, strict=True):
                     if was == becomes:
                         continue
@@ -205,4 +233,6 @@ class FriendService:
                 happened.append(FriendRemoved(target, user_id, username))
             elif outcome is Outcome.BLOCKED:
                 happened.append(FriendBlocked(target, user_id))
+            elif outcome is Outcome.JOINED:
+                happened.append(FriendJoined(target, user_id, username))
         await asyncio.gather(*map(self._events.publish, happened))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
@@ -81,8 +82,8 @@ class FriendStore:
         """Those among the others whom the player has blocked."""
         return {row[0] for row in await self._database.fetch(SQL["blocked_among"], user_id, list(others))}
 
-    async def take_all(self, tx: asyncpg.Connection, user_id: str) -> Mapping[str, int]:
-        """Remove every edge to and from a player; what that changes in the counters of the others."""
-        rows = await tx.fetch(SQL["lock_edges_of"], user_id)
+    async def take_all(self, tx: asyncpg.Connection, user_id: str, spared: int | None = None) -> dict[str, int]:
+        """Remove every edge to and from a player but those in state `spared`; what that changes in all counters."""
+        rows = [row for row in await tx.fetch(SQL["lock_edges_of"], user_id) if row[2] != spared]
         await self.delete(tx, [(row[0], row[1]) for row in rows])
-        return {row[0]: -1 for row in rows if row[0] != user_id}
+        return {owner: -count for owner, count in Counter(row[0] for row in rows).items()}

@@ -42,6 +42,20 @@ class FriendsOfFriendsRequest(msgspec.Struct):
     cursor: str = ""
 
 
+class ProviderAccount(msgspec.Struct):
+    """A token of a provider."""
+
+    token: str = ""
+    vars: dict[str, str] = {}
+
+
+class ImportRequest(msgspec.Struct):
+    """Whose friends to import, and whether to end all friendships first."""
+
+    account: ProviderAccount = msgspec.field(default_factory=ProviderAccount)
+    reset: bool | None = None
+
+
 class Friend(msgspec.Struct, omit_defaults=True):
     """An edge; state 0 is written."""
 

@@ -354,6 +354,17 @@ class Ledger(Protocol):
         """Lines that touch any of the accounts, newest first, `limit` 1–1000. By index."""
         ...
 
+    async def history_between(self, account_id: int, first_id: int, end_id: int, limit: int = 100) -> tuple[Line, ...]:
+        """Lines that touch the account with ids from `first_id` on and before `end_id`, oldest first, `limit` 1–1000.
+
+        Reads every line of that time: meant for hot accounts, which stand in many of them, and for jobs.
+        """
+        ...
+
+    async def accounts(self, account_ids: Iterable[int]) -> dict[int, Account]:
+        """Accounts by id; unknown ones are absent. One round trip."""
+        ...
+
     async def open_holds(self, account_id: int, limit: int = 100) -> list[OpenHold]:
         """Open holds on an account, the next to expire first."""
         ...

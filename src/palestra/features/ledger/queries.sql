@@ -178,6 +178,12 @@ FROM ledger_accounts a JOIN ledger_balances b ON b.account_id = a.id AND b.strip
 WHERE a.player_id = $1::uuid
 ORDER BY a.asset;
 
+-- name: accounts
+-- Accounts by id.
+SELECT a.id, a.owner_kind, a.player_id::text, a.name, a.asset, b.may_go_negative
+FROM ledger_accounts a JOIN ledger_balances b ON b.account_id = a.id AND b.stripe = 0
+WHERE a.id = ANY($1::bigint[]);
+
 -- name: history
 -- Lines that touch any of some accounts with ids below a bound, newest first.
 SELECT DISTINCT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold, expires_at
@@ -196,6 +202,13 @@ SELECT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, 
 FROM ledger_lines WHERE id < $2 AND (debit = ANY($1::bigint[]) OR credit = ANY($1::bigint[]))
 ORDER BY id DESC
 LIMIT $3;
+
+-- name: history_between
+-- Lines that touch an account with ids between two bounds, oldest first.
+SELECT id, entry, step, debit, credit, amount, debit_after, credit_after, kind, reference, metadata, hold, expires_at
+FROM ledger_lines WHERE id >= $2 AND id < $3 AND (debit = $1 OR credit = $1)
+ORDER BY id
+LIMIT $4;
 
 -- name: open_holds
 -- Open holds on an account, the next to expire first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -158,6 +158,11 @@ class Register:
     async def accounts_of(self, player_id: str) -> list[Account]:
         """See Ledger.accounts_of."""
         return [_account(row) for row in await self._database.fetch(SQL["accounts_of"], player_id)]
+
+    async def accounts(self, account_ids: Iterable[int]) -> dict[int, Account]:
+        """See Ledger.accounts."""
+        rows = await self._database.fetch(SQL["accounts"], list(account_ids))
+        return {row["id"]: _account(row) for row in rows}
 
     async def forget(self, tx: asyncpg.Connection, player_id: str) -> list[int]:
         """Close the accounts of a player who goes, with what is in them; their ids. Two round trips."""

@@ -72,7 +72,8 @@ def _check_step(step: Step) -> int:
     kind, reference, metadata = step.kind, step.reference, step.metadata
     if isinstance(step, (Transfer, Hold)):
         _check_amount(step.amount)
-        if type(step.debit) is not int or type(step.credit) is not int or not (fits(step.debit) and fits(step.credit)):
+        debit, credit = step.debit, step.credit
+        if type(debit) is not int or type(credit) is not int or not -AMOUNT_MAX <= debit <= AMOUNT_MAX >= abs(credit):
             raise BadEntry("An account is named by its id, a whole number of 64 bits.")
         if step.debit == step.credit:
             raise BadEntry("Money cannot be moved from an account to itself.")

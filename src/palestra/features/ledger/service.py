@@ -52,6 +52,7 @@ class LedgerService:
         self._clock = clock
         self.declare = register.declare
         self.assets = register.assets
+        self.accounts = register.accounts
         self.accounts_of = register.accounts_of
         self.balance = register.balance
 
@@ -124,6 +125,13 @@ class LedgerService:
         rows = await self._database.fetch(SQL["hot_history" if hot else "history"], accounts, upper, limit + 1)
         lines = tuple(line_of(row) for row in rows[:limit])
         return LinePage(lines, lines[-1].id if len(rows) > limit else None)
+
+    async def history_between(self, account_id: int, first_id: int, end_id: int, limit: int = 100) -> tuple[Line, ...]:
+        """See Ledger.history_between."""
+        if not 1 <= limit <= PAGE_LINES_MAX:
+            raise BadEntry(f"A page of history has 1 to {PAGE_LINES_MAX} lines.")
+        rows = await self._database.fetch(SQL["history_between"], account_id, first_id, end_id, limit)
+        return tuple(line_of(row) for row in rows)
 
     async def open_holds(self, account_id: int, limit: int = 100) -> list[OpenHold]:
         """See Ledger.open_holds."""

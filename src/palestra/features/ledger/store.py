@@ -32,6 +32,9 @@ from palestra.features.ledger.rules import Draft, digest_of, missing, same_conte
 SQL = load_queries(__file__)
 LANES = 2
 """Rounds in flight: while PostgreSQL works on one, the next is decided."""
+FURTHER_LANE_ROWS_MIN = 128
+HALVE_FROM = 16
+"""See Batch: a crowd of this many is worked on in two halves, which take turns with the database."""
 ROWS_MAX = 1_000
 HASTY_ATTEMPTS_MAX = 2
 """How often a round is tried upon what this node believes before it locks what it touches."""
@@ -109,6 +112,8 @@ class LedgerStore:
             rows_max=max(settings.batch_rows_max, ROWS_MAX),
             queue_max=settings.batch_queue_max,
             lanes=LANES,
+            further_lane_rows_min=FURTHER_LANE_ROWS_MIN,
+            halve_from=HALVE_FROM,
         )
         self.batches = [self._entries]
 
@@ -159,10 +164,8 @@ class LedgerStore:
         for _ in range(HASTY_ATTEMPTS_MAX):
             try:
                 return await self._hasty(connection, writer, items)
-            except (_Stale, asyncpg.CheckViolationError) as error:
-                # An outdated belief may even be impossible, such as the end of a hold that the row does not know yet.
-                if not isinstance(error, _Stale) and not _is_ours(error):
-                    raise
+            except (_Stale, asyncpg.CheckViolationError):
+                # The rules let nothing happen that the checks would refuse, so these too tell of another state.
                 self.conflicts += 1
                 # What this was decided upon may be what an earlier round is still about to write.
                 if earlier:
@@ -207,6 +210,7 @@ class LedgerStore:
         draft, outcomes, columns = self._decided(book, writer.strand, writer.stripe, items)
         beside = _beside(items, outcomes)
         try:
+            await self._recall(connection, items, outcomes)
             if beside:
                 async with connection.transaction():
                     await _write(connection, columns)
@@ -218,11 +222,7 @@ class LedgerStore:
             raise
         _advance(writer.strand, draft)
         book.learn((), draft.holds_made, ())
-        try:
-            return await self._recalled(connection, items, outcomes)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            # The round is committed: it must not be run again as if nothing had been done.
-            raise ConnectionAbortedError("whether refused entries happened before could not be read") from error
+        return outcomes
 
     async def _locked(
         self, connection: asyncpg.Connection, strand: Strand, stripe: int, items: list[Submitted]
@@ -233,13 +233,16 @@ class LedgerStore:
         book, entries = Book(), [item.entry for item in fresh]
         await self._learn(connection, book, entries, stripe, lock=True)
         draft, decided, columns = self._decided(book, strand, stripe, fresh)
+        beside = _beside(fresh, decided)
         try:
+            # Whoever held the rows until now may have used the keys.
+            await self._recall(connection, fresh, decided)
             await _write(connection, columns)
-            await _write_beside(connection, _beside(fresh, decided))
+            await _write_beside(connection, beside)
         finally:
             self._book.drop({row.account for row in draft.rows}, book.holds, book.guards)
         _advance(strand, draft)
-        others = iter(await self._recalled(connection, fresh, decided))
+        others = iter(decided)
         return [next(others) if repeat is None else repeat for repeat in repeats]
 
     def _decided(
@@ -293,22 +296,14 @@ class LedgerStore:
             return bool(states)
         return False
 
-    async def _recalled(
-        self, connection: asyncpg.Connection, items: Sequence[Submitted], outcomes: Sequence[Outcome]
-    ) -> Sequence[Outcome]:
-        """Outcomes in which an entry that cannot happen now but did before has its first answer.
-
-        Only entries that happen write their keys and so meet those of others.
-        """
-        refused = [
-            item
-            for item, outcome in zip(items, outcomes, strict=True)
-            if item.digest and isinstance(outcome, Exception)
-        ]
-        if not refused:
-            return outcomes
-        found = dict(zip(refused, await self._repeats(connection, refused), strict=True))
-        return [found.get(item) or outcome for item, outcome in zip(items, outcomes, strict=True)]
+    async def _recall(
+        self, connection: asyncpg.Connection, items: Sequence[Submitted], outcomes: list[Outcome]
+    ) -> None:
+        """Answer refused entries whose keys were used before as they were answered then, whatever forbids them now."""
+        refused = [at for at, item in enumerate(items) if item.digest and isinstance(outcomes[at], Exception)]
+        if refused:
+            for at, repeat in zip(refused, await self._repeats(connection, [items[at] for at in refused]), strict=True):
+                outcomes[at] = outcomes[at] if repeat is None else repeat
 
     async def _repeats(
         self, connection: asyncpg.Connection, items: Sequence[Submitted]
@@ -345,8 +340,8 @@ class LedgerStore:
         return outcome
 
 
-def _is_ours(error: asyncpg.PostgresError) -> bool:
-    """Whether a row of the ledger was refused, rather than one that another feature writes beside."""
+def _is_ours(error: asyncpg.UniqueViolationError) -> bool:
+    """Whether a key or an id was taken, rather than something in a row that another feature writes beside."""
     return str(getattr(error, "table_name", "")).startswith("ledger_")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from palestra.core.events import EventBus
-from palestra.features.friends.contract import FriendAccepted, FriendInvited, FriendRemoved
+from palestra.features.friends.contract import FriendAccepted, FriendInvited, FriendJoined, FriendRemoved
 from palestra.features.groups.contract import JoinRequested, MemberChanged
 from palestra.features.notifications import wire
 from palestra.features.notifications.occasions import Occasions
@@ -24,6 +24,7 @@ def subscribe(events: EventBus, occasions: Occasions) -> None:
     """What other features do that players are told of."""
     events.subscribe(FriendInvited, occasions.friend_invited)
     events.subscribe(FriendAccepted, occasions.friend_accepted)
+    events.subscribe(FriendJoined, occasions.friend_joined)
     events.subscribe(FriendRemoved, occasions.friend_removed)
     events.subscribe(JoinRequested, occasions.join_requested)
     events.subscribe(MemberChanged, occasions.member_changed)

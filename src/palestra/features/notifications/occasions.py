@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palestra.features.friends.contract import FriendAccepted, FriendInvited, FriendRemoved
+from palestra.features.friends.contract import FriendAccepted, FriendInvited, FriendJoined, FriendRemoved
 from palestra.features.groups.contract import Happening, JoinRequested, MemberChanged
 from palestra.features.notifications.contract import Notices, PlatformCode
 
@@ -20,6 +20,11 @@ class Occasions:
     async def friend_accepted(self, event: FriendAccepted) -> None:
         """An invitation was accepted."""
         await self._tell_friend(event, PlatformCode.FRIEND_ACCEPTED, "accepted your friend request")
+
+    async def friend_joined(self, event: FriendJoined) -> None:
+        """A friend from elsewhere plays here now."""
+        subject, content = "Your friend has just joined the game", {"username": event.from_username}
+        await self._tell([event.user_id], PlatformCode.FRIEND_JOINED_GAME, subject, content, event.from_user_id)
 
     async def friend_removed(self, event: FriendRemoved) -> None:
         """A friendship or an invitation has ended."""

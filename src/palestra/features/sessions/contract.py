@@ -39,6 +39,13 @@ class Sessions(Protocol):
         """The caller of a valid, unexpired, unrevoked session token, else None."""
         ...
 
+    def lasts(self, user_id: str, token_id: str, logged_in_at: int) -> bool:
+        """Whether a log-in is still good: not logged out, not revoked. A dictionary look-up; knows nothing of expiry.
+
+        For tokens of other features that must end with the log-in they were made in; `token_id` "" is for none.
+        """
+        ...
+
     async def revoke_user(self, user_id: str) -> None:
         """Void all tokens of a player's log-ins before now, on disk too. Those of this very second stay valid."""
         ...

@@ -73,6 +73,10 @@ class SessionService:
             return None
         return caller
 
+    def lasts(self, user_id: str, token_id: str, logged_in_at: int) -> bool:
+        """See Sessions.lasts."""
+        return not self._is_revoked(user_id, token_id, logged_in_at, refresh=False)
+
     def _is_revoked(self, user_id: str, token_id: str, logged_in_at: int, *, refresh: bool) -> bool:
         # The log-in counts, not the latest refresh: a refresh that overtakes a log-out must not outlive it.
         if (token_id, refresh) in self._revoked:

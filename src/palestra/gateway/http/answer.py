@@ -52,6 +52,14 @@ class ErrorBody(msgspec.Struct):
     message: str
 
 
+class WordedErrorBody(msgspec.Struct):
+    """What an error looks like to another server: `error` is a stable word to branch on."""
+
+    error: str
+    code: int
+    message: str
+
+
 class RpcErrorBody(msgspec.Struct):
     """What an error of a server-side function looks like: `error` is the text again, or {} when game code raised it."""
 

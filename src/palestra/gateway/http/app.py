@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 
 from palestra.core.config import SocketSettings
-from palestra.core.errors import Code, PalestraError, Unavailable
+from palestra.core.errors import Code, Internal, PalestraError, Unavailable
 from palestra.core.log import get_logger
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.fields import BadInput, RequestDecoder
@@ -23,6 +23,7 @@ from palestra.gateway.http.answer import (
     ErrorBody,
     Headers,
     RpcErrorBody,
+    WordedErrorBody,
     Writer,
     compressed,
     encode,
@@ -32,7 +33,7 @@ from palestra.gateway.http.exchange import BodyTooLarge, Disconnected, Exchange
 from palestra.gateway.http.intake import inflated
 from palestra.gateway.http.router import Router
 from palestra.gateway.http.static import StaticFiles
-from palestra.gateway.operation import Call, Operation, Raw
+from palestra.gateway.operation import Auth, Call, Operation, Raw, Servers
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.handshake import BAD_UPGRADE, Refusal, client_address
 
@@ -139,16 +140,24 @@ class HttpGateway:
         settings: SocketSettings,
         static: StaticFiles,
         sockets: SocketGateway | None = None,
+        servers: Servers | None = None,
     ) -> None:
         table = list(operations)
         self._functions = {operation.method: operation for operation in table if operation.raw}
         self._router = Router(operation for operation in table if not operation.raw)
-        self._plans = {operation: _Plan(operation) for operation in table if not operation.raw}
+        self._plans: dict[Operation, _Plan] = {}
+        self._read_signed: dict[Operation, Callable[[bytes], Any]] = {}
+        for operation in table:
+            if operation.auth is Auth.SIGNATURE:
+                self._read_signed[operation] = msgspec.json.Decoder(operation.request).decode
+            elif not operation.raw:
+                self._plans[operation] = _Plan(operation)
         self._dispatcher = dispatcher
         self._credentials = credentials
         self._settings = settings
         self._static = static
         self._sockets = sockets
+        self._servers = servers
         self._write = Writer(settings.response_headers)
         self._last_response: Any = None
         self._last_body = b""
@@ -171,6 +180,9 @@ class HttpGateway:
         operation, names, values = found or (None, (), ())
         if operation is None:
             self._unrouted(exchange, found is not None, more, incoming)
+            return
+        if operation.auth is Auth.SIGNATURE:
+            await self._signed(operation, exchange)
             return
         try:
             plan = self._plans[operation]
@@ -234,6 +246,33 @@ class HttpGateway:
             self._write.failed(exchange, 501, WRONG_VERB, more)
         else:
             self._write.failed(exchange, 404, NOT_FOUND, more)
+
+    # -- requests of other servers: the raw body is what was signed; no browser calls, so no words about origins
+
+    async def _signed(self, operation: Operation, exchange: Exchange) -> None:
+        servers = self._servers
+        assert servers is not None, "operations of Auth.SIGNATURE need somebody who knows signatures"
+        try:
+            body = await exchange.read(self._settings.request_bytes_max)
+            client_ip = self._client_ip(exchange)
+            server = servers.verify(operation, exchange.headers, body, client_ip)
+            try:
+                request = self._read_signed[operation](body)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise BadInput(f"The body is not this operation's request: {error}") from None
+            call = Call(operation, None, headers=exchange.headers, client_ip=client_ip)
+            call.server = server
+            self._write.fine(exchange, encode(await self._dispatcher.run(operation, call, request)))
+        except PalestraError as error:
+            if isinstance(error, Disconnected):
+                return
+            refusal = WordedErrorBody(servers.word(error), error.code, error.message)
+            self._write.failed(exchange, STATUS_OF[error.code], encode(refusal), _hints(error))
+        except Exception as error:
+            log.error("operation failed", operation=operation.name, exc_info=error)
+            failed = Internal("Internal error.")
+            refusal = WordedErrorBody(servers.word(failed), failed.code, failed.message)
+            self._write.failed(exchange, 500, encode(refusal))
 
     # -- server-side functions: authentication first, raw payloads, an error body of their own
 

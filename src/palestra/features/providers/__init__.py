@@ -1,0 +1,1 @@
+"""Third-party games: the seamless wallet that their servers call, signed, and its reconciliation."""
