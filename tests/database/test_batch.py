@@ -264,6 +264,16 @@ async def test_a_line_cut_in_flight_is_an_unknown_outcome_or_a_second_try() -> N
     assert rounds.seen[-2:] == [["c"], ["c"]]
 
 
+async def test_a_driver_that_lost_count_as_the_server_went_is_a_cut_line() -> None:
+    rounds, lines = Rounds(), Lines()
+    rounds.failures = [asyncpg.InternalClientError("another operation is in progress")]
+    batch = make(rounds, lines)
+    with pytest.raises(OutcomeUnknown):
+        await batch.submit("a")
+    assert await batch.submit("b") == "b"
+    assert (len(lines.opened), lines.open_lines) == (2, 1)
+
+
 async def test_a_statement_cancelled_under_the_lane_is_an_unknown_outcome() -> None:
     async def cut(connection: Any, items: list[Any]) -> list[Any]:
         raise asyncio.CancelledError

@@ -47,8 +47,10 @@ BACK_OFF_SECONDS_MIN = 0.05
 BACK_OFF_SECONDS_MAX = 2.0
 CLOSE_SECONDS_MAX = 2.0
 
-# TimeoutError and ConnectionError are OSErrors.
+# TimeoutError and ConnectionError are OSErrors. The driver loses count when a server says goodbye at the very moment a
+# statement is sent.
 _LOST = (
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

@@ -142,6 +142,7 @@ async def test_looking_for_what_no_ledger_holds_finds_nothing(world: World) -> N
         assert await world.line(number) is None
         with pytest.raises(UnknownAccount):
             await world.balance(number)
+    assert (await world.accounts([ann, 2**70])).keys() == {ann}
     assert await world.find("never used") is None
     assert await world.find("half \ud83d") is None
     assert (await world.history([ann], before=2**70)).lines != ()

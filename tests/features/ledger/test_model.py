@@ -29,7 +29,7 @@ from palestra.features.ledger.contract import (
     Void,
 )
 from tests.features.ledger.model import Holder, Model, Told
-from tests.features.ledger.world import GEMS, World, strands_are_whole
+from tests.features.ledger.world import GEMS, World, in_small_rounds, strands_are_whole
 
 PLAYERS = 3
 UNKNOWN = 10**15
@@ -216,6 +216,8 @@ async def test_many_at_once_on_two_nodes_do_what_they_do_in_one_order(
     world: World, second: World, clock: ManualClock, drawn: list[tuple[Any, ...]]
 ) -> None:
     table, counter = await laid(world, second), itertools.count()
+    for node in (world, second):
+        in_small_rounds(node)
     calls: list[Call] = []
 
     async def call(one: Call, node: World) -> None:

@@ -125,6 +125,12 @@ def move(debit: int, credit: int, amount: int, **more: Any) -> Transfer:
     return Transfer(debit, credit, amount, more.pop("kind", "test"), **more)
 
 
+def in_small_rounds(world: World) -> None:
+    """Have few entries fill all lanes of a node, and its book forget much, as many entries and accounts would do."""
+    world.store._entries._further_lane_rows_min, world.store._entries._rows_max = 1, 4
+    world.store._book._rows_max = 30
+
+
 @asynccontextmanager
 async def world_of_a_node(
     database: Database, clock: Clock | None = None, guard: Guard | None = None

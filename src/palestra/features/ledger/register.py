@@ -161,7 +161,7 @@ class Register:
 
     async def accounts(self, account_ids: Iterable[int]) -> dict[int, Account]:
         """See Ledger.accounts."""
-        rows = await self._database.fetch(SQL["accounts"], list(account_ids))
+        rows = await self._database.fetch(SQL["accounts"], list(filter(fits, account_ids)))
         return {row["id"]: _account(row) for row in rows}
 
     async def forget(self, tx: asyncpg.Connection, player_id: str) -> list[int]:
