@@ -5,7 +5,7 @@ from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.limits.contract import Limit
 from palestra.features.notifications.contract import NewNotification, NotificationChange
-from palestra.features.rounds.contract import Round, Settlement
+from palestra.features.rounds.contract import Round, RoundOver, Settlement
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
 from palestra.sdk.context import Context, Player
@@ -25,6 +25,7 @@ __all__ = [
     "ObjectWrite",
     "Player",
     "Round",
+    "RoundOver",
     "Settlement",
     "Stream",
     "TournamentEnd",

@@ -12,6 +12,7 @@ import asyncpg
 
 from palestra.core.clock import Clock
 from palestra.core.config import DatabaseSettings
+from palestra.core.errors import Unavailable
 from palestra.core.log import get_logger
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
@@ -82,8 +83,14 @@ class _Writer:
         self.stripe = stripe
 
 
-class _Stale(Exception):
-    """The state upon which a round was decided is no more; nothing was written."""
+class _Stale(Unavailable):
+    """The state upon which a round was decided is no more; nothing was written. It is decided again.
+
+    Only where that does not help, because somebody meddled with a strand, does it reach the callers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("The ledger was changed under this request, and nothing was done: try again.")
 
 
 class LedgerStore:
@@ -332,8 +339,8 @@ class LedgerStore:
     async def submit_in(self, tx: asyncpg.Connection, item: Submitted) -> Receipt:
         """Carry an entry out in a transaction of the caller's. Raises what refuses it."""
         row = await tx.fetchrow(SQL["take_strand"]) or await _row(tx, "begin_strand", True)
-        # Nodes take turns on it, and its lines are in the order of their ids whatever the clocks of the nodes say.
-        self._ids.go_past(row["last"])
+        # The lines of a strand are in the order of their ids, whichever node wrote those before.
+        self._ids.after(row["last"])
         (outcome,) = await self._carefully(tx, Strand(*row[:3]), 0, [item])
         if isinstance(outcome, Exception):
             raise outcome
