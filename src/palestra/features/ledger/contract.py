@@ -328,7 +328,7 @@ class Ledger(Protocol):
     async def submit(self, entry: Entry, tx: asyncpg.Connection | None = None) -> Receipt:
         """Carry an entry out. Its outcome is that of some serial order of all entries of all nodes.
 
-        Many callers share a round trip and a commit. With `tx` it happens in that transaction instead, by four round
+        Many callers share a round trip and a commit. With `tx` it happens in that transaction instead, by six round
         trips, and locks its accounts until the transaction ends.
 
         Raises BadEntry, AssetMismatch, UnknownAccount, InsufficientFunds, AmountOverflow, AccountClosed, HoldNotOpen,
@@ -381,7 +381,10 @@ class Ledger(Protocol):
         ...
 
     async def close(self, account_id: int) -> None:
-        """Refuse every later step on an account. Raises FailedPrecondition while it has money or open holds."""
+        """Refuse every later step on an account. Raises FailedPrecondition while it has money or open holds.
+
+        Holds in its favour can no longer be posted, only voided.
+        """
         ...
 
     async def guard(self, player_id: str) -> str | None:

@@ -74,11 +74,17 @@ FOR UPDATE OF b;
 SELECT id, debit, credit, amount, expires_at, measure, status FROM ledger_holds WHERE id = ANY($1::bigint[]);
 
 -- name: make_guards
--- A guard's row for every player who is measured for the first time, in the order of their ids.
+-- A guard's row for every player who is measured for the first time, in the order of their ids. Accounts of players who
+-- were deleted name nobody any more.
 INSERT INTO ledger_guards (player_id)
 SELECT player_id FROM unnest($1::uuid[]) AS wanted (player_id)
 WHERE NOT EXISTS (SELECT FROM ledger_guards g WHERE g.player_id = wanted.player_id)
+  AND EXISTS (SELECT FROM ledger_accounts a WHERE a.player_id = wanted.player_id)
 ORDER BY player_id ON CONFLICT DO NOTHING;
+
+-- name: make_guard
+-- A guard's row for one player, who may have no accounts yet.
+INSERT INTO ledger_guards (player_id) VALUES ($1::uuid) ON CONFLICT DO NOTHING;
 
 -- name: read_guards
 -- The guard's states of players.
@@ -90,7 +96,7 @@ SELECT player_id::text, state, version FROM ledger_guards WHERE player_id = ANY(
 
 -- name: begin_strand
 -- A strand of the hash chain for one writer.
-INSERT INTO ledger_strands (shared) VALUES ($1) RETURNING id, lines, hash;
+INSERT INTO ledger_strands (shared) VALUES ($1) RETURNING id, lines, hash, last;
 
 -- name: take_strand
 -- A shared strand that no other transaction is writing on.
@@ -156,7 +162,7 @@ FROM ledger_lines WHERE id = $1;
 
 -- name: balance
 -- What an account has now, over all its rows.
-SELECT sum(balance)::bigint, sum(held)::bigint, bool_or(closed) FROM ledger_balances WHERE account_id = $1 GROUP BY account_id;
+SELECT sum(balance), sum(held), bool_or(closed) FROM ledger_balances WHERE account_id = $1 GROUP BY account_id;
 
 -- name: balances_of
 -- Every account of some players, by asset.
@@ -214,11 +220,15 @@ WHERE debit = $1 AND status = 0 ORDER BY expires_at, id LIMIT $2;
 SELECT id FROM ledger_holds WHERE status = 0 AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2;
 
 -- name: close
--- Refuse every later step on an account; whoever holds an earlier state of it must read it anew.
-UPDATE ledger_balances SET closed = true, version = version + 1
-WHERE account_id = $1 AND NOT EXISTS (
-    SELECT FROM ledger_balances b WHERE b.account_id = $1 GROUP BY b.account_id HAVING sum(b.balance) <> 0 OR sum(b.held) <> 0
-);
+-- Refuse every later step on an account that is empty, which is seen once its rows are locked: money may be on its way.
+-- Whoever holds an earlier state of it must read it anew.
+WITH locked AS MATERIALIZED (
+    SELECT account_id, stripe, balance, held FROM ledger_balances WHERE account_id = $1 ORDER BY stripe FOR UPDATE
+)
+UPDATE ledger_balances b SET closed = true, version = b.version + 1
+FROM locked l
+WHERE b.account_id = l.account_id AND b.stripe = l.stripe
+  AND (SELECT sum(balance) = 0 AND sum(held) = 0 FROM locked);
 
 -- name: close_accounts_of
 -- The accounts of a player who goes: closed with what is in them.
