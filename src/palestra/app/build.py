@@ -25,6 +25,7 @@ from palestra.features.accounts.routes import AccountRoutes
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
 from palestra.features.chat import feature as chat_feature
+from palestra.features.chat.announcing import Announcements
 from palestra.features.chat.routes import ChatRoutes
 from palestra.features.chat.service import ChatService
 from palestra.features.chat.store import ChatStore
@@ -185,6 +186,7 @@ def build(
     runtime.table = [*operations, *messages]
 
     _connect_events(events, services, notifications, sockets, clock)
+    chat_feature.subscribe(events, Announcements(services.chat))
     notifications_feature.subscribe(events, Occasions(notifications))
     for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
         events.subscribe(kind, runtime.handle_end)
