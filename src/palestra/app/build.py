@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from palestra.app import health, unoffered
+from palestra.app import health, openapi, unoffered
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
 from palestra.core.clock import Clock, SystemClock
@@ -182,6 +182,7 @@ def build(
         *_operations(services, rpc, clock),
         *notifications_feature.operations(NotificationRoutes(notifications)),
         *unoffered.operations(),
+        *openapi.operations(lambda: operations),
     ]
     runtime.table = [*operations, *messages]
 
