@@ -77,7 +77,8 @@ class _Writer:
         self._needed = {**_NEEDED, Auth.SIGNATURE: signed}
         self._refusals = refusals
         self._references: dict[type, Schema] = {}
-        self._kept: dict[type, Schema] = {}
+        self._plain: dict[type, Schema] = {}
+        """Structs as a query spells their fields."""
         self.schemas: dict[str, Schema] = {}
         self._add(operations)
 
@@ -95,14 +96,14 @@ class _Writer:
             schema = components[_name(reference)]
             _mark_times(kind, schema)
             loose = requests.get(kind, False)
-            self._kept[kind] = _shaped(schema, texts=False, nulls=not loose)
+            self._plain[kind] = _shaped(schema, texts=False, nulls=not loose)
             self._references[kind] = _shaped(reference, texts=False, nulls=True)
             omitted = kind in answers and kind.__struct_config__.omit_defaults  # type: ignore[attr-defined]
             self.schemas[_name(self._references[kind])] = _shaped(schema, texts=loose, nulls=not (loose or omitted))
 
     def operation(self, operation: Operation) -> Schema:
         """One operation."""
-        summary, _, more = (operation.handler.__doc__ or "").strip().partition("\n")
+        summary, _, more = cleandoc(operation.handler.__doc__ or "").partition("\n")
         told: Schema = {
             "tags": [operation.name.partition(".")[0]],
             "summary": summary,
@@ -124,7 +125,7 @@ class _Writer:
             return []
         taken = {*_names(operation), operation.body}
         known = {name for name, _, _ in query_fields(operation.request).values()} - taken
-        fields = self._kept[operation.request].get("properties", {})
+        fields = self._plain[operation.request].get("properties", {})
         return [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items() if name in known]
 
     def _body(self, operation: Operation) -> Schema | None:
