@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from palestra.app import health, unoffered
+from palestra.app import health, openapi, unoffered
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
 from palestra.core.clock import Clock, SystemClock
@@ -25,6 +25,7 @@ from palestra.features.accounts.routes import AccountRoutes
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
 from palestra.features.chat import feature as chat_feature
+from palestra.features.chat.announcing import Announcements
 from palestra.features.chat.routes import ChatRoutes
 from palestra.features.chat.service import ChatService
 from palestra.features.chat.store import ChatStore
@@ -181,10 +182,12 @@ def build(
         *_operations(services, rpc, clock),
         *notifications_feature.operations(NotificationRoutes(notifications)),
         *unoffered.operations(),
+        *openapi.operations(lambda: operations),
     ]
     runtime.table = [*operations, *messages]
 
     _connect_events(events, services, notifications, sockets, clock)
+    chat_feature.subscribe(events, Announcements(services.chat))
     notifications_feature.subscribe(events, Occasions(notifications))
     for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
         events.subscribe(kind, runtime.handle_end)

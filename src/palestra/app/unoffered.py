@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import msgspec
 
 from palestra.core.errors import Code, PalestraError
-from palestra.gateway.operation import Auth, Call, Operation
+from palestra.gateway.operation import Auth, Call, Empty, Operation
 
 PATHS = (
     ("GET", "/v2/matchmaker/stats"),
@@ -22,18 +24,20 @@ PATHS = (
 )
 
 
-class Unoffered(msgspec.Struct):
+class Named(msgspec.Struct):
     """Whatever the path names."""
 
     id: str = ""
 
 
-async def _refuse(call: Call, request: Unoffered) -> None:
+async def _refuse(call: Call, request: Named | Empty) -> NoReturn:
+    """Refuse: it is not offered."""
     raise PalestraError("This operation is not offered by this version of the server.", code=Code.UNIMPLEMENTED)
 
 
 def operations() -> list[Operation]:
     """One refusing operation for each path."""
     return [
-        Operation("unoffered", method, path, Auth.SESSION, _refuse, Unoffered, hookable=False) for method, path in PATHS
+        Operation("unoffered", method, path, Auth.SESSION, _refuse, Named if "{" in path else Empty, hookable=False)
+        for method, path in PATHS
     ]
