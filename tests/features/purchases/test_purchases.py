@@ -312,6 +312,24 @@ async def test_a_grant_that_cannot_be_keeps_nothing(database_url: str, stores: S
             await platform.node.parts.platform.purchases.get(Store.APPLE, "1")
 
 
+async def test_a_purchase_whose_grant_the_ledger_refuses_is_not_kept(database_url: str, stores: Stores) -> None:
+    game = Game("generous")
+
+    @game.on_purchase
+    async def worth(ctx: Context, purchase: Purchase) -> dict[str, int]:
+        return {"coins": 2**63 - 1}
+
+    async with Platform.start(game, database_url=database_url, settings=Settings(iap=stores.settings())) as platform:
+        ann = await platform.bot()
+        await buy(ann, "apple", receipt=apple_transaction("1"))
+        for _ in range(2):
+            assert (await refusal(buy(ann, "apple", receipt=apple_transaction("2"))))[:2] == (400, 9)
+        assert await coins(ann) == 2**63 - 1
+        assert platform.node.parts is not None
+        with pytest.raises(PurchaseNotFound):
+            await platform.node.parts.platform.purchases.get(Store.APPLE, "2")
+
+
 async def test_grants_of_several_games_add_up_and_stand_in_the_ledger(database_url: str, stores: Stores) -> None:
     second = Game("second")
 

@@ -127,6 +127,17 @@ async def test_google_keeps_pending_and_test_subscriptions_apart(platform: Platf
     assert tested["purchase_time"] == "2026-01-02T03:04:05Z"
 
 
+async def test_a_subscription_that_took_anothers_place_ends_it(platform: Platform, stores: Stores) -> None:
+    ann = await platform.bot()
+    await subscribe(ann, "google", stores.google_subscription("small"))
+    await subscribe(ann, "google", stores.google_subscription("large", linkedPurchaseToken="small"))
+    found = (await listed(ann))["validated_subscriptions"]
+    assert {one["original_transaction_id"]: one.get("active", False) for one in found} == {
+        "small": False,
+        "large": True,
+    }
+
+
 async def test_the_list_goes_by_pages_both_ways(platform: Platform) -> None:
     ann, ben = await platform.bot(), await platform.bot()
     for n in range(5):

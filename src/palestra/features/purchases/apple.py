@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from palestra.core.clock import Clock, utc
+from palestra.core.clock import Clock
 from palestra.core.iap_settings import AppleStoreSettings
 from palestra.core.log import get_logger
 from palestra.features.purchases import rules
@@ -123,7 +124,7 @@ class AppleStore:
             raise WrongKind("Subscription")
         if len(items) > SALES_PER_RECEIPT_MAX:
             raise BadReceipt(f"Invalid Receipt. It holds more than {SALES_PER_RECEIPT_MAX} purchases.")
-        return [_sale_of_item(item, verdict.environment) for item in items]
+        return [sale_of(*one) for one in _transactions(items, verdict, self._clock.now())]
 
     async def term(self, receipt: str) -> Term:
         """See TermSeller.term."""
@@ -140,7 +141,7 @@ class AppleStore:
         if not items:
             raise WrongKind("Purchase")
         latest = max(items, key=lambda item: item.expires_date_ms or 0)
-        return self._term_of_item(latest, verdict.environment)
+        return term_of(*next(_transactions([latest], verdict, self._clock.now())))
 
     def notice(self, signed: str) -> tuple[str, Sale | Term | None, str]:
         """The type of a notification, the transaction it is about if any, and its payload. Raises BadNotification."""
@@ -209,19 +210,6 @@ class AppleStore:
             raise StoreFailed(NAME, answer.status, answer.body)
         return rules.decoded(answer.body, Verdict)
 
-    def _term_of_item(self, item: Item, environment: str) -> Term:
-        return Term(
-            store=Store.APPLE,
-            original_id=rules.transaction_id(item.original_transaction_id or item.transaction_id),
-            product_id=rules.product_id(item.product_id),
-            purchased_at=rules.at_milliseconds(item.original_purchase_date_ms or item.purchase_date_ms),
-            expires_at=rules.at_milliseconds(item.expires_date_ms or 0),
-            environment=ENVIRONMENTS.get(environment, Environment.UNKNOWN),
-            response=_encode(item).decode(),
-            stated_at=utc(self._clock.now()),
-            refunded_at=rules.at_milliseconds_if_any(item.cancellation_date_ms),
-        )
-
 
 def sale_of(transaction: Transaction, body: bytes) -> Sale:
     """A purchase by its signed transaction. Raises BadReceipt."""
@@ -252,14 +240,20 @@ def term_of(transaction: Transaction, body: bytes) -> Term:
     )
 
 
-def _sale_of_item(item: Item, environment: str) -> Sale:
-    return Sale(
-        store=Store.APPLE,
-        transaction_id=rules.transaction_id(item.transaction_id),
-        product_id=rules.product_id(item.product_id),
-        purchased_at=rules.at_milliseconds(item.purchase_date_ms),
-        environment=ENVIRONMENTS.get(environment, Environment.UNKNOWN),
-        response=_encode(item).decode(),
-        quantity=rules.quantity(item.quantity),
-        refunded_at=rules.at_milliseconds_if_any(item.cancellation_date_ms),
-    )
+def _transactions(items: list[Item], verdict: Verdict, now: float) -> Iterator[tuple[Transaction, bytes]]:
+    """The items of a receipt as if they were signed one by one now, each with its own words."""
+    for item in items:
+        transaction = Transaction(
+            transaction_id=item.transaction_id,
+            original_transaction_id=item.original_transaction_id,
+            bundle_id=verdict.receipt.bundle_id,
+            product_id=item.product_id,
+            purchase_date=item.purchase_date_ms,
+            original_purchase_date=item.original_purchase_date_ms,
+            expires_date=item.expires_date_ms,
+            quantity=item.quantity,
+            revocation_date=item.cancellation_date_ms,
+            environment=verdict.environment,
+            signed_date=now * 1000,
+        )
+        yield transaction, _encode(item)

@@ -57,6 +57,7 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription as its store vouches for it at the moment `stated_at`.
 
     `refunded_at` is about the period that `expires_at` ends; with `reversed` the store takes a refund back.
+    `supersedes` is the subscription whose place it took, if any.
     """
 
     store: Store
@@ -69,6 +70,7 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
     stated_at: datetime
     refunded_at: datetime | None = None
     reversed: bool = False
+    supersedes: str = ""
 
 
 class Purchase(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from palestra.gateway.operation import Auth, Handler, Operation
 from palestra.jobs.contract import Job
 
 REFUND_ATTEMPTS_MAX = 60
-"""With waits of up to an hour: about two days for a game to be mended in."""
+"""With waits of up to an hour: more than a day for a game to be mended in."""
 
 
 def operations(routes: PurchaseRoutes) -> list[Operation]:

@@ -77,6 +77,7 @@ class SubscriptionPurchase(msgspec.Struct, rename="camel"):
     line_items: list[LineItem]
     subscription_state: str = ""
     test_purchase: dict[str, Any] | None = None
+    linked_purchase_token: str = ""
 
 
 class AccessToken(msgspec.Struct):
@@ -160,6 +161,7 @@ class GooglePlay:
             environment=Environment.PRODUCTION if found.test_purchase is None else Environment.SANDBOX,
             response=rules.kept_response(body),
             stated_at=stated_at,
+            supersedes=rules.kept_response(found.linked_purchase_token),
         )
 
     def _receipt(self, text: str, part: str) -> Receipt:

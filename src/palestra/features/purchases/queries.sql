@@ -1,11 +1,18 @@
 -- name: touch
--- Purchases that are kept already are seen again. One that nobody owns becomes its bringer's.
-UPDATE purchases SET
+-- Purchases that are kept already are seen again, locked in the order of their ids. One that nobody owns becomes its
+-- bringer's.
+WITH locked AS (
+    SELECT transaction_id FROM purchases WHERE store = $1::smallint AND transaction_id = ANY($2::text[])
+    ORDER BY transaction_id
+    FOR NO KEY UPDATE
+)
+UPDATE purchases AS p SET
     update_time = $4,
-    player_id = CASE WHEN player_id = '00000000-0000-0000-0000-000000000000' THEN $3::uuid ELSE player_id END
-WHERE store = $1::smallint AND transaction_id = ANY($2::text[])
-RETURNING store, transaction_id, player_id::text AS player_id, product_id, quantity, environment, response, purchase_time,
-    create_time, update_time, refund_time;
+    player_id = CASE WHEN p.player_id = '00000000-0000-0000-0000-000000000000' THEN $3::uuid ELSE p.player_id END
+FROM locked
+WHERE p.store = $1::smallint AND p.transaction_id = locked.transaction_id
+RETURNING p.store, p.transaction_id, p.player_id::text AS player_id, p.product_id, p.quantity, p.environment, p.response,
+    p.purchase_time, p.create_time, p.update_time, p.refund_time;
 
 -- name: keep
 -- Keeps a purchase, unless there is one of its transaction: then nothing is returned. Of two at once the second waits for
@@ -58,6 +65,11 @@ ON CONFLICT DO NOTHING;
 -- Replaces what a store said earlier.
 UPDATE subscriptions SET product_id = $3, environment = $4::smallint, response = $5, purchase_time = $6, expiry_time = $7,
     refund_time = $8, stated_at = $9
+WHERE store = $1::smallint AND original_id = $2;
+
+-- name: supersede
+-- A subscription that a newer one took the place of is over.
+UPDATE subscriptions SET expiry_time = least(expiry_time, $3), stated_at = $3
 WHERE store = $1::smallint AND original_id = $2;
 
 -- name: claim

@@ -92,7 +92,7 @@ class PurchaseStore:
     ) -> Stated:
         """Write what a store says, unless it said something newer before, in the given transaction.
 
-        `player_id` is who brought it, None for the store itself. Up to four round trips.
+        `player_id` is who brought it, None for the store itself. Up to six round trips.
         """
         key = (term.store, term.original_id)
         owner, refunded = player_id, False
@@ -113,7 +113,7 @@ class PurchaseStore:
             )
         if known["player_id"] != SYSTEM_USER:
             owner = None
-        if known["stated_at"] < term.stated_at:
+        if known["stated_at"] <= term.stated_at:
             refund_time = rules.refund_after(known["refund_time"], known["expiry_time"], term)
             refunded = refund_time is not None and known["refund_time"] is None and known["player_id"] != SYSTEM_USER
             await tx.execute(
@@ -127,6 +127,8 @@ class PurchaseStore:
                 refund_time,
                 term.stated_at,
             )
+        if term.supersedes:
+            await tx.execute(SQL["supersede"], term.store, term.supersedes, term.stated_at)
         row = await tx.fetchrow(SQL["claim"], *key, owner, notification, now)
         assert row is not None, "it is locked"
         return Stated(_subscription(row, now), refunded)
