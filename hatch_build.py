@@ -1,4 +1,4 @@
-"""Build hook: brings the browser files and the example game into the wheel."""
+"""Build hook: brings the browser files and the example games into the wheel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-EXAMPLES = ("arena",)
+EXAMPLES = ("arena", "dice")
 
 
 class PalestraBuildHook(BuildHookInterface):
@@ -33,7 +33,7 @@ class PalestraBuildHook(BuildHookInterface):
         try:
             browser_files.take(Path(self.root), browser_files.find_npm(Path(sys.executable).parent))
         except browser_files.BrowserFilesError as error:
-            self.app.display_warning(f"built without browser files, so the example game's page will not load: {error}")
+            self.app.display_warning(f"built without browser files, so the example games' pages will not load: {error}")
         if self.target_name == "wheel":
             for name in EXAMPLES:
                 source = Path(self.root, "examples", name)

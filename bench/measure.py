@@ -10,14 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop
 
-from bench import costs, parse, servers, sockets
+from bench import costs, parse, servers, signed, sockets
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
@@ -99,6 +99,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
     if any(rounds_of):
         with _telling(results, "the rounds"), _site(folder, say) as site:
             results.postgres = site.postgres.settings
+            if any(workload.callers for workload in rounds_of[0]):
+                say("opening the accounts of the ledger")
+                _engine(rounds_of[0][-1], 1, site, None)
             if "leaderboard_list" in options.chosen:
                 _fill_board(site)
             total, busy, ours = _cpu(site)
@@ -120,7 +123,7 @@ def _site(folder: Path, say: Say) -> Iterator[_Site]:
         servers.postgres(folder / "postgres") as postgres,
         servers.floor(folder, "floor.py") as floor,
         servers.floor(folder, "relay_floor.py") as relay_floor,
-        servers.node(folder / "node", postgres.node_url) as node,
+        servers.node(folder / "node", postgres.node_url, {"PALESTRA_PROVIDERS": signed.SETTINGS}) as node,
     ):
         say(f"logging {PLAYERS} players in")
         tokens = servers.log_in(node.port, PLAYERS)
@@ -185,8 +188,15 @@ def _floor(kind: str, seconds: int, site: _Site) -> Sample:
 def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample, http_us: float | None) -> Sample:
     if workload.callers:
         return _engine(workload, seconds, site, floor)
+    file = site.tokens_file
+    if workload.signed:
+        file = file.with_name("signed")
+        signed.write_rounds(file, site.node.port, site.tokens, seconds)
     node_before, postgres_before = cpu_seconds(site.node.pid), family_cpu_seconds(site.postgres.pid)
-    load = _wrk(site.node.port, seconds, workload.name, str(site.tokens_file))
+    load = _wrk(site.node.port, seconds, workload.name, str(file))
+    if workload.signed:
+        each = signed.REQUESTS_PER_ROUND
+        load = replace(load, requests=load.requests // each, per_second=load.per_second / each)
     node_us = _us(cpu_seconds(site.node.pid) - node_before, load)
     postgres_us = _us(family_cpu_seconds(site.postgres.pid) - postgres_before, load)
     cpu_ratio = http_us / node_us if http_us and node_us else None
@@ -194,14 +204,14 @@ def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample, http
     return Sample(load, node_us, postgres_us, ratio, cpu_ratio)
 
 
-def _engine(workload: Workload, seconds: int, site: _Site, floor: Sample) -> Sample:
+def _engine(workload: Workload, seconds: int, site: _Site, floor: Sample | None) -> Sample:
     """The ledger engine in a process of its own, on the node's database."""
     before = family_cpu_seconds(site.postgres.pid)
     command = [sys.executable, "-m", "bench.engine", site.postgres.node_url, str(workload.callers), str(seconds)]
     seen = msgspec.json.decode(_output([*command, "hot"] if workload.hot else command, seconds), type=Seen)
     load = parse.Load(requests=seen.transfers, per_second=seen.per_second, p50_ms=seen.p50_ms, p99_ms=seen.p99_ms)
     postgres_us = _us(family_cpu_seconds(site.postgres.pid) - before, load)
-    return Sample(load, seen.cpu_us, postgres_us, load.per_second / floor.load.per_second)
+    return Sample(load, seen.cpu_us, postgres_us, load.per_second / floor.load.per_second if floor else None)
 
 
 def _wrk(port: int, seconds: int, *arguments: str) -> parse.Load:

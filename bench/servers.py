@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +90,11 @@ async def _prepare(url: str, floor_url: str) -> dict[str, str]:
 
 
 @contextmanager
-def node(folder: Path, database_url: str = "") -> Iterator[Node]:
-    """A node as `palestra run` starts it, on the bench's game; without a URL on its own embedded PostgreSQL."""
+def node(folder: Path, database_url: str = "", settings: Mapping[str, str] | None = None) -> Iterator[Node]:
+    """A node as `palestra run` starts it, on the bench's game; without a URL on its own embedded PostgreSQL.
+
+    `settings` are further environment variables.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ready_file = folder / "ready.json"
     ready_file.unlink(missing_ok=True)
@@ -100,7 +103,7 @@ def node(folder: Path, database_url: str = "") -> Iterator[Node]:
     if database_url:
         command += ["--database-url", database_url]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PALESTRA_")}
-    environ["PALESTRA_SESSION_TOKEN_SECONDS"] = "36000"
+    environ |= {"PALESTRA_SESSION_TOKEN_SECONDS": "36000", **(settings or {})}
     started = time.perf_counter()
     log = folder / "node.log"
     with _running("the node", command, log, environ) as process:
@@ -127,12 +130,19 @@ def floor(folder: Path, script: str) -> Iterator[Node]:
         yield Node(port, process.pid, time.perf_counter() - started)
 
 
-def call(port: int, method: str, path: str, body: str | None = None, authorization: str = "") -> tuple[int, bytes]:
+def call(
+    port: int,
+    method: str,
+    path: str,
+    body: str | None = None,
+    authorization: str = "",
+    more: Mapping[str, str] | None = None,
+) -> tuple[int, bytes]:
     """One request on a connection of its own: status and body."""
     connection = http.client.HTTPConnection(HOST, port, timeout=10)
     try:
         headers = {"Authorization": authorization} if authorization else {}
-        connection.request(method, path, body, {**headers, "Content-Type": "application/json"})
+        connection.request(method, path, body, {**headers, **(more or {}), "Content-Type": "application/json"})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

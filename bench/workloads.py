@@ -11,12 +11,14 @@ HTTP, COMMITS = "asgi", "pgbench"
 class Workload:
     """An HTTP workload of bench/lua/requests.lua. `goal` is the least ratio to the floor that we want, 0 for none.
 
+    With `signed`, its unit is a round of a third party: a signed debit and a signed credit.
     With `callers`, it is one of the ledger engine without a node: that many at once, all on one account if it is `hot`.
     """
 
     name: str
     floor: str
     goal: float = 0.0
+    signed: bool = False
     callers: int = 0
     hot: bool = False
     p99_ms_max: float = 0.0
@@ -57,6 +59,7 @@ WORKLOADS = (
     Workload("storage_write", COMMITS, 1.7),
     Workload("leaderboard_write", COMMITS, 2.2),
     Workload("rpc_wallet", COMMITS, 1.7),
+    Workload("round_signed", COMMITS, 0.5, signed=True),
     Workload("ledger_64", COMMITS, 5.0, callers=64, p99_ms_max=10.0),
     Workload("ledger_4096", COMMITS, 8.0, callers=4_096),
     Workload("ledger_hot_64", COMMITS, 3.0, callers=64, hot=True),

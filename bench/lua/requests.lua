@@ -1,5 +1,5 @@
 -- The requests of every HTTP workload, for wrk: `wrk … URL -- WORKLOAD TOKENS_FILE RUN`.
--- TOKENS_FILE holds one session token a line; RUN is a number that no other run has, so that new players are new.
+-- For round_signed the file holds signed requests instead (bench/signed.py). TOKENS_FILE holds one session token a line; RUN is a number that no other run has, so that new players are new.
 
 local tokens, run, count = {}, 0, 0
 
@@ -31,6 +31,14 @@ local make = {
   end,
   leaderboard_list = function() return wrk.format("GET", "/v2/leaderboard/bench?limit=20", any_player()) end,
   rpc_echo = function() return wrk.format("POST", "/v2/rpc/echo", any_player(), '"hello"') end,
+  round_signed = function()
+    count = count + 1
+    local action, at, signature, body = (tokens[count] or error("out of signed requests")):match("(%S+)\t(%S+)\t(%S+)\t(.+)")
+    return wrk.format("POST", "/v2/palestra/provider/" .. action, {
+      ["X-Palestra-Provider"] = "bench", ["X-Palestra-Key"] = "1", ["X-Palestra-Timestamp"] = at,
+      ["X-Palestra-Signature"] = signature, ["Content-Type"] = "application/json",
+    }, body)
+  end,
   rpc_wallet = function() return wrk.format("POST", "/v2/rpc/wallet", any_player(), '""') end,
 }
 

@@ -6,7 +6,7 @@ from palestra.features.leaderboards.contract import LeaderboardReset, Tournament
 from palestra.features.limits.contract import Limit
 from palestra.features.notifications.contract import NewNotification, NotificationChange
 from palestra.features.purchases.contract import Purchase, Refund, Store
-from palestra.features.rounds.contract import Round, Settlement
+from palestra.features.rounds.contract import Round, RoundOver, Settlement
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
 from palestra.sdk.context import Context, Player
@@ -28,6 +28,7 @@ __all__ = [
     "Purchase",
     "Refund",
     "Round",
+    "RoundOver",
     "Settlement",
     "Store",
     "Stream",

@@ -59,12 +59,25 @@ INSERT INTO ledger_balances (account_id, may_go_negative, balance) SELECT id, id
 INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, kind, reference, metadata, strand, hash)
 SELECT line, line, 0, CASE WHEN i % 2 = 0 THEN i ELSE -100000 END, i % 20000 + 1, 1, 'wallet.change', '', '', 1, ''
 FROM generate_series(1, 40000) AS i,
-     LATERAL (SELECT ((extract(epoch FROM now()) + i * 100) * 1000000)::bigint * 4096) AS number (line);
+     LATERAL (SELECT ledger_id_at(now() + i * interval '100 seconds')) AS number (line);
+INSERT INTO ledger_lines (id, entry, step, debit, credit, amount, kind, reference, metadata, strand, hash)
+SELECT i, i, 0, i, i + 1, 1, 'older than any partition', '', '', 1, '' FROM generate_series(1, 20000) AS i;
 INSERT INTO ledger_keys (digest, entry) SELECT md5('key' || i)::uuid, i FROM generate_series(1, 20000) AS i;
 INSERT INTO ledger_holds (id, debit, credit, amount, expires_at, status)
 SELECT i, i, -100000, 1, 2000000000 + i, CASE WHEN i % 4 = 0 THEN 0 ELSE 2 END FROM generate_series(1, 20000) AS i;
 INSERT INTO ledger_strands (shared) SELECT i % 100 = 0 FROM generate_series(1, 20000) AS i;
 INSERT INTO ledger_guards (player_id) SELECT md5('user' || i)::uuid FROM generate_series(1, 20000) AS i;
+-- Ten thousand steps of snapshots and as many audits, findings and days with a root.
+INSERT INTO ledger_snapshot_steps (after_id, through_id, lines, taken_at)
+SELECT i - 1, i, i, now() FROM generate_series(1, 10000) AS i;
+INSERT INTO ledger_snapshots (account_id, through_id, balance, held)
+SELECT i, step * 1000, 1, 0 FROM generate_series(1, 5000) AS i, generate_series(1, 10) AS step;
+INSERT INTO ledger_audits (audited_at, through_id, cycled_to, lines, findings)
+SELECT now(), i, i, 100, 0 FROM generate_series(1, 10000) AS i;
+INSERT INTO ledger_findings (found_at, kind, subject, expected, found)
+SELECT now(), 'balance', i::text, 1, 2 FROM generate_series(1, 10000) AS i;
+INSERT INTO ledger_roots (day, signed_at, previous, heads, root, signature, public_key, key_id)
+SELECT '2020-01-01'::date + i, now(), sha256(i::text::bytea), '', '', '', '', '' FROM generate_series(1, 10000) AS i;
 INSERT INTO limit_changes (id, user_id, author, content, created_at)
 SELECT md5('limit' || i)::uuid, md5('user' || (i / 10 + 1))::uuid, 'player', '{}', now() - i * interval '1 second'
 FROM generate_series(1, 20000) AS i;

@@ -130,6 +130,38 @@ async def test_lanes_overlap_their_rounds() -> None:
     assert await asyncio.gather(*results) == [0, 1, 2, 3, 4, 5]
 
 
+async def test_a_further_lane_starts_for_many_or_when_a_round_is_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = Rounds()
+    batch = make(rounds, lanes=3, further_lane_rows_min=3)
+    rounds.gate.clear()
+    results = [batch.submit(0)]
+    await rounds.begun(1)
+    results += [batch.submit(1), batch.submit(2)]
+    await asyncio.sleep(0)
+    assert rounds.seen == [[0]]
+    results += [batch.submit(3)]
+    await rounds.begun(2)
+    assert rounds.seen == [[0], [1, 2, 3]]
+    # Nobody else comes, and yet the last one is not left waiting behind rounds that do not end.
+    monkeypatch.setattr("palestra.database.batch.LATE_SECONDS", 0.0)
+    results += [batch.submit(4)]
+    await rounds.begun(3)
+    assert rounds.seen[2] == [4]
+    rounds.gate.set()
+    assert await asyncio.gather(*results) == [0, 1, 2, 3, 4]
+    await batch.stop()
+
+
+async def test_a_crowd_is_taken_in_two_halves_that_take_turns() -> None:
+    rounds = Rounds()
+    batch = make(rounds, halve_from=4)
+    assert await asyncio.gather(*(batch.submit(n) for n in range(7))) == list(range(7))
+    assert rounds.seen == [[0, 1, 2, 3], [4, 5, 6]]
+    assert await asyncio.gather(*(batch.submit(n) for n in range(3))) == [0, 1, 2]
+    assert rounds.seen[2:] == [[0, 1, 2]]
+    await batch.stop()
+
+
 async def test_items_of_one_key_run_one_after_the_other_in_order() -> None:
     rounds = Rounds()
     batch = make(rounds, key=first)
@@ -262,6 +294,16 @@ async def test_a_line_cut_in_flight_is_an_unknown_outcome_or_a_second_try() -> N
     batch = make(rounds, lines, idempotent=True)
     assert await batch.submit("c") == "c"
     assert rounds.seen[-2:] == [["c"], ["c"]]
+
+
+async def test_a_driver_that_lost_count_as_the_server_went_is_a_cut_line() -> None:
+    rounds, lines = Rounds(), Lines()
+    rounds.failures = [asyncpg.InternalClientError("another operation is in progress")]
+    batch = make(rounds, lines)
+    with pytest.raises(OutcomeUnknown):
+        await batch.submit("a")
+    assert await batch.submit("b") == "b"
+    assert (len(lines.opened), lines.open_lines) == (2, 1)
 
 
 async def test_a_statement_cancelled_under_the_lane_is_an_unknown_outcome() -> None:

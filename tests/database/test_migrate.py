@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from palestra.core.errors import SetupError
+from palestra.core.errors import SetupError, Unavailable
 from palestra.database.migrate import migrate
 from palestra.database.pool import Database
 
@@ -120,3 +120,16 @@ async def test_a_file_of_no_proper_form_is_refused_before_anything_runs(
 async def test_the_platforms_own_migrations_apply_and_are_then_done(empty: Database) -> None:
     assert "0001_spine.sql" in await migrate(empty)
     assert await migrate(empty) == []
+
+
+async def test_a_database_that_goes_away_meanwhile_is_no_fault_of_the_set_up(empty: Database, folder: Path) -> None:
+    class Leaving(Database):
+        """It says goodbye as soon as it was reached."""
+
+        async def connect(self) -> asyncpg.Connection:
+            connection = await super().connect()
+            await empty.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+            return connection
+
+    with pytest.raises(Unavailable, match="went away"):
+        await migrate(Leaving(empty.url), folder=folder)

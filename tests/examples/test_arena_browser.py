@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
+
+from tests.examples.windows import DESKTOP, PHONE, Node, free_port, window
 
 pytestmark = pytest.mark.browser
-
-GAME = Path(__file__).parents[2] / "examples" / "arena" / "game.py"
-READY_SECONDS_MAX = 30
-WAIT_MS = 15_000
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESKTOP = {"viewport": {"width": 1280, "height": 800}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 
 # Which keys lead to the nearest spark, as the page itself knows it. Speed is taken into account: discs glide.
 KEYS_TO_NEAREST = """() => {
@@ -50,97 +30,17 @@ SOME_FRAMES = """() => new Promise((resolve) => {
 })"""
 
 
-class Node:
-    """`palestra run` with the example, as a process of its own on free ports."""
-
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        self._folder = folder
-        self._port = port
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/play/"
-
-    @property
-    def log(self) -> str:
-        return (self._folder / "node.log").read_text(errors="replace")
-
-    def start(self) -> None:
-        """Returns when the node says that it is ready; a second start takes the same port and data again."""
-        ready = self._folder / "ready.json"
-        ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "palestra", "run", str(GAME), "--port", str(self._port), "--console-port", "0"]
-        command += ["--data-dir", str(self._folder / "data"), "--ready-file", str(ready)]
-        with (self._folder / "node.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        for _ in range(READY_SECONDS_MAX * 20):
-            if ready.exists():
-                self._port = json.loads(ready.read_text())["port"]
-                return
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=0.05)
-                break
-        self.stop()
-        raise AssertionError(f"the node did not get ready:\n{self.log}")
-
-    def stop(self) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise AssertionError(f"the node did not stop when asked to:\n{self.log}") from None
-        finally:
-            self._process = None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    node = Node(tmp_path_factory.mktemp("arena"))
+    node = Node("arena", "/play/", tmp_path_factory.mktemp("arena"))
     node.start()
     yield node
     node.stop()
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    executable = os.environ.get("PALESTRA_TEST_CHROMIUM", chromium)
-    assert executable, "these tests need Chromium on PATH (or its path in PALESTRA_TEST_CHROMIUM)"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the pages wrote to their consoles as errors or threw."""
-    return []
-
-
-@asynccontextmanager
-async def player(browser: Browser, url: str, screen: dict, complaints: list[str]) -> AsyncIterator[Page]:
-    """A page that is in the match; each one is another person, since contexts share nothing."""
-    context = await browser.new_context(**screen)
-    context.set_default_timeout(WAIT_MS)
-    page = await context.new_page()
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    await page.goto(url)
-    await page.wait_for_function("window.arena?.connected")
-    yield page
-    await context.close()
+def player(browser: Browser, url: str, screen: dict, complaints: list[str]) -> AbstractAsyncContextManager[Page]:
+    """A page that is in the match."""
+    return window(browser, url, screen, "window.arena?.connected", complaints)
 
 
 async def begin_run(page: Page, name: str) -> None:
@@ -251,7 +151,7 @@ async def test_name_colour_and_best_score_survive_a_reload(node: Node, browser: 
 async def test_pages_say_that_the_node_is_away_and_come_back_to_the_same_match(
     browser: Browser, tmp_path: Path
 ) -> None:
-    node = Node(tmp_path, free_port())
+    node = Node("arena", "/play/", tmp_path, free_port())
     node.start()
     try:
         async with player(browser, node.url, DESKTOP, []) as ada, player(browser, node.url, PHONE, []) as bob:

@@ -13,6 +13,7 @@ from palestra.features.accounts.contract import Users
 from palestra.features.fair.service import FairService
 from palestra.features.fair.store import FairStore
 from palestra.features.ledger import feature as ledger_feature
+from palestra.features.ledger.audit import LedgerAudit
 from palestra.features.ledger.register import Register
 from palestra.features.ledger.service import LedgerService
 from palestra.features.ledger.store import LedgerStore
@@ -39,6 +40,7 @@ class Money:
     """The ledger and what stands on it."""
 
     ledger: LedgerService
+    ledger_audit: LedgerAudit
     wallets: WalletService
     limits: LimitsService
     fair: FairService
@@ -51,7 +53,7 @@ class Money:
     def jobs(self) -> list[Job]:
         """What happens by the clock."""
         return [
-            *ledger_feature.jobs(self.ledger),
+            *ledger_feature.jobs(self.ledger, self.ledger_audit),
             *rounds_feature.jobs(self.rounds),
             *providers_feature.jobs(self.provider_days),
         ]
@@ -81,6 +83,7 @@ def build_money(
     provider_days = Days(ledger, providers, provider_store, settings.providers, clock)
     return Money(
         ledger=ledger,
+        ledger_audit=LedgerAudit(database, sealer, clock),
         wallets=WalletService(ledger, clock),
         limits=LimitsService(LimitStore(database), ledger, guard, clock, settings.limits.increase_after_seconds),
         fair=FairService(fair_store, clock),

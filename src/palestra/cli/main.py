@@ -1,4 +1,4 @@
-"""The commands: run, work, migrate, check, doctor, config, map, reconcile."""
+"""The commands: run, work, migrate, check, doctor, config, map, reconcile, ledger."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ app = App(
     result_action="return_value",
 )
 Flag = Parameter(negative="")
+ledger = App(name="ledger", help="Prove the ledger.")
+app.command(ledger)
 
 
 @app.command
@@ -221,6 +223,48 @@ def reconcile(
 
     loaded = _settings(config, {"data_dir": data_dir, "database_url": database_url})
     return reconcile_day(loaded.settings, provider, day, feed)
+
+
+@ledger.command
+def verify(
+    *,
+    data_dir: str | None = None,
+    database_url: str | None = None,
+    config: Path | None = None,
+    public_key: list[str] | None = None,
+    root: str | None = None,
+    since: str | None = None,
+) -> int:
+    """Prove every line, balance, hold and root, and name the first that is broken. A node may run meanwhile.
+
+    Parameters
+    ----------
+    data_dir: Folder of the embedded PostgreSQL and the key ring.
+    database_url: PostgreSQL to use instead of the embedded one.
+    config: Settings file.
+    public_key: Who may sign roots, in hex; may be given several times.
+    root: A root that was kept apart from the database, in hex; it must be among those there.
+    since: Believe the root of this UTC day, such as 2026-01-31, and prove what came after.
+    """
+    from palestra.cli.ledger import verify_ledger
+
+    settings = _settings(config, {"data_dir": data_dir, "database_url": database_url}).settings
+    return verify_ledger(settings, public_key or [], root, since)
+
+
+@ledger.command(name="root")
+def show_root(*, data_dir: str | None = None, database_url: str | None = None, config: Path | None = None) -> int:
+    """Print the latest signed root of the ledger, to be kept apart from the database.
+
+    Parameters
+    ----------
+    data_dir: Folder of the embedded PostgreSQL.
+    database_url: PostgreSQL to use instead of the embedded one.
+    config: Settings file.
+    """
+    from palestra.cli.ledger import print_root
+
+    return print_root(_settings(config, {"data_dir": data_dir, "database_url": database_url}).settings)
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> LoadedSettings:

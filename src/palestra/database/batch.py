@@ -43,12 +43,15 @@ Result = TypeVar("Result")
 
 ATTEMPTS_MAX = 3
 """How often a batch is sent when PostgreSQL asks for a retry, or idempotent work loses its connection."""
+LATE_SECONDS = 0.1
 BACK_OFF_SECONDS_MIN = 0.05
 BACK_OFF_SECONDS_MAX = 2.0
 CLOSE_SECONDS_MAX = 2.0
 
-# TimeoutError and ConnectionError are OSErrors.
+# TimeoutError and ConnectionError are OSErrors. The driver loses count when a server says goodbye at the very moment a
+# statement is sent.
 _LOST = (
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -79,10 +82,11 @@ class Batch(Generic[Item, Result]):
     PostgreSQL's nor a `PalestraError` is a bug of which that is not known, so unless the work is `idempotent` the items
     are not run again and all get that error. `size_bytes(item)` is counted against `bytes_max`.
 
-    `lanes` is how many round trips may be in flight at once; one beside another starts only when at least
-    `further_lane_rows_min` items wait, since larger rounds are cheaper. With `halve_from`, a lane that wakes to so many
-    items or more takes half of them: callers who come in a crowd come back in a crowd, and so one half comes back while
-    the database works for the other. All attributes are counters, read by metrics.
+    `lanes` is how many round trips may be in flight at once. With `further_lane_rows_min`, one beside another starts
+    only when at least so many items wait, since larger rounds are cheaper, or when they have waited for LATE_SECONDS:
+    something holds the other round up that they may have nothing to do with. With `halve_from`, a lane that wakes to
+    so many items or more takes half of them: callers who come in a crowd come back in a crowd, and so one half comes
+    back while the database works for the other. All attributes are counters, read by metrics.
     """
 
     def __init__(
@@ -141,6 +145,7 @@ class Batch(Generic[Item, Result]):
         self._idle = list(self._lanes)
         self._running: set[asyncio.Task[None]] = set()
         self._waking = False
+        self._late: asyncio.TimerHandle | None = None
         self._open = True
         self._stopping = False
         self._back_off_seconds = 0.0
@@ -177,14 +182,19 @@ class Batch(Generic[Item, Result]):
                 return future
             self._lines[key] = None
         queue.append((item, future, key, size))
-        if self._idle and not self._waking and self._wants_lane():
-            self._wake()
+        if self._idle and not self._waking:
+            if self._wants_lane():
+                self._wake()
+            elif self._late is None:
+                self._late = future.get_loop().call_later(LATE_SECONDS, self._look_late)
         return future
 
     async def stop(self) -> None:
         """Refuse new items, finish the queued ones, close the connections. May be called again."""
         self._stopping = True
         self._open = False
+        if self._late is not None:
+            self._late.cancel()
         while self._running:
             await asyncio.wait(self._running)
         for lane in self._lanes:
@@ -217,8 +227,13 @@ class Batch(Generic[Item, Result]):
             del self._lines[key]
 
     def _wants_lane(self) -> bool:
-        """Whether what waits is worth a lane that is idle: always when no other lane is there to take it."""
+        """Whether what waits is worth a lane that is idle: always when no other lane will take it soon."""
         return len(self._queue) >= self._further_lane_rows_min or len(self._idle) == len(self._lanes)
+
+    def _look_late(self) -> None:
+        self._late = None
+        if self._queue and self._idle and not self._waking:
+            self._wake()
 
     def _take(self, rows_max: int) -> list[tuple[Item, asyncio.Future[Result], Hashable, int]]:
         """The next round: as many items as the limits allow, without those whose callers left. Empty: nothing waits."""

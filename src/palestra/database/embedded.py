@@ -86,6 +86,16 @@ class EmbeddedPostgres:
         """The server's process id while it runs."""
         return self._server.pid if self._server is not None and self._server.poll() is None else None
 
+    def running_url(self) -> str | None:
+        """The URL of the server that a node has running on this data directory, None when none does."""
+        try:
+            first = (self._cluster / "postmaster.pid").read_text().partition("\n")[0].strip()
+        except OSError:
+            return None
+        if first.isdigit() and _is_server(int(first), self._cluster) and self._is_ready(int(first)):
+            return self._url()
+        return None
+
     async def start(self) -> str:
         """Start the server, making its database first when there is none, and return its URL.
 

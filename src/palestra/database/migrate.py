@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import asyncpg
 
-from palestra.core.errors import SetupError
-from palestra.database.pool import Database
+from palestra.core.errors import SetupError, Unavailable
+from palestra.database.pool import Database, connection_lost
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _UP = re.compile(r"^-- migrate:up[ \t]*$", re.MULTILINE)
@@ -47,7 +47,7 @@ async def migrate(
 
     Several nodes may call this at once. Each file runs in a transaction of its own. Costs one round trip when there is
     nothing to do. Raises SetupError when an applied file was changed, when the database was migrated by a newer
-    version, and when a file fails; nothing of that file is kept then.
+    version, and when a file fails; nothing of that file is kept then. Unavailable when the database goes away.
     """
     wanted = read_migrations(folder or resources.files("palestra.database") / "migrations")
     if isinstance(target, asyncpg.Connection):
@@ -55,6 +55,10 @@ async def migrate(
     connection = await target.connect()
     try:
         return await _migrate(connection, wanted, progress)
+    except Exception as error:
+        if connection_lost(error, connection):
+            raise Unavailable("The database went away while its tables were updated, try again.") from error
+        raise
     finally:
         await connection.close()
 

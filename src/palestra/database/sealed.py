@@ -12,9 +12,11 @@ from typing import Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from palestra.core.errors import SetupError
 
@@ -162,6 +164,15 @@ class Sealer:
         index = self._index.copy()
         index.update(f"{kind}\0{text}".encode())
         return index.finalize()
+
+    def signing_key(self, purpose: str, key_id: str | None = None) -> tuple[str, Ed25519PrivateKey]:
+        """A key that signs for one purpose, derived from the active key or another of the ring, and that one's id.
+
+        It is the same wherever the ring is, and lies nowhere. Raises KeyError when the ring has no such key.
+        """
+        key_id = key_id or self._source.active
+        derived = HKDF(SHA256(), KEY_BYTES, salt=None, info=b"palestra sign " + purpose.encode())
+        return key_id, Ed25519PrivateKey.from_private_bytes(derived.derive(self._source.key(key_id)))
 
     def _cipher(self, header: bytes) -> AESGCM:
         if len(header) < _HEADER_BYTES or header[:1] != _LAYOUT:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palestra.core.errors import PalestraError
+from palestra.features.ledger.contract import Line
 from palestra.features.providers import contract, rules, wire
 from palestra.features.providers.contract import BadAmount, BadWindow
 from palestra.features.providers.words import WORDS, word_of
@@ -62,7 +63,7 @@ def test_visible_ascii_is_an_id_and_no_two_requests_share_a_key(name: str) -> No
         (NOW, NOW + 10, "x"),
         (NOW, NOW + 10, "-1"),
         (NOW, NOW + 10, "7"),
-        (NOW, NOW + 10, str(rules.id_at(NOW + 10))),
+        (NOW, NOW + 10, str(Line.id_at(NOW + 10))),
         (NOW, NOW + 10, "9" * 20),
         (NOW, NOW + 10, "٣" * 10),
     ],
@@ -74,7 +75,8 @@ def test_windows_are_a_day_at_most_and_cursors_lie_inside(since: int, until: int
 
 def test_a_page_goes_on_behind_its_cursor() -> None:
     first, end = rules.line_ids(NOW, NOW + 86_400, "")
-    assert (first, end) == (NOW * 10**6 * 4096, (NOW + 86_400) * 10**6 * 4096)
+    assert (first, end) == (Line.id_at(NOW), Line.id_at(NOW + 86_400))
+    assert end - first == 86_400 * 10**6 * 4096
     assert rules.line_ids(NOW, NOW + 86_400, str(first + 5)) == (first + 6, end)
 
 

@@ -52,7 +52,16 @@ CREATE TYPE ledger_balance_change AS (
     last       bigint
 );
 
--- The lines of the ledger: append-only, numbered by time, a partition a month. An id is microseconds since 1970 times
+-- Whoever deletes a player leaves accounts that nobody can use, even one that was opened in the very moment.
+CREATE FUNCTION ledger_close_account() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE ledger_balances SET closed = true, version = version + 1 WHERE account_id = NEW.id AND NOT closed;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER ledger_accounts_of_nobody_are_closed AFTER UPDATE OF player_id ON ledger_accounts
+    FOR EACH ROW WHEN (NEW.player_id IS NULL) EXECUTE FUNCTION ledger_close_account();
+
+-- The lines of the ledger: append-only, numbered by time, a partition a month. An id is microseconds since 2025 times
 -- 4096, plus a number of its node's own. step: 0 transfer, 1 hold, 2 post, 3 void, 4 expire.
 CREATE TABLE ledger_lines (
     id           bigint NOT NULL,
@@ -84,21 +93,32 @@ BEGIN
 END $$;
 CREATE TRIGGER ledger_lines_are_final BEFORE UPDATE OR DELETE ON ledger_lines
     FOR EACH ROW EXECUTE FUNCTION ledger_refuse_change();
+CREATE TRIGGER ledger_lines_are_kept BEFORE TRUNCATE ON ledger_lines
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 
--- Makes the partitions of this month and of some months to come.
+-- The lowest id of a moment.
+CREATE FUNCTION ledger_id_at(moment timestamptz) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT ((extract(epoch FROM moment) - 1735689600) * 1000000)::bigint * 4096
+$$;
+
+-- Makes the partitions of this month and of some months to come. A month of which lines came before its partition, by a
+-- clock that was ahead or a node that ran for long, stays in the rest.
 CREATE FUNCTION ledger_add_partitions(months integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     starts timestamptz := date_trunc('month', now(), 'UTC');
     ends   timestamptz;
     name   text;
+    low    bigint;
+    high   bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('ledger_add_partitions'));
     FOR n IN 0..months LOOP
         ends := starts + interval '1 month';
         name := 'ledger_lines_' || to_char(starts AT TIME ZONE 'UTC', 'YYYY_MM');
-        IF to_regclass(name) IS NULL THEN
-            EXECUTE format('CREATE TABLE %I PARTITION OF ledger_lines FOR VALUES FROM (%s) TO (%s)', name,
-                extract(epoch FROM starts)::bigint * 1000000 * 4096, extract(epoch FROM ends)::bigint * 1000000 * 4096);
+        low := ledger_id_at(starts);
+        high := ledger_id_at(ends);
+        IF to_regclass(name) IS NULL AND NOT EXISTS (SELECT FROM ledger_lines_rest WHERE id >= low AND id < high) THEN
+            EXECUTE format('CREATE TABLE %I PARTITION OF ledger_lines FOR VALUES FROM (%s) TO (%s)', name, low, high);
         END IF;
         starts := ends;
     END LOOP;
@@ -170,7 +190,7 @@ DECLARE
     chain    integer;
     links    bigint := 0;
     forged   bytea := decode(repeat('00', 32), 'hex');
-    number   bigint := (extract(epoch FROM now()) * 1000000)::bigint * 4096;
+    number   bigint := ledger_id_at(now());
 BEGIN
     FOR opening IN
         SELECT mint.id AS debit, account.id AS credit, balance.balance AS amount

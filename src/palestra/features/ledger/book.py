@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from palestra.features.ledger.contract import ID_TICKS_PER_MICROSECOND, Line
+
 STRIPES = 16
 """Rows of balance of a hot account. Writers of different rows never wait for each other."""
 ROWS_MAX = 100_000
-_TICK = 4096
 
 
 class Row:
@@ -157,17 +158,17 @@ class LineIds:
     """Gives ids to lines: they follow the clock, never repeat, and never fall behind a line they must come after."""
 
     def __init__(self, node_number: int) -> None:
-        self._own = node_number % _TICK
+        self._own = node_number % ID_TICKS_PER_MICROSECOND
         self._latest = 0
 
     def round_at(self, now: float) -> None:
         """A round begins at this unix time."""
-        tick = int(now * 1_000_000)
+        tick = Line.id_at(now) // ID_TICKS_PER_MICROSECOND
         if tick > self._latest:
             self._latest = tick
 
     def after(self, line_id: int) -> int:
         """The next id, later than all given out and than `line_id`."""
-        floor = line_id >> 12
+        floor = line_id // ID_TICKS_PER_MICROSECOND
         self._latest = (self._latest if self._latest >= floor else floor) + 1
-        return (self._latest << 12) | self._own
+        return self._latest * ID_TICKS_PER_MICROSECOND + self._own

@@ -26,7 +26,9 @@ STEPS_MAX = 1_000
 PAGE_LINES_MAX = 1_000
 
 ID_TICKS_PER_MICROSECOND = 4096
-"""A line's id is its time in microseconds since 1970 times this, plus a number of its node's own."""
+"""A line's id is its time in microseconds since 2025 times this, plus a number of its node's own: enough until 2096."""
+ID_EPOCH_SECONDS = 1_735_689_600
+"""The beginning of 2025, UTC, in unix seconds."""
 
 
 class OwnerKind(enum.IntEnum):
@@ -204,7 +206,12 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     @property
     def at(self) -> datetime:
         """When, to the microsecond, by the clock of the node that wrote it."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.id // ID_TICKS_PER_MICROSECOND)
+        return datetime(2025, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.id // ID_TICKS_PER_MICROSECOND)
+
+    @staticmethod
+    def id_at(unix_seconds: float) -> int:
+        """The lowest id of a moment."""
+        return int((unix_seconds - ID_EPOCH_SECONDS) * 1_000_000) * ID_TICKS_PER_MICROSECOND
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -321,7 +328,7 @@ class Ledger(Protocol):
     async def submit(self, entry: Entry, tx: asyncpg.Connection | None = None) -> Receipt:
         """Carry an entry out. Its outcome is that of some serial order of all entries of all nodes.
 
-        Many callers share a round trip and a commit. With `tx` it happens in that transaction instead, by four round
+        Many callers share a round trip and a commit. With `tx` it happens in that transaction instead, by six round
         trips, and locks its accounts until the transaction ends.
 
         Raises BadEntry, AssetMismatch, UnknownAccount, InsufficientFunds, AmountOverflow, AccountClosed, HoldNotOpen,
@@ -374,7 +381,10 @@ class Ledger(Protocol):
         ...
 
     async def close(self, account_id: int) -> None:
-        """Refuse every later step on an account. Raises FailedPrecondition while it has money or open holds."""
+        """Refuse every later step on an account. Raises FailedPrecondition while it has money or open holds.
+
+        Holds in its favour can no longer be posted, only voided.
+        """
         ...
 
     async def guard(self, player_id: str) -> str | None:

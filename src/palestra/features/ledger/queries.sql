@@ -74,11 +74,17 @@ FOR UPDATE OF b;
 SELECT id, debit, credit, amount, expires_at, measure, status FROM ledger_holds WHERE id = ANY($1::bigint[]);
 
 -- name: make_guards
--- A guard's row for every player who is measured for the first time, in the order of their ids.
+-- A guard's row for every player who is measured for the first time, in the order of their ids. Accounts of players who
+-- were deleted name nobody any more.
 INSERT INTO ledger_guards (player_id)
 SELECT player_id FROM unnest($1::uuid[]) AS wanted (player_id)
 WHERE NOT EXISTS (SELECT FROM ledger_guards g WHERE g.player_id = wanted.player_id)
+  AND EXISTS (SELECT FROM ledger_accounts a WHERE a.player_id = wanted.player_id)
 ORDER BY player_id ON CONFLICT DO NOTHING;
+
+-- name: make_guard
+-- A guard's row for one player, who may have no accounts yet.
+INSERT INTO ledger_guards (player_id) VALUES ($1::uuid) ON CONFLICT DO NOTHING;
 
 -- name: read_guards
 -- The guard's states of players.
@@ -90,11 +96,11 @@ SELECT player_id::text, state, version FROM ledger_guards WHERE player_id = ANY(
 
 -- name: begin_strand
 -- A strand of the hash chain for one writer.
-INSERT INTO ledger_strands (shared) VALUES ($1) RETURNING id, lines, hash;
+INSERT INTO ledger_strands (shared) VALUES ($1) RETURNING id, lines, hash, last;
 
 -- name: take_strand
 -- A shared strand that no other transaction is writing on.
-SELECT id, lines, hash FROM ledger_strands WHERE shared ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
+SELECT id, lines, hash, last FROM ledger_strands WHERE shared ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
 
 -- name: commit
 -- One round. Rows of balance are set in the order of the array, which is sorted by key, so that writers wait for each
@@ -116,7 +122,7 @@ WITH rows AS (
     WHERE h.id = w.id AND h.status = 0
     RETURNING h.id
 ), strand AS (
-    UPDATE ledger_strands s SET lines = s.lines + cardinality($10::ledger_lines[]), hash = $13, last = $14
+    UPDATE ledger_strands s SET lines = s.lines + cardinality($10::ledger_lines[]), hash = $13, last = greatest(s.last, $14)
     WHERE s.id = $11 AND s.lines = $12
     RETURNING s.id
 ), agreed AS MATERIALIZED (
@@ -156,7 +162,7 @@ FROM ledger_lines WHERE id = $1;
 
 -- name: balance
 -- What an account has now, over all its rows.
-SELECT sum(balance)::bigint, sum(held)::bigint, bool_or(closed) FROM ledger_balances WHERE account_id = $1 GROUP BY account_id;
+SELECT sum(balance), sum(held), bool_or(closed) FROM ledger_balances WHERE account_id = $1 GROUP BY account_id;
 
 -- name: balances_of
 -- Every account of some players, by asset.
@@ -214,11 +220,15 @@ WHERE debit = $1 AND status = 0 ORDER BY expires_at, id LIMIT $2;
 SELECT id FROM ledger_holds WHERE status = 0 AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2;
 
 -- name: close
--- Refuse every later step on an account; whoever holds an earlier state of it must read it anew.
-UPDATE ledger_balances SET closed = true, version = version + 1
-WHERE account_id = $1 AND NOT EXISTS (
-    SELECT FROM ledger_balances b WHERE b.account_id = $1 GROUP BY b.account_id HAVING sum(b.balance) <> 0 OR sum(b.held) <> 0
-);
+-- Refuse every later step on an account that is empty, which is seen once its rows are locked: money may be on its way.
+-- Whoever holds an earlier state of it must read it anew.
+WITH locked AS MATERIALIZED (
+    SELECT account_id, stripe, balance, held FROM ledger_balances WHERE account_id = $1 ORDER BY stripe FOR UPDATE
+)
+UPDATE ledger_balances b SET closed = true, version = b.version + 1
+FROM locked l
+WHERE b.account_id = l.account_id AND b.stripe = l.stripe
+  AND (SELECT sum(balance) = 0 AND sum(held) = 0 FROM locked);
 
 -- name: close_accounts_of
 -- The accounts of a player who goes: closed with what is in them.
@@ -236,3 +246,154 @@ UPDATE ledger_guards SET state = $3, version = version + 1 WHERE player_id = $1:
 -- name: add_partitions
 -- The partitions of this month and of some months to come.
 SELECT ledger_add_partitions($1);
+
+-- name: snapshot_state
+-- The latest step of the snapshots: up to which line, and how many lines that is.
+SELECT through_id, lines FROM ledger_snapshot_steps ORDER BY through_id DESC LIMIT 1;
+
+-- name: snapshot_end
+-- The last line of the next step, which has a limited number of lines and goes no further than a bound.
+SELECT max(id) FROM (SELECT id FROM ledger_lines WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3) AS step;
+
+-- name: take_snapshots
+-- One step: what accounts had, and what lines did to them since. A key that exists tells that another node was faster.
+WITH effects AS (
+    SELECT account, sum(balance) AS balance, sum(held) AS held
+    FROM ledger_effects WHERE id > $1 AND id <= $2 GROUP BY account
+), step AS (
+    INSERT INTO ledger_snapshot_steps (after_id, through_id, lines, taken_at)
+    SELECT $1, $2, $3 + count(*), $4 FROM ledger_lines WHERE id > $1 AND id <= $2
+)
+INSERT INTO ledger_snapshots (account_id, through_id, balance, held)
+SELECT e.account, $2, e.balance + coalesce(s.balance, 0), e.held + coalesce(s.held, 0)
+FROM effects e
+LEFT JOIN LATERAL (
+    SELECT balance, held FROM ledger_snapshots WHERE account_id = e.account ORDER BY through_id DESC LIMIT 1
+) s ON true;
+
+-- name: audit_state
+-- Where an audit begins: the latest step of the snapshots, that of the audit before, and how far that one's cycle came.
+SELECT coalesce(step.through_id, 0) AS through_id, coalesce(step.lines, 0) AS lines,
+       coalesce(audit.through_id, step.through_id, 0) AS audited_id, audit.cycled_to
+FROM (VALUES (1)) AS one
+LEFT JOIN LATERAL (SELECT through_id, lines FROM ledger_snapshot_steps ORDER BY through_id DESC LIMIT 1) step ON true
+LEFT JOIN LATERAL (SELECT through_id, cycled_to FROM ledger_audits ORDER BY id DESC LIMIT 1) audit ON true;
+
+-- name: audit_cycle_end
+-- The last account of a share of all accounts; none when the share reaches the end.
+SELECT id FROM ledger_accounts WHERE id > $1 ORDER BY id OFFSET $2 - 1 LIMIT 1;
+
+-- name: audit_accounts
+-- Accounts whose balance or held amount is not that of their lines, whose holds do not add up to what is held, or that
+-- lack what they may not. Looked at are those with lines since the step $1, or in steps since the audit before ($2), and
+-- the next share of all.
+WITH effects AS MATERIALIZED (
+    SELECT account, sum(balance) AS balance, sum(held) AS held FROM ledger_effects WHERE id > $1 GROUP BY account
+), wanted AS (
+    SELECT account FROM effects
+    UNION
+    SELECT account_id FROM ledger_snapshots WHERE through_id > $2
+    UNION
+    (SELECT id FROM ledger_accounts WHERE id > $3 ORDER BY id LIMIT $4)
+), compared AS (
+    SELECT w.account,
+           coalesce(s.balance, 0) + coalesce(e.balance, 0) AS balance_due, coalesce(b.balance, 0) AS balance,
+           coalesce(s.held, 0) + coalesce(e.held, 0) AS held_due, coalesce(b.held, 0) AS held,
+           coalesce(h.amount, 0) AS holds, coalesce(b.short, false) AS short
+    FROM wanted w
+    LEFT JOIN effects e ON e.account = w.account
+    LEFT JOIN LATERAL (
+        SELECT balance, held FROM ledger_snapshots WHERE account_id = w.account ORDER BY through_id DESC LIMIT 1
+    ) s ON true
+    LEFT JOIN LATERAL (
+        SELECT sum(balance) AS balance, sum(held) AS held, bool_or(held < 0 OR NOT may_go_negative AND balance < held) AS short
+        FROM ledger_balances WHERE account_id = w.account
+    ) b ON true
+    LEFT JOIN LATERAL (SELECT sum(amount) AS amount FROM ledger_holds WHERE debit = w.account AND status = 0) h ON true
+)
+SELECT account, balance_due, balance, held_due, held, holds, short FROM compared
+WHERE balance <> balance_due OR held <> held_due OR holds <> held OR short
+ORDER BY account LIMIT $5;
+
+-- name: audit_assets
+-- Assets whose balances do not add up to nothing.
+-- plan: whole table, because the sum of all balances is what is asked
+SELECT a.asset, sum(b.balance) AS balance
+FROM ledger_balances b JOIN ledger_accounts a ON a.id = b.account_id
+GROUP BY a.asset HAVING sum(b.balance) <> 0 ORDER BY a.asset LIMIT $1;
+
+-- name: audit_lines
+-- How many lines there are since a step, and how many there ever were by the strands.
+-- plan: whole table, because strands are few: one for each connection that ever wrote
+SELECT (SELECT count(*) FROM ledger_lines WHERE id > $1) AS since,
+       (SELECT coalesce(sum(lines), 0)::bigint FROM ledger_strands) AS ever;
+
+-- name: add_findings
+-- What an audit found wrong; of what was found before nothing is kept, and nothing returned.
+INSERT INTO ledger_findings (found_at, kind, subject, expected, found)
+SELECT $1, f.kind, f.subject, f.expected, f.found
+FROM unnest($2::text[], $3::text[], $4::numeric[], $5::numeric[]) AS f (kind, subject, expected, found)
+ON CONFLICT DO NOTHING
+RETURNING kind, subject;
+
+-- name: add_audit
+-- An audit that was done.
+INSERT INTO ledger_audits (audited_at, through_id, cycled_to, lines, findings) VALUES ($1, $2, $3, $4, $5);
+
+-- name: latest_root
+-- The latest signed root.
+SELECT day, signed_at, previous, heads, root, signature, public_key, key_id FROM ledger_roots ORDER BY day DESC LIMIT 1;
+
+-- name: roots
+-- All signed roots, the oldest first: one a day.
+-- plan: whole table, because the roots are a chain and all are wanted
+SELECT day, signed_at, previous, heads, root, signature, public_key, key_id FROM ledger_roots ORDER BY day;
+
+-- name: moved_heads
+-- The heads of the strands that have lines after a moment.
+-- plan: whole table, because strands are few, and it is done once a day
+SELECT id, lines, last, hash FROM ledger_strands WHERE last > $1 ORDER BY id;
+
+-- name: add_root
+-- A signed root, unless this day has one or another follows the same root.
+INSERT INTO ledger_roots (day, signed_at, previous, heads, root, signature, public_key, key_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING;
+
+-- name: verify_strands
+-- The ends of all strands.
+-- plan: whole table, because all are verified
+SELECT id, lines, last, hash FROM ledger_strands ORDER BY id;
+
+-- name: verify_accounts
+-- All accounts with what never changes of them.
+-- plan: whole table, because all are verified
+SELECT a.id, a.asset, b.may_go_negative
+FROM ledger_accounts a LEFT JOIN ledger_balances b ON b.account_id = a.id AND b.stripe = 0 ORDER BY a.id;
+
+-- name: verify_start
+-- The latest step of the snapshots that ends no later than a line.
+SELECT through_id, lines FROM ledger_snapshot_steps WHERE through_id <= $1 ORDER BY through_id DESC LIMIT 1;
+
+-- name: verify_snapshots
+-- What accounts had by a step.
+-- plan: whole table, because all accounts are verified
+SELECT DISTINCT ON (account_id) account_id, balance, held FROM ledger_snapshots
+WHERE through_id <= $1 ORDER BY account_id, through_id DESC;
+
+-- name: verify_lines
+-- All lines after one, in the order of their ids, with their fields in the order in which they are hashed.
+-- plan: whole table, because all are verified
+SELECT id, entry, step, debit, credit, amount, debit_after, credit_after, hold, expires_at, kind, reference, metadata,
+       strand, hash
+FROM ledger_lines WHERE id > $1 ORDER BY id;
+
+-- name: verify_balances
+-- What all accounts have, over all their rows.
+-- plan: whole table, because all are verified
+SELECT account_id, sum(balance) AS balance, sum(held) AS held FROM ledger_balances GROUP BY account_id ORDER BY account_id;
+
+-- name: verify_stray_holds
+-- Holds that no line of the ledger made.
+-- plan: whole table, because all are verified
+SELECT h.id FROM ledger_holds h
+WHERE NOT EXISTS (SELECT FROM ledger_lines l WHERE l.id = h.id AND l.step = 1) ORDER BY h.id LIMIT $1;

@@ -30,6 +30,7 @@ from palestra.features.ledger.contract import (
     UnknownAccount,
     UnknownAsset,
 )
+from palestra.features.ledger.rules import fits
 
 SQL = load_queries(__file__)
 KNOWN_MAX = 100_000
@@ -127,6 +128,8 @@ class Register:
                 owner = Owner(owner.kind, parse_id(owner.name), owner.asset)
             except ValueError:
                 raise AccountNotFound from None
+            if hot:
+                raise BadEntry("A player's account is no hot one: what it has is read from one row.")
         elif not 1 <= len(owner.name) <= NAME_CHARS_MAX or not storable(owner.name):
             raise BadEntry(f"The owner of an account is named by 1 to {NAME_CHARS_MAX} characters.")
         if not storable(owner.asset):
@@ -158,7 +161,7 @@ class Register:
 
     async def accounts(self, account_ids: Iterable[int]) -> dict[int, Account]:
         """See Ledger.accounts."""
-        rows = await self._database.fetch(SQL["accounts"], list(account_ids))
+        rows = await self._database.fetch(SQL["accounts"], list(filter(fits, account_ids)))
         return {row["id"]: _account(row) for row in rows}
 
     async def forget(self, tx: asyncpg.Connection, player_id: str) -> list[int]:
@@ -173,10 +176,11 @@ class Register:
 
     async def balance(self, account_id: int) -> Balance:
         """See Ledger.balance."""
-        row = await self._database.fetchrow(SQL["balance"], account_id)
+        row = await self._database.fetchrow(SQL["balance"], account_id) if fits(account_id) else None
         if row is None:
             raise UnknownAccount(f"There is no account {account_id}.")
-        return Balance(*row)
+        # The rows of a hot account together may need more than 64 bits.
+        return Balance(int(row[0]), int(row[1]), row[2])
 
     async def balances_of(self, player_ids: Sequence[str]) -> dict[str, dict[str, Balance]]:
         """Every player's accounts by asset, in a round trip shared with others."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from typing import Any
+
+import msgspec
 
 from palestra.core.errors import PalestraError
 from palestra.core.text import storable
@@ -36,12 +39,18 @@ from palestra.features.ledger.contract import (
     Void,
 )
 
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _ENDED = {LineKind.POST: "posted", LineKind.VOID: "voided", LineKind.EXPIRE: "expired"}
 
 
 def digest_of(key: str) -> str:
     """What a key is remembered as: half of its SHA-256, in hex. Keys themselves may name people."""
     return sha256(key.encode()).hexdigest()[:32]
+
+
+def fits(number: int) -> bool:
+    """Whether an account or a line can have this id."""
+    return -AMOUNT_MAX <= number <= AMOUNT_MAX
 
 
 def check_entry(entry: Entry) -> int:
@@ -63,8 +72,9 @@ def _check_step(step: Step) -> int:
     kind, reference, metadata = step.kind, step.reference, step.metadata
     if isinstance(step, (Transfer, Hold)):
         _check_amount(step.amount)
-        if type(step.debit) is not int or type(step.credit) is not int:
-            raise BadEntry("An account is named by its id, a whole number.")
+        debit, credit = step.debit, step.credit
+        if type(debit) is not int or type(credit) is not int or not -AMOUNT_MAX <= debit <= AMOUNT_MAX >= abs(credit):
+            raise BadEntry("An account is named by its id, a whole number of 64 bits.")
         if step.debit == step.credit:
             raise BadEntry("Money cannot be moved from an account to itself.")
         if isinstance(step, Hold):
@@ -73,24 +83,38 @@ def _check_step(step: Step) -> int:
             if step.debit < 0:
                 raise BadEntry("A hot account cannot have holds: its balance lies in several rows.")
     else:
-        if type(step.hold) is not int:
-            raise BadEntry("A hold is named by the id of its line, a whole number.")
+        if type(step.hold) is not int or not fits(step.hold):
+            raise BadEntry("A hold is named by the id of its line, a whole number of 64 bits.")
         if isinstance(step, Post) and step.amount is not None:
             _check_amount(step.amount)
+    if not type(kind) is type(reference) is type(metadata) is str:
+        raise BadEntry(
+            "The kind, the reference and the metadata of a step are texts; metadata is that of a JSON object."
+        )
     if not 1 <= len(kind) <= KIND_CHARS_MAX or not storable(kind):
         raise BadEntry(f"The kind of a step has 1 to {KIND_CHARS_MAX} characters.")
     if reference and (len(reference) > REFERENCE_CHARS_MAX or not storable(reference)):
         raise BadEntry(f"The reference of a step has at most {REFERENCE_CHARS_MAX} characters.")
-    if metadata and not (storable(metadata) and len(metadata.encode()) <= METADATA_BYTES_MAX):
-        raise BadEntry(f"The metadata of a step may take {METADATA_BYTES_MAX} bytes as JSON.")
+    if metadata:
+        _check_metadata(metadata)
     return 200 + len(kind) + len(reference) + len(metadata)
+
+
+def _check_metadata(metadata: str) -> None:
+    if not storable(metadata) or len(metadata.encode()) > METADATA_BYTES_MAX:
+        raise BadEntry(f"The metadata of a step may take {METADATA_BYTES_MAX} bytes as JSON.")
+    try:
+        _decode_object(metadata)
+    except (msgspec.DecodeError, RecursionError) as error:
+        # It is kept for ever, and whoever reads it later must be able to.
+        raise BadEntry(f"The metadata of a step is the text of a JSON object: {error}"[:200]) from None
 
 
 def _check_amount(amount: int) -> None:
     if type(amount) is not int:
         raise BadEntry(f"An amount is a whole number of minor units, not {amount!r:.100}.")
     if not 0 < amount <= AMOUNT_MAX:
-        raise BadEntry(f"An amount is at least 1 and fits 64 bits; {amount:.0f} does not." if amount > 0 else
+        raise BadEntry("An amount is at least 1 and at most 2 ** 63 - 1." if amount > 0 else
                        "An amount is at least 1; to move money the other way, exchange debit and credit.")  # fmt: skip
 
 
@@ -243,7 +267,7 @@ class Draft:
         left = debit.balance - amount
         if left < debit.held and not debit.may_go_negative:
             raise _short(debit, amount)
-        if left < -AMOUNT_MAX or credit.balance > AMOUNT_MAX - amount:
+        if left - debit.held < -AMOUNT_MAX or credit.balance > AMOUNT_MAX - amount:
             raise AmountOverflow(f"A balance of {amount} {debit.asset} more would be beyond 64 bits.")
         debit.balance = left
         credit.balance += amount
@@ -255,7 +279,7 @@ class Draft:
             raise BadEntry("The hold would be over before it began.")
         if debit.balance - debit.held < step.amount and not debit.may_go_negative:
             raise _short(debit, step.amount)
-        if debit.held > AMOUNT_MAX - step.amount:
+        if debit.held > AMOUNT_MAX - step.amount or debit.balance - debit.held - step.amount < -AMOUNT_MAX:
             raise AmountOverflow(f"Holds of {step.amount} {debit.asset} more would be beyond 64 bits.")
         debit.held += step.amount
         line = self._line(LineKind.HOLD, debit, credit, step.amount, step, None, step.expires_at, floor)
@@ -273,6 +297,8 @@ class Draft:
                 raise HoldNotOpen(f"The hold {hold.id} is expired.")
             if amount > hold.amount:
                 raise BadEntry(f"The hold {hold.id} is over {hold.amount}, so {amount} cannot be posted.")
+            if credit.closed:
+                raise AccountClosed(f"The account {credit.account} is closed.")
             if debit.balance - amount < -AMOUNT_MAX or credit.balance > AMOUNT_MAX - amount:
                 raise AmountOverflow(f"A balance of {amount} {debit.asset} more would be beyond 64 bits.")
             debit.balance -= amount

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 import asyncpg
 
 from palestra.core.clock import Clock
-from palestra.core.errors import FailedPrecondition, OutcomeUnknown
+from palestra.core.errors import FailedPrecondition, OutcomeUnknown, Overloaded, Unavailable
 from palestra.core.ids import parse_id
+from palestra.core.text import storable
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.accounts.contract import AccountNotFound
@@ -59,6 +60,11 @@ class LedgerService:
         """Make sure that there is room for the lines of the months to come."""
         await self._database.execute(SQL["add_partitions"], MONTHS_AHEAD)
 
+    @property
+    def conflicts(self) -> int:
+        """Rounds that were decided again, since others had written to the same accounts: a metric."""
+        return self._store.conflicts
+
     async def asset(self, code: str) -> Asset:
         """One asset. One round trip. Raises UnknownAsset."""
         return await self._register.asset(code)
@@ -72,18 +78,27 @@ class LedgerService:
         item = Submitted(entry, rules.check_entry(entry))
         if tx is not None:
             return await self._store.submit_in(tx, item)
-        for _ in range(ATTEMPTS_MAX - 1 if item.digest is not None else 0):
+        lost: OutcomeUnknown | None = None
+        for _ in range(ATTEMPTS_MAX if item.digest is not None else 1):
             try:
                 return await self._store.submit(item)
-            except OutcomeUnknown:
+            except OutcomeUnknown as error:
                 # Under its key it happens once, so asking again tells what became of it, or does it.
-                continue
-        return await self._store.submit(item)
+                lost = error
+            except (Overloaded, Unavailable):
+                if lost is None:
+                    raise
+                # This attempt did nothing, but an earlier one may have.
+                break
+        assert lost is not None
+        raise lost
 
     # -- looking
 
     async def find(self, key: str) -> Receipt | None:
         """See Ledger.find."""
+        if not storable(key):
+            return None
         row = await self._database.fetchrow(SQL["read_keys"], [rules.digest_of(key)])
         if row is None:
             return None
@@ -93,7 +108,7 @@ class LedgerService:
 
     async def line(self, line_id: int) -> Line | None:
         """See Ledger.line."""
-        row = await self._database.fetchrow(SQL["line"], line_id)
+        row = await self._database.fetchrow(SQL["line"], line_id) if rules.fits(line_id) else None
         return None if row is None else line_of(row)
 
     async def balances_of(self, player_ids: Iterable[str]) -> dict[str, dict[str, Balance]]:
@@ -108,10 +123,11 @@ class LedgerService:
         """See Ledger.history."""
         if not 1 <= limit <= PAGE_LINES_MAX:
             raise BadEntry(f"A page of history has 1 to {PAGE_LINES_MAX} lines.")
-        upper = AMOUNT_MAX if before is None else before
-        hot = any(account < 0 for account in account_ids)
+        upper = AMOUNT_MAX if before is None else min(max(before, 0), AMOUNT_MAX)
+        accounts = list(filter(rules.fits, account_ids))
+        hot = any(account < 0 for account in accounts)
         # One more than asked for tells whether there is a next page.
-        rows = await self._database.fetch(SQL["hot_history" if hot else "history"], account_ids, upper, limit + 1)
+        rows = await self._database.fetch(SQL["hot_history" if hot else "history"], accounts, upper, limit + 1)
         lines = tuple(line_of(row) for row in rows[:limit])
         return LinePage(lines, lines[-1].id if len(rows) > limit else None)
 
@@ -168,7 +184,7 @@ class LedgerService:
         """See Ledger.change_guard."""
         while True:
             try:
-                await self._database.execute(SQL["make_guards"], [player_id])
+                await self._database.execute(SQL["make_guard"], player_id)
             except asyncpg.ForeignKeyViolationError:
                 raise AccountNotFound from None
             row = (await self._database.fetch(SQL["read_guards"], [player_id]))[0]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import asyncpg
+from msgspec.structs import astuple
 
 from palestra.core.clock import Clock
 from palestra.core.config import DatabaseSettings
-from palestra.core.log import get_logger
+from palestra.core.errors import Unavailable
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
@@ -39,12 +39,12 @@ HALVE_FROM = 16
 ROWS_MAX = 1_000
 HASTY_ATTEMPTS_MAX = 2
 """How often a round is tried upon what this node believes before it locks what it touches."""
+CAREFUL_ATTEMPTS_MAX = 3
+"""How often one that looks for keys first is tried when another uses one of them between looking and writing."""
 CAREFUL_ROUNDS = 32
 """After a repeated key was met, this many rounds look for keys first: repetitions come in swarms."""
 STALE = "LE001"
 _KINDS = tuple(LineKind)
-
-log = get_logger("ledger")
 
 Outcome = Receipt | Exception
 
@@ -81,8 +81,14 @@ class _Writer:
         self.stripe = stripe
 
 
-class _Stale(Exception):
-    """The state upon which a round was decided is no more; nothing was written."""
+class _Stale(Unavailable):
+    """The state upon which a round was decided is no more; nothing was written. It is decided again.
+
+    Only where that does not help, because somebody meddled with a strand, does it reach the callers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("The ledger was changed under this request, and nothing was done: try again.")
 
 
 class LedgerStore:
@@ -139,8 +145,7 @@ class LedgerStore:
         try:
             outcomes = await self._hastily(connection, writer, items, earlier)
             if outcomes is None:
-                async with connection.transaction():
-                    outcomes = await self._locked(connection, writer.strand, writer.stripe, items)
+                outcomes = await self._carefully(connection, writer.strand, writer.stripe, items)
             return outcomes
         except BaseException:
             # Whether the strand in hand is still that of the database is not known: the next round begins a new one.
@@ -170,16 +175,33 @@ class LedgerStore:
                 # What this was decided upon may be what an earlier round is still about to write.
                 if earlier:
                     await asyncio.wait(earlier)
-            except asyncpg.UniqueViolationError:
+            except asyncpg.UniqueViolationError as error:
+                if not _is_ours(error):
+                    raise
                 self._careful = CAREFUL_ROUNDS
                 return None
         return None
+
+    async def _carefully(
+        self, connection: asyncpg.Connection, strand: Strand, stripe: int, items: list[Submitted]
+    ) -> Sequence[Outcome]:
+        """The outcomes of a round that looks for its keys and locks its rows, in a transaction or a savepoint."""
+        for _ in range(CAREFUL_ATTEMPTS_MAX - 1):
+            try:
+                async with connection.transaction():
+                    return await self._locked(connection, strand, stripe, items)
+            except asyncpg.UniqueViolationError as error:
+                # Whoever used the key meanwhile has committed, so looking again finds it.
+                if not _is_ours(error):
+                    raise
+        async with connection.transaction():
+            return await self._locked(connection, strand, stripe, items)
 
     async def _begin(self, connection: asyncpg.Connection) -> _Writer:
         """A strand and a stripe for a new connection of a lane."""
         # Nested loops update rows in the order in which they are sent, so that rounds cannot deadlock.
         await connection.execute("SET enable_hashjoin = off; SET enable_mergejoin = off")
-        strand = Strand(*await _row(connection, "begin_strand", False))
+        strand = Strand(*(await _row(connection, "begin_strand", False))[:3])
         self._next_stripe += 1
         writer = self._writers[connection] = _Writer(strand, self._next_stripe % STRIPES)
         return writer
@@ -189,9 +211,7 @@ class LedgerStore:
     ) -> Sequence[Outcome]:
         """Decide upon the book, and let the statement check that it was right. Raises _Stale, UniqueViolationError."""
         book, entries = self._book, [item.entry for item in items]
-        while wanted := missing(entries, book, writer.stripe, self._guard is not None):
-            if not await self._read(connection, book, wanted, lock=False):
-                break
+        await self._learn(connection, book, entries, writer.stripe, lock=False)
         draft, outcomes, columns = self._decided(book, writer.strand, writer.stripe, items)
         beside = _beside(items, outcomes)
         try:
@@ -212,17 +232,18 @@ class LedgerStore:
     async def _locked(
         self, connection: asyncpg.Connection, strand: Strand, stripe: int, items: list[Submitted]
     ) -> Sequence[Outcome]:
-        """Lock all that the entries touch, decide upon that, and write, in a transaction that is open already."""
+        """Look for keys, lock all that the entries touch, decide upon that, and write, in an open transaction."""
         repeats = await self._repeats(connection, items)
         fresh = [item for item, repeat in zip(items, repeats, strict=True) if repeat is None]
         book, entries = Book(), [item.entry for item in fresh]
-        while wanted := missing(entries, book, stripe, self._guard is not None):
-            if not await self._read(connection, book, wanted, lock=True):
-                break
+        await self._learn(connection, book, entries, stripe, lock=True)
         draft, decided, columns = self._decided(book, strand, stripe, fresh)
+        beside = _beside(fresh, decided)
         try:
+            # Whoever held the rows until now may have used the keys.
+            await self._recall(connection, fresh, decided)
             await _write(connection, columns)
-            await _write_beside(connection, _beside(fresh, decided))
+            await _write_beside(connection, beside)
         finally:
             self._book.drop({row.account for row in draft.rows}, book.holds, book.guards)
         _advance(strand, draft)
@@ -239,8 +260,18 @@ class LedgerStore:
         outcomes = [draft.apply(item.entry, item.digest) for item in items]
         return draft, outcomes, _columns(strand, draft)
 
+    async def _learn(
+        self, connection: asyncpg.Connection, book: Book, entries: Sequence[Entry], stripe: int, *, lock: bool
+    ) -> None:
+        """Read until the book has all of what entries need but what does not exist."""
+        nowhere: Missing | None = None
+        # Whatever else is missing by now was forgotten by a round that failed during the reading.
+        while (wanted := missing(entries, book, stripe, self._guard is not None)) and wanted != nowhere:
+            if not await self._read(connection, book, wanted, lock=lock):
+                nowhere = wanted
+
     async def _read(self, connection: asyncpg.Connection, book: Book, wanted: Missing, *, lock: bool) -> bool:
-        """Read what the book misses; False when nothing of it exists, so that asking again is in vain."""
+        """Read what the book misses; False when nothing of it exists."""
         if wanted.holds:
             # Their accounts come next; a locking reader reads the holds again then, since one may just have ended.
             rows = await connection.fetch(SQL["read_holds"], list(wanted.holds))
@@ -259,7 +290,12 @@ class LedgerStore:
             if found:
                 return True
         if wanted.guards:
-            await connection.execute(SQL["make_guards"], sorted(wanted.guards))
+            try:
+                await connection.execute(SQL["make_guards"], sorted(wanted.guards))
+            except asyncpg.ForeignKeyViolationError:
+                # A player is being deleted right now, which the versions of their rows will tell.
+                if lock:
+                    raise
             states = await connection.fetch(SQL["lock_guards" if lock else "read_guards"], list(wanted.guards))
             book.learn((), (), (GuardRow(*row) for row in states))
             return bool(states)
@@ -300,17 +336,18 @@ class LedgerStore:
 
     async def submit_in(self, tx: asyncpg.Connection, item: Submitted) -> Receipt:
         """Carry an entry out in a transaction of the caller's. Raises what refuses it."""
-        async with self._shared_strand(tx) as strand:
-            outcome = (await self._locked(tx, strand, 0, [item]))[0]
+        row = await tx.fetchrow(SQL["take_strand"]) or await _row(tx, "begin_strand", True)
+        # The lines of a strand are in the order of their ids, whichever node wrote those before.
+        self._ids.after(row["last"])
+        (outcome,) = await self._carefully(tx, Strand(*row[:3]), 0, [item])
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    @asynccontextmanager
-    async def _shared_strand(self, tx: asyncpg.Connection) -> AsyncIterator[Strand]:
-        row = await tx.fetchrow(SQL["take_strand"]) or await tx.fetchrow(SQL["begin_strand"], True)
-        assert row is not None
-        yield Strand(*row)
+
+def _is_ours(error: asyncpg.UniqueViolationError) -> bool:
+    """Whether a key or an id was taken, rather than something in a row that another feature writes beside."""
+    return str(getattr(error, "table_name", "")).startswith("ledger_")
 
 
 def _advance(strand: Strand, draft: Draft) -> None:
@@ -382,18 +419,11 @@ def _columns(strand: Strand, draft: Draft) -> list[Any]:
         [digest for digest, _ in keys],
         [entry for _, entry in keys],
         [hold.id for hold in draft.holds_made],
-        [
-            (
-                line.id, line.entry, line.step, line.debit, line.credit, line.amount, line.debit_after,
-                line.credit_after, line.kind, line.reference, line.metadata, line.hold, line.expires_at, strand_id,
-                head,
-            )
-            for line, head in zip(draft.lines, draft.hashes, strict=True)
-        ],
+        [(*astuple(line), strand_id, head) for line, head in zip(draft.lines, draft.hashes, strict=True)],
         strand_id,
         strand.lines,
         draft.head,
         draft.lines[-1].id if draft.lines else 0,
         draft.version,
         [hold.measure for hold in draft.holds_made],
-    ]  # fmt: skip
+    ]

@@ -95,7 +95,7 @@ class Days:
 
     async def _pages(self, provider: str, asset: str, since: float, until: float) -> AsyncIterator[tuple[Line, ...]]:
         house = await self._providers.house(provider, asset)
-        first, end = rules.id_at(since), rules.id_at(until)
+        first, end = Line.id_at(since), Line.id_at(until)
         while True:
             page = await self._ledger.history_between(house.id, first, end, PAGE_LINES_MAX)
             yield page

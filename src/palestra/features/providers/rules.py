@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from palestra.core.ids import parse_id
-from palestra.features.ledger.contract import AMOUNT_MAX, ID_TICKS_PER_MICROSECOND, Line, Receipt, Transfer
+from palestra.features.ledger.contract import AMOUNT_MAX, Line, Receipt, Transfer
 from palestra.features.providers.contract import (
     BadAmount,
     BadWindow,
@@ -112,17 +112,12 @@ def line_ids(since: float, until: float, cursor: str) -> tuple[int, int]:
     """The ids of lines from a unix second, or from behind a cursor, to before another second. Raises BadWindow."""
     if not 0 < until - since <= WINDOW_SECONDS_MAX:
         raise BadWindow(f"`until` is after `since`, and at most {WINDOW_SECONDS_MAX} s later.")
-    first, end = id_at(since), id_at(until)
+    first, end = Line.id_at(since), Line.id_at(until)
     if cursor:
         if not _CURSOR(cursor) or not first <= int(cursor) < end:
             raise BadWindow("The cursor was not given out for this list.")
         first = int(cursor) + 1
     return first, end
-
-
-def id_at(seconds: float) -> int:
-    """The first id that a line of a unix second can have."""
-    return int(seconds) * 1_000_000 * ID_TICKS_PER_MICROSECOND
 
 
 def day_bounds(day: date) -> tuple[float, float]:

@@ -97,8 +97,8 @@ class Wallets(Protocol):
     """Wallets, as game modules see them (`ctx.wallet`): the player's accounts in the ledger, asset by asset.
 
     A player is given as id or as `ctx.player`. What is granted comes from the system account "mint" of its asset, what
-    is taken goes back there, so that the books always balance. Every method that changes something takes a `key`: with
-    it, unique per player, the change happens once for ever, and repeating it returns the first answer.
+    is taken goes back there, so that the books always balance. What changes something takes a `key`: with it, unique
+    per player, the change happens once for ever, and repeating it returns the first answer.
 
     They raise InsufficientFunds, WalletFull, ChangeConflict, AccountNotFound, BadChange: nothing was changed.
     """
@@ -160,11 +160,14 @@ class Wallets(Protocol):
         ...
 
     async def post(self, hold_id: str, amount: int | None = None) -> None:
-        """Take what was held, or a part of it; the rest is available again. Raises HoldNotOpen (of ledger)."""
+        """Take what was held, or a part of it; the rest is available again. Doing the same again changes nothing.
+
+        Raises HoldNotOpen (of ledger) when the hold is over in another way.
+        """
         ...
 
     async def void(self, hold_id: str) -> None:
-        """Give back what was held. Raises HoldNotOpen (of ledger)."""
+        """Give back what was held. Doing it again changes nothing. Raises HoldNotOpen likewise."""
         ...
 
     async def history(self, player: str | HasId, limit: int = 100, cursor: str = "") -> WalletPage:

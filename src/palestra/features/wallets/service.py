@@ -78,7 +78,10 @@ class WalletService:
     ) -> dict[str, WalletChange]:
         """See Wallets.change_many."""
         entry_key = rules.ledger_key("wallets", "", key)
-        return await self._change({_id_of(player): one for player, one in changes.items()}, entry_key, metadata)
+        by_id = {_id_of(player): one for player, one in changes.items()}
+        if len(by_id) < len(changes):
+            raise BadChange("A player is named twice, in different letters.")
+        return await self._change(by_id, entry_key, metadata)
 
     async def _change(
         self, changes: Mapping[str, Mapping[str, int]], key: str | None, metadata: Mapping[str, Any] | None
@@ -107,6 +110,8 @@ class WalletService:
     async def _add_unchanged(self, user_id: str, amounts: Mapping[str, int], change: WalletChange) -> None:
         """Amounts of nothing leave no line: what there is of those assets is looked up."""
         wallet = await self.get(user_id)
+        if not amounts.keys() <= wallet.keys():
+            raise AccountNotFound
         for asset in amounts.keys() - change.updated.keys():
             change.previous[asset] = change.updated[asset] = wallet[asset]
 
@@ -157,11 +162,18 @@ class WalletService:
 
     async def post(self, hold_id: str, amount: int | None = None) -> None:
         """See Wallets.post."""
-        await self._submit(None, [Post(_number(hold_id), amount, "wallet.post")])
+        await self._end(hold_id, Post(_number(hold_id), amount, "wallet.post"))
 
     async def void(self, hold_id: str) -> None:
         """See Wallets.void."""
-        await self._submit(None, [Void(_number(hold_id), "wallet.void")])
+        await self._end(hold_id, Void(_number(hold_id), "wallet.void"))
+
+    async def _end(self, hold_id: str, step: Post | Void) -> None:
+        """A hold ends once: its id is the key, so that the same end may be asked for again."""
+        try:
+            await self._submit(f"wallet-hold:{step.hold}", [step])
+        except ChangeConflict:
+            raise ledger.HoldNotOpen(f"The hold {hold_id} is over already, in another way.") from None
 
     async def _submit(self, key: str | None, steps: Sequence[ledger.Step]) -> Receipt:
         try:
