@@ -367,3 +367,8 @@ def signed_request(token: str, *, secret: str = INSTANT_SECRET, **changes: Any) 
 async def status_503(request: web.Request) -> web.Response:
     """A store that is out of order."""
     return web.Response(status=503)
+
+
+async def status_401(request: web.Request) -> web.Response:
+    """A store that does not know the node."""
+    return web.Response(status=401, text="who?")

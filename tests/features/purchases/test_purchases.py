@@ -19,6 +19,7 @@ from tests.features.purchases.fakes import (
     apple_transaction,
     milliseconds,
     signed_request,
+    status_401,
     status_503,
 )
 from tests.features.purchases.shops import COINS, GEMS, buy, coins, refusal, shop
@@ -198,12 +199,19 @@ async def test_google_says_what_counts(platform: Platform, stores: Stores) -> No
     assert (await refusal(buy(ann, "google", purchase=renewing)))[2].startswith("Subscription Receipt.")
     forged = json.dumps({"packageName": BUNDLE, "productId": GEMS, "purchaseToken": "forged"})
     status, code, message = await refusal(buy(ann, "google", purchase=forged))
-    assert (status, code) == (500, 2)
+    assert (status, code) == (400, 9)
     assert message.endswith('status=404, payload={"error": "no such purchase"}')
     for garbage in ("x", "[]", "{}", '{"json": "{"}', '{"packageName": "a", "purchaseToken": "a\\u0000b"}'):
         assert (await refusal(buy(ann, "google", purchase=garbage)))[:2] == (400, 9)
-    # One access token served for all.
+    # One access token served for all, until the store takes none of it any more.
     assert stores.seen["/google/token"] == 1
+    for times in (1, 2):
+        stores.mood = status_401
+        told = await refusal(buy(ann, "google", purchase=stores.google_purchase(f"refused-{times}")))
+        assert told == (500, 2, "Google IAP refused the request, status=401, payload=who?")
+    stores.mood = None
+    await buy(ann, "google", purchase=stores.google_purchase("fine"))
+    assert stores.seen["/google/token"] == 3
 
 
 async def test_huawei_signs_and_confirms(platform: Platform, stores: Stores) -> None:
@@ -240,7 +248,7 @@ async def test_samsung_is_asked_about_this_app_only(platform: Platform, stores: 
 async def test_signed_requests_of_instant_games_are_checked(platform: Platform) -> None:
     ann = await platform.bot()
     good = signed_request("1")
-    failed, bad = (500, 2, "signedRequest verification failed"), (500, 2, "invalid signedRequest format")
+    failed, bad = (400, 3, "signedRequest verification failed"), (400, 3, "invalid signedRequest format")
     for text, told in {
         signed_request("1", secret="guessed"): failed,
         signed_request("1", algorithm="none"): failed,

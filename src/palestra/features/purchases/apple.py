@@ -11,6 +11,7 @@ from palestra.core.clock import Clock
 from palestra.core.iap_settings import AppleStoreSettings
 from palestra.core.log import get_logger
 from palestra.features.purchases import rules
+from palestra.features.purchases.answers import fine
 from palestra.features.purchases.apple_signature import AppleSignature
 from palestra.features.purchases.contract import (
     SALES_PER_RECEIPT_MAX,
@@ -22,7 +23,6 @@ from palestra.features.purchases.contract import (
     NotConfigured,
     Sale,
     Store,
-    StoreFailed,
     Term,
     WrongKind,
 )
@@ -206,9 +206,7 @@ class AppleStore:
             answer = await self._outgoing.post(NAME, url, _encode(question), {"Content-Type": "application/json"})
         except ProviderAway:
             raise AppleAway from None
-        if answer.status != 200:
-            raise StoreFailed(NAME, answer.status, answer.body)
-        return rules.decoded(answer.body, Verdict)
+        return rules.decoded(fine(NAME, answer), Verdict)
 
 
 def sale_of(transaction: Transaction, body: bytes) -> Sale:

@@ -150,10 +150,8 @@ class EmptyReceipt(InvalidArgument):
         super().__init__(f"{part} cannot be empty.")
 
 
-class BadSignedRequest(PalestraError):
+class BadSignedRequest(InvalidArgument):
     """A signed request of an instant game that cannot be believed."""
-
-    code = Code.UNKNOWN
 
 
 class StoreFailed(PalestraError):
@@ -164,7 +162,12 @@ class StoreFailed(PalestraError):
     def __init__(self, name: str, status: int, body: bytes) -> None:
         payload = body[:FAILURE_BYTES_MAX].decode("utf-8", "replace")
         super().__init__(f"{name} IAP refused the request, status={status}, payload={payload}")
-        self.status = status
+
+
+class UnknownReceipt(StoreFailed):
+    """The store refused to answer because of the receipt."""
+
+    code = Code.FAILED_PRECONDITION
 
 
 class AppleAway(Unavailable):
@@ -186,10 +189,8 @@ class BadGrant(PalestraError):
     code = Code.INTERNAL
 
 
-class BadCursor(PalestraError):
+class BadCursor(InvalidArgument):
     """A cursor that this list did not give out."""
-
-    code = Code.UNKNOWN
 
 
 class BadPage(InvalidArgument):

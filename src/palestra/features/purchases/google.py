@@ -14,6 +14,7 @@ from palestra.core.clock import Clock, utc
 from palestra.core.errors import SetupError
 from palestra.core.iap_settings import GooglePlaySettings
 from palestra.features.purchases import rules
+from palestra.features.purchases.answers import fine
 from palestra.features.purchases.contract import (
     BadReceipt,
     EmptyReceipt,
@@ -21,8 +22,8 @@ from palestra.features.purchases.contract import (
     NotConfigured,
     Sale,
     Store,
-    StoreFailed,
     Term,
+    UnknownReceipt,
     WrongKind,
 )
 from palestra.gateway.outgoing import Outgoing
@@ -34,6 +35,8 @@ TOKEN_SECONDS = 3600
 RENEW_SECONDS = 60.0
 """How long before its end an access token is replaced."""
 UNAUTHORIZED = 401
+RECEIPT_STATUSES = (400, 404, 410)
+"""How Google answers about what it does not know, or knows no more."""
 PENDING = "SUBSCRIPTION_STATE_PENDING"
 T = TypeVar("T")
 
@@ -187,9 +190,10 @@ class GooglePlay:
         answer = await self._outgoing.get(NAME, url, headers=headers)
         if answer.status == UNAUTHORIZED:
             self._token_until = 0.0
-        if answer.status != 200:
-            raise StoreFailed(NAME, answer.status, answer.body)
-        return rules.decoded(answer.body, kind), answer.body
+        if answer.status in RECEIPT_STATUSES:
+            raise UnknownReceipt(NAME, answer.status, answer.body)
+        body = fine(NAME, answer)
+        return rules.decoded(body, kind), body
 
     async def _access(self) -> str:
         """An access token. One request is made for all who need a new one, and all hear of its failure."""
@@ -220,6 +224,4 @@ class GooglePlay:
         form = urlencode({"grant_type": GRANT_TYPE, "assertion": assertion}).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         answer = await self._outgoing.post(NAME, self._settings.token_url, form, headers)
-        if answer.status != 200:
-            raise StoreFailed(NAME, answer.status, answer.body)
-        return rules.decoded(answer.body, AccessToken)
+        return rules.decoded(fine(NAME, answer), AccessToken)

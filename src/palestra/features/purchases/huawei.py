@@ -12,6 +12,7 @@ import msgspec
 from palestra.core.errors import SetupError
 from palestra.core.iap_settings import HuaweiSettings
 from palestra.features.purchases import rules
+from palestra.features.purchases.answers import fine
 from palestra.features.purchases.contract import (
     BadReceipt,
     EmptyReceipt,
@@ -19,7 +20,6 @@ from palestra.features.purchases.contract import (
     NotConfigured,
     Sale,
     Store,
-    StoreFailed,
     WrongKind,
 )
 from palestra.gateway.outgoing import Outgoing
@@ -131,9 +131,7 @@ class Huawei:
             _encode({"purchaseToken": given.purchase_token, "productId": given.product_id}),
             {"Content-Type": "application/json; charset=UTF-8", "Authorization": f"Basic {basic}"},
         )
-        if answer.status != 200:
-            raise StoreFailed(NAME, answer.status, answer.body)
-        found = rules.decoded(answer.body, Confirmation)
+        found = rules.decoded(fine(NAME, answer), Confirmation)
         if found.response_code != CONFIRMED:
             raise BadReceipt(f"Invalid Receipt. Code: {found.response_code[:16]}")
         return found.purchase_token_data
@@ -146,6 +144,4 @@ class Huawei:
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         answer = await self._outgoing.post(NAME, self._settings.token_url, urlencode(form).encode(), headers)
-        if answer.status != 200:
-            raise StoreFailed(NAME, answer.status, answer.body)
-        return rules.decoded(answer.body, AccessToken).access_token
+        return rules.decoded(fine(NAME, answer), AccessToken).access_token

@@ -18,8 +18,8 @@ from palestra.features.purchases.contract import (
     NotConfigured,
     Sale,
     Store,
-    StoreFailed,
     Term,
+    UnknownReceipt,
 )
 from palestra.features.purchases.google import GooglePlay
 from palestra.features.purchases.service import PurchaseService
@@ -28,7 +28,6 @@ REFUND_REVERSED = "REFUND_REVERSED"
 REVOKED = 12
 """Google's type for a subscription that was taken away before its end."""
 VOIDED_SUBSCRIPTION = 1
-GONE = (404, 410)
 SCHEME = "Bearer "
 log = get_logger(__name__)
 
@@ -99,9 +98,7 @@ class Notices:
         except (ValueError, BadReceipt) as error:
             # It would be no better the next time.
             log.warning("a notification of Google is of no use", reason=str(error))
-        except StoreFailed as error:
-            if error.status not in GONE:
-                raise
+        except UnknownReceipt as error:
             log.warning("Google does not know what its notification is about", reason=error.message)
 
     async def _check_sender(self, authorization: str) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from palestra.core.iap_settings import SamsungSettings
 from palestra.features.purchases import rules
+from palestra.features.purchases.answers import fine
 from palestra.features.purchases.contract import (
     BadReceipt,
     EmptyReceipt,
@@ -15,7 +16,6 @@ from palestra.features.purchases.contract import (
     NotConfigured,
     Sale,
     Store,
-    StoreFailed,
 )
 from palestra.gateway.outgoing import Outgoing
 
@@ -50,10 +50,8 @@ class Samsung:
         if not self._settings.package_name:
             raise NotConfigured(NAME)
         query = {"purchaseID": rules.transaction_id(receipt)}
-        answer = await self._outgoing.get(NAME, self._settings.receipt_url, query)
-        if answer.status != 200:
-            raise StoreFailed(NAME, answer.status, answer.body)
-        found = rules.decoded(answer.body, Receipt)
+        body = fine(NAME, await self._outgoing.get(NAME, self._settings.receipt_url, query))
+        found = rules.decoded(body, Receipt)
         if found.status != FINE:
             raise BadReceipt(f"Invalid Receipt. Status: {found.status[:16]}")
         if found.package_name != self._settings.package_name:
@@ -64,7 +62,7 @@ class Samsung:
             product_id=rules.product_id(found.item_id),
             purchased_at=_moment(found.purchase_date),
             environment=ENVIRONMENTS.get(found.mode, Environment.UNKNOWN),
-            response=rules.kept_response(answer.body),
+            response=rules.kept_response(body),
         )
         return [sale]
 
