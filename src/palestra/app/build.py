@@ -9,6 +9,7 @@ from typing import Any
 from palestra.app import health, openapi, unoffered
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
+from palestra.app.purchases import Purchasing, build_purchases
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import Settings
 from palestra.core.events import EventBus
@@ -68,8 +69,9 @@ from palestra.features.notifications.wire import banned_envelope
 from palestra.features.providers import feature as providers_feature
 from palestra.features.providers.routes import ProviderRoutes
 from palestra.features.providers.signatures import Signatures
+from palestra.features.purchases import feature as purchases_feature
+from palestra.features.purchases.routes import PurchaseRoutes
 from palestra.features.rounds import feature as rounds_feature
-from palestra.features.rounds.contract import RoundGames
 from palestra.features.rounds.routes import RoundRoutes
 from palestra.features.rpc import feature as rpc_feature
 from palestra.features.rpc.routes import RpcRoutes
@@ -109,6 +111,7 @@ class Services:
     account_store: AccountStore
     money: Money
     identity: Providers
+    purchasing: Purchasing
     storage: StorageService
     boards: KnownBoards
     leaderboards: LeaderboardService
@@ -169,8 +172,9 @@ def build(
     tasks, events = Tasks(), EventBus()
     jobs = JobQueue(database, settings.jobs)
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
-    services = _services(settings, database, sealer, tasks, events, runtime, clock)
-    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs()])
+    services = _services(settings, database, sealer, tasks, events, runtime, jobs, clock)
+    purchase_jobs = purchases_feature.jobs(services.purchasing.service)
+    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs(), *purchase_jobs])
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
@@ -218,7 +222,8 @@ def _services(
     sealer: Sealer,
     tasks: Tasks,
     events: EventBus,
-    games: RoundGames,
+    games: Runtime,
+    jobs: JobQueue,
     clock: Clock,
 ) -> Services:
     limits = settings.database
@@ -247,6 +252,7 @@ def _services(
         account_store=account_store,
         money=money,
         identity=identity,
+        purchasing=build_purchases(settings.iap, database, money.ledger, games, jobs, clock),
         storage=StorageService(storage_store),
         boards=boards,
         leaderboards=leaderboards,
@@ -290,6 +296,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *limits_feature.operations(LimitRoutes(s.money.limits)),
         *fair_feature.operations(FairRoutes(s.money.fair)),
         *rounds_feature.operations(RoundRoutes(s.money.rounds)),
+        *purchases_feature.operations(PurchaseRoutes(s.purchasing.service, s.purchasing.notices)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
@@ -325,6 +332,7 @@ def _platform(
         rounds=s.money.rounds,
         events=s.client_events,
         providers=s.money.providers,
+        purchases=s.purchasing.service,
         jobs=jobs,
         env=settings.runtime.env,
         now=clock.now,
@@ -351,6 +359,7 @@ def _connect_events(
         s.leaderboards,
         s.money.ledger,
         s.money.rounds,
+        s.purchasing.service,
         s.friends,
         s.groups,
         s.chat,

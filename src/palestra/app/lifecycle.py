@@ -230,6 +230,7 @@ class Node:
                 await store.stop()
             parts.services.passwords.stop()
             await parts.services.identity.outgoing.stop()
+            await parts.services.purchasing.outgoing.stop()
             parts.runtime.bounds.stop()
 
     async def _drain(self, parts: Parts) -> None:

@@ -12,15 +12,6 @@ from palestra.gateway.operation import Auth, Call, Empty, Operation
 PATHS = (
     ("GET", "/v2/matchmaker/stats"),
     ("GET", "/v2/party"),
-    ("POST", "/v2/iap/purchase/apple"),
-    ("POST", "/v2/iap/purchase/facebookinstant"),
-    ("POST", "/v2/iap/purchase/google"),
-    ("POST", "/v2/iap/purchase/huawei"),
-    ("POST", "/v2/iap/purchase/samsung"),
-    ("POST", "/v2/iap/subscription/apple"),
-    ("POST", "/v2/iap/subscription/google"),
-    ("POST", "/v2/iap/subscription"),
-    ("GET", "/v2/iap/subscription/{id}"),
 )
 
 
