@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 import pytest_asyncio
 
 from palestra.testing import Bot, BotError, Platform
 from tests.features.providers.conftest import NewPlayer
-from tests.features.providers.provider import ASSET, OTHER_SECRET, SECOND_SECRET, Provider, Refused, fresh
+from tests.features.providers.provider import ASSET, OTHER_SECRET, SECOND_SECRET, SETTINGS, Provider, Refused, fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -209,7 +210,7 @@ async def test_windows_and_cursors_that_are_none_are_refused(acme: Provider) -> 
 
 
 async def test_money_of_a_player_who_is_gone_stays_where_it_is(acme: Provider, player: NewPlayer, books: Books) -> None:
-    ann, taken = await player(100), fresh()
+    ann, bob, taken = await player(100), await player(100), fresh()
     session = await acme.begin(ann)
     await acme.debit(ann, session, 30, transaction_id=taken)
     await ann.call("DELETE", "/v2/account")
@@ -217,7 +218,66 @@ async def test_money_of_a_player_who_is_gone_stays_where_it_is(acme: Provider, p
     assert await refused(acme.debit(ann, session, 5)) == (403, "session_ended")
     assert await refused(acme.credit(ann, 5)) == (404, "unknown_player")
     assert await refused(acme.rollback(ann, taken)) == (404, "unknown_player")
+    assert await refused(acme.rollback(bob, taken)) == (403, "wrong_owner")
     assert await refused(acme.call("authenticate", token=ann.token)) == (403, "session_ended")
+    assert await books.rows() == before
+
+
+async def test_what_was_carried_out_is_told_as_it_was_though_the_player_is_gone(
+    acme: Provider, player: NewPlayer, books: Books
+) -> None:
+    ann, (taken, undone, paid, late) = await player(100), [fresh() for _ in range(4)]
+    session = await acme.begin(ann)
+
+    async def answers() -> list[dict[str, Any]]:
+        return [
+            await acme.debit(ann, session, 30, transaction_id=taken),
+            await acme.debit(ann, session, 20, transaction_id=undone),
+            await acme.credit(ann, 5, transaction_id=paid),
+            await acme.rollback(ann, undone),
+            await acme.rollback(ann, late),
+        ]
+
+    first = await answers()
+    await ann.call("DELETE", "/v2/account")
+    before = await books.rows()
+    assert await answers() == first
+    # Anything else under those ids is refused as it would be without them.
+    assert await refused(acme.debit(ann, session, 31, transaction_id=taken)) == (403, "session_ended")
+    for changed in ({"amount": 6}, {"round_id": "r2"}, {"asset": "gems"}, {"transaction_id": taken}):
+        fields: dict[str, Any] = {"amount": 5, "transaction_id": paid, **changed}
+        assert await refused(acme.credit(ann, **fields)) == (404, "unknown_player")
+    assert await refused(acme.rollback(ann, undone, round_id="r2")) == (404, "unknown_player")
+    assert await refused(acme.rollback(ann, taken)) == (404, "unknown_player")
+    assert await books.rows() == before
+
+
+async def test_what_was_carried_out_is_told_as_it_was_though_asset_and_provider_are_no_more(
+    acme: Provider, player: NewPlayer, books: Books, platform: Platform
+) -> None:
+    assert platform.node.parts is not None
+    providers = platform.node.parts.services.money.providers
+    ann, bob, (taken, undone, paid) = await player(100), await player(100), [fresh() for _ in range(3)]
+    session = await acme.begin(ann)
+
+    async def answers() -> list[dict[str, Any]]:
+        return [
+            await acme.debit(ann, session, 30, transaction_id=taken),
+            await acme.debit(ann, session, 20, transaction_id=undone),
+            await acme.credit(ann, 5, transaction_id=paid),
+            await acme.rollback(ann, undone),
+        ]
+
+    first = await answers()
+    before = await books.rows()
+    settings = msgspec.structs.replace(SETTINGS.providers["acme"], assets=("gems",), enabled=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(providers, "_settings", {"acme": settings})
+        assert await answers() == first
+        assert await refused(acme.credit(bob, 5, transaction_id=paid)) == (404, "unknown_asset")
+        assert await refused(acme.rollback(ann, taken)) == (404, "unknown_asset")
+    # A session of another player does not change what happened either.
+    assert await acme.debit(ann, await acme.begin(bob), 30, transaction_id=taken) == first[0]
     assert await books.rows() == before
 
 
@@ -230,13 +290,14 @@ async def test_a_closed_account_is_left_alone(
     await acme.credit(ann, 5)
     taken = fresh()
     session = await acme.begin(ann)
-    await acme.debit(ann, session, 5, transaction_id=taken)
+    first = await acme.debit(ann, session, 5, transaction_id=taken)
     (account,) = await parts.services.money.ledger.accounts_of(ann.id)
     await parts.services.money.ledger.close(account.id)
     before = await books.rows()
     assert await refused(acme.debit(ann, session, 5)) == (400, "account_closed")
     assert await refused(acme.credit(ann, 5)) == (400, "account_closed")
     assert await refused(acme.rollback(ann, taken)) == (400, "account_closed")
+    assert await acme.debit(ann, session, 5, transaction_id=taken) == first
     assert await books.rows() == before
 
 

@@ -98,6 +98,11 @@ def repeats(receipt: Receipt, transfer: Transfer) -> bool:
     )
 
 
+def is_of(line: Line, kind: str, round_id: str, amount: int | None) -> bool:
+    """Whether a line has this kind and round, and this amount if one is named."""
+    return (line.kind, line.reference) == (kind, round_id) and amount in (None, line.amount)
+
+
 def check_undoing(line: Line, round_id: str, account_ids: set[int]) -> None:
     """Refuse to undo what is no debit of this round from one of these accounts. Raises NotADebit, WrongOwner."""
     if not {line.debit, line.credit} & account_ids:

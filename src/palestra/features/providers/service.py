@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from palestra.core.clock import Clock
-from palestra.core.errors import Unavailable
+from palestra.core.errors import FailedPrecondition, NotFound, PermissionDenied, Unavailable
 from palestra.core.provider_settings import ProviderSettings
 from palestra.features.accounts.contract import Users
 from palestra.features.ledger.contract import (
@@ -37,6 +37,8 @@ from palestra.features.providers.store import ProviderStore
 from palestra.features.providers.tokens import PlayClaims, PlayTokens
 from palestra.features.sessions.contract import Sessions
 
+REFUSALS = (NotFound, PermissionDenied, FailedPrecondition)
+"""What may refuse a transaction by the state of player, asset, session or provider: never one that was carried out."""
 ATTEMPTS_MAX = 4
 """How often a rollback looks again when its debit arrives at the same moment; the second look settles it."""
 
@@ -132,42 +134,50 @@ class ProviderService:
         Raises ProviderDisabled, AssetNotOffered, BadAmount, SessionEnded, WrongOwner, TransactionConflict, RolledBack,
         and what the ledger refuses.
         """
-        self._check_asset(provider, request.asset)
-        amount = rules.amount_of(request.amount)
-        player_id = rules.player_of(request.player_id)
+        amount, player_id = rules.amount_of(request.amount), rules.player_of(request.player_id)
         key = rules.transaction_key(provider, request.transaction_id)
         try:
-            self._check_stake(provider, player_id, request)
-        except (ProviderDisabled, SessionEnded):
-            # Whether it was carried out while that still held: then it is answered as it was.
-            earlier = await self._ledger.find(key)
-            if earlier is None or not earlier.lines:
+            line = await self._stake(provider, player_id, request, amount)
+        except REFUSALS:
+            earlier = await self._earlier(key, rules.DEBIT, player_id, request, amount)
+            if earlier is None:
                 raise
-        player, house = await self._player(player_id, request.asset), await self.house(provider, request.asset)
-        cause = rules.cause(request.transaction_id, request.request_id)
-        stake = Transfer(player.id, house.id, amount, rules.DEBIT, request.round_id, cause, Measure.STAKE)
-        line = await self._move(key, stake)
+            line = earlier
         return _moved(request.transaction_id, line, line.debit_after)
 
-    def _check_stake(self, provider: str, player_id: str, request: wire.Debit) -> None:
+    async def _stake(self, provider: str, player_id: str, request: wire.Debit, amount: int) -> Line:
+        self._check_asset(provider, request.asset)
         self._check_enabled(provider)
         claims = self._tokens.read_session(request.session)
         if not self._lasts(rules.check_session(claims, provider, player_id, request.asset, self._now())):
             raise SessionEnded
+        player, house = await self._player(player_id, request.asset), await self.house(provider, request.asset)
+        cause = rules.cause(request.transaction_id, request.request_id)
+        stake = Transfer(player.id, house.id, amount, rules.DEBIT, request.round_id, cause, Measure.STAKE)
+        return await self._move(rules.transaction_key(provider, request.transaction_id), stake)
 
     async def credit(self, provider: str, request: wire.Credit) -> wire.Moved:
         """Pay a player, in a session or not. One round trip, shared with others.
 
         Raises AssetNotOffered, BadAmount, UnknownPlayer, TransactionConflict, RolledBack, and what the ledger refuses.
         """
+        amount, player_id = rules.amount_of(request.amount), rules.player_of(request.player_id)
+        key = rules.transaction_key(provider, request.transaction_id)
+        try:
+            line = await self._payout(provider, player_id, request, amount)
+        except REFUSALS:
+            earlier = await self._earlier(key, rules.CREDIT, player_id, request, amount)
+            if earlier is None:
+                raise
+            line = earlier
+        return _moved(request.transaction_id, line, line.credit_after)
+
+    async def _payout(self, provider: str, player_id: str, request: wire.Credit, amount: int) -> Line:
         self._check_asset(provider, request.asset)
-        amount = rules.amount_of(request.amount)
-        player = await self._player(rules.player_of(request.player_id), request.asset)
-        house = await self.house(provider, request.asset)
+        player, house = await self._player(player_id, request.asset), await self.house(provider, request.asset)
         cause = rules.cause(request.transaction_id, request.request_id)
         payout = Transfer(house.id, player.id, amount, rules.CREDIT, request.round_id, cause, Measure.PAYOUT)
-        line = await self._move(rules.transaction_key(provider, request.transaction_id), payout)
-        return _moved(request.transaction_id, line, line.credit_after)
+        return await self._move(rules.transaction_key(provider, request.transaction_id), payout)
 
     async def rollback(self, provider: str, request: wire.Rollback) -> wire.Undone:
         """Undo a debit, or keep it from ever happening. Two or three round trips.
@@ -175,8 +185,20 @@ class ProviderService:
         Whatever arrives at the same time, one of two things is true ever after: the debit happened and was undone, or
         nothing can happen under its id. Raises AssetNotOffered, UnknownPlayer, WrongOwner, NotADebit.
         """
-        self._check_asset(provider, request.asset)
         player_id = rules.player_of(request.player_id)
+        try:
+            self._check_asset(provider, request.asset)
+            line = await self._undo_or_forbid(provider, player_id, request)
+        except REFUSALS:
+            key = rules.rollback_key(provider, request.transaction_id)
+            earlier = await self._earlier(key, rules.ROLLBACK, player_id, request)
+            if earlier is None and not await self._is_forbidden(provider, request):
+                raise
+            line = earlier
+        return _undone(request.transaction_id, line)
+
+    async def _undo_or_forbid(self, provider: str, player_id: str, request: wire.Rollback) -> Line | None:
+        """The line that gave a debit back, None if there is no debit, and never will be."""
         key = rules.transaction_key(provider, request.transaction_id)
         for _ in range(ATTEMPTS_MAX):
             receipt = await self._ledger.find(key)
@@ -187,21 +209,41 @@ class ProviderService:
             except KeyConflict:
                 # Between the look and the act the debit came in: now it is there to be undone.
                 continue
-            return wire.Undone(request.transaction_id, "remembered")
+            return None
         raise Unavailable("The transaction is being carried out in this very moment: repeat the request.")
 
-    async def _undo(self, provider: str, player_id: str, request: wire.Rollback, debit: Line) -> wire.Undone:
+    async def _is_forbidden(self, provider: str, request: wire.Rollback) -> bool:
+        receipt = await self._ledger.find(rules.transaction_key(provider, request.transaction_id))
+        return receipt is not None and not receipt.lines
+
+    async def _undo(self, provider: str, player_id: str, request: wire.Rollback, debit: Line) -> Line:
         own = {account.id for account in await self._ledger.accounts_of(player_id) if _is(account, request.asset)}
         if not own:
             await self._check_exists(player_id)
         rules.check_undoing(debit, request.round_id, own)
         cause = rules.cause(request.transaction_id, request.request_id)
         back = Transfer(debit.credit, debit.debit, debit.amount, rules.ROLLBACK, debit.reference, cause, Measure.REFUND)
-        line = await self._move(rules.rollback_key(provider, request.transaction_id), back)
-        moved = _moved(request.transaction_id, line, line.credit_after)
-        return wire.Undone(
-            moved.transaction_id, "rolled_back", str(line.amount), moved.ledger_id, moved.balance, moved.at
-        )
+        return await self._move(rules.rollback_key(provider, request.transaction_id), back)
+
+    async def _earlier(
+        self,
+        key: str,
+        kind: str,
+        player_id: str,
+        request: wire.Debit | wire.Credit | wire.Rollback,
+        amount: int | None = None,
+    ) -> Line | None:
+        """The line of this very transaction, carried out before whatever refuses it now. Two round trips.
+
+        An account whose player is gone names nobody: then kind, asset, round and amount tell that it is the same.
+        """
+        receipt = await self._ledger.find(key)
+        if receipt is None or not receipt.lines or not rules.is_of(receipt.lines[0], kind, request.round_id, amount):
+            return None
+        line = receipt.lines[0]
+        account_id = line.debit if kind == rules.DEBIT else line.credit
+        owner = (await self._ledger.accounts((account_id,)))[account_id].owner
+        return line if owner.asset == request.asset and owner.name in ("", player_id) else None
 
     async def _move(self, key: str, transfer: Transfer) -> Line:
         """Carry a transaction out once; the same one again, by whatever request, is answered as it was then."""
@@ -290,3 +332,9 @@ def _other(line: Line, account_id: int) -> int:
 
 def _moved(transaction_id: str, line: Line, after: int | None) -> wire.Moved:
     return wire.Moved(transaction_id, str(line.id), str(after), line.at)
+
+
+def _undone(transaction_id: str, line: Line | None) -> wire.Undone:
+    if line is None:
+        return wire.Undone(transaction_id, "remembered")
+    return wire.Undone(transaction_id, "rolled_back", str(line.amount), str(line.id), str(line.credit_after), line.at)
