@@ -300,7 +300,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
-        *providers_feature.operations(ProviderRoutes(s.money.providers)),
+        *providers_feature.operations(ProviderRoutes(s.money.providers, s.money.refusals)),
     ]
 
 

@@ -22,6 +22,7 @@ from palestra.features.limits.service import LimitsService
 from palestra.features.limits.store import LimitStore
 from palestra.features.providers import feature as providers_feature
 from palestra.features.providers.reconciliation import Reconciliation
+from palestra.features.providers.refusals import Refusals
 from palestra.features.providers.reports import Days
 from palestra.features.providers.service import ProviderService
 from palestra.features.providers.store import ProviderStore
@@ -46,6 +47,7 @@ class Money:
     fair: FairService
     rounds: RoundService
     providers: ProviderService
+    refusals: Refusals
     provider_days: Days
     reconciliation: Reconciliation
     stores: list[Any]
@@ -89,6 +91,7 @@ def build_money(
         fair=FairService(fair_store, clock),
         rounds=RoundService(round_store, ledger, games, clock),
         providers=providers,
+        refusals=Refusals(settings.providers, clock),
         provider_days=provider_days,
         reconciliation=Reconciliation(provider_days),
         stores=[register, ledger_store, fair_store, round_store],

@@ -54,18 +54,21 @@ class Provider:
         self.ahead_seconds = 0
         """How far the provider's clock is ahead of this machine's."""
 
-    async def send(self, action: str, body: bytes, *, age: int = 0, headers: dict[str, str] | None = None) -> bytes:
-        """Sign and send a body as it is; the answer's bytes. `headers` take the place of good ones. Raises Refused."""
+    def signed(self, action: str, body: bytes, *, age: int = 0) -> dict[str, str]:
+        """The headers of a request, signed `age` seconds ago."""
         path = f"{PREFIX}/{action}"
         timestamp = str(int(time.time()) + self.ahead_seconds - age)
-        signed = {
+        return {
             "X-Palestra-Provider": self.name,
             "X-Palestra-Key": self.key,
             "X-Palestra-Timestamp": timestamp,
             "X-Palestra-Signature": signature(self.secret.encode(), timestamp.encode(), "POST", path, body).decode(),
-            **(headers or {}),
         }
-        async with self._http.post(self._url + path, data=body, headers=signed) as answer:
+
+    async def send(self, action: str, body: bytes, *, age: int = 0, headers: dict[str, str] | None = None) -> bytes:
+        """Sign and send a body as it is; the answer's bytes. `headers` take the place of good ones. Raises Refused."""
+        signed = {**self.signed(action, body, age=age), **(headers or {})}
+        async with self._http.post(f"{self._url}{PREFIX}/{action}", data=body, headers=signed) as answer:
             content = await answer.read()
             if answer.status != 200:
                 error = json.loads(content)

@@ -103,6 +103,25 @@ async def test_a_signed_request_sent_again_moves_money_once(acme: Provider, play
     assert await books.rows() == before
 
 
+async def test_a_refused_request_sent_again_stays_refused_and_signed_anew_is_decided_anew(
+    acme: Provider, player: NewPlayer, books: Books
+) -> None:
+    ann = await player(0)
+    session, taken = await acme.begin(ann), fresh()
+    body = json.dumps(stake(ann, session, transaction_id=taken, amount=40)).encode()
+    recorded = acme.signed("debit", body)
+    for _ in range(2):
+        assert await refused(acme.send("debit", body, headers=recorded)) == (400, "insufficient_funds")
+    await ann.rpc("gift", {"amount": 100})
+    before = await books.rows()
+    for _ in range(2):
+        assert await refused(acme.send("debit", body, headers=recorded)) == (400, "insufficient_funds")
+    assert await books.rows() == before
+    assert json.loads(await acme.send("debit", body, age=-5))["balance"] == "60"
+    assert await refused(acme.send("debit", body, headers=recorded)) == (400, "insufficient_funds")
+    assert await acme.balance(ann) == 60
+
+
 AMOUNTS = [
     -1, 0, 1.5, 5.0, 1e30, 2**63, 2**64, 10**300, "", "0", "-5", "5.0", "05", "5e1", "9" * 30, " 5", "0x5", True, [5],
     {"amount": 5},

@@ -23,7 +23,9 @@ HEADERS = {
 INFO = {
     "title": "Palestra for providers of games",
     "version": version("palestra"),
-    "description": "The seamless wallet: a provider's servers debit and credit the players' accounts.",
+    "description": "The seamless wallet: a provider's servers debit and credit the players' accounts. "
+    "A transaction that was carried out is answered as it was then, whatever would refuse it now. "
+    "A refused request stays refused as it is signed; signed anew, in a later second, it is decided anew.",
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 SCHEMES = {
@@ -32,7 +34,10 @@ SCHEMES = {
 }
 AGAIN = (429, 500, 503)
 REFUSED = "The request was refused: nothing was done"
-LATER = "The outcome is not known, or nothing could be done now: repeat the very same request after Retry-After seconds"
+LATER = (
+    "The outcome is not known, or nothing could be done now: "
+    "repeat the request with the same ids, signed anew, after Retry-After seconds"
+)
 
 
 def described(operations: Sequence[Operation]) -> dict[str, Any]:

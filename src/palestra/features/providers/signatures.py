@@ -27,6 +27,12 @@ def signature(secret: bytes, timestamp: bytes, method: str, path: str, body: byt
     return hmac.digest(secret, head + body, "sha256").hex().encode()
 
 
+def signed_as(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, int]:
+    """The signature of a verified request, which stands for all of its bytes, and the unix second in it."""
+    given = dict(headers)
+    return given[SIGNATURE], int(given[TIMESTAMP])
+
+
 class _Signer:
     """One provider: its secrets, and where it may call from."""
 
@@ -58,8 +64,8 @@ class _Signer:
 class Signatures:
     """Implements the gateway's `Servers`. Whoever cannot sign learns nothing but that.
 
-    A request that is sent again within the window is taken again: every operation gives the same answer then, so no
-    memory of signatures is needed, on any number of nodes.
+    A request that is sent again within the window is taken again, and answered as before: what was carried out from the
+    ledger, on any node; what was refused from the memory of the node that refused it (`Refusals`).
     """
 
     def __init__(self, providers: Mapping[str, ProviderSettings], clock: Clock) -> None:
