@@ -191,6 +191,8 @@ async def test_assets_and_players_that_are_none_are_refused(acme: Provider, play
     for stranger in (nobody, "nobody", ""):
         assert await refused(acme.credit(ann, 5, player_id=stranger)) == (404, "unknown_player")
         assert await refused(acme.call("balance", player_id=stranger, asset=ASSET)) == (404, "unknown_player")
+        assert await refused(acme.rollback(ann, fresh(), player_id=stranger)) == (404, "unknown_player")
+    # Among those rows are what rollbacks remember.
     assert await books.rows() == before
 
 

@@ -107,11 +107,30 @@ async def test_a_rollback_before_its_stake_refuses_the_late_stake(acme: Provider
     session, late = await acme.begin(ann), fresh()
     for _ in range(2):
         assert await acme.rollback(ann, late) == {"transaction_id": late, "outcome": "remembered"}
-    for attempt in (acme.debit(ann, session, 30, transaction_id=late), acme.credit(ann, 30, transaction_id=late)):
+    with pytest.raises(Refused) as refused:
+        await acme.debit(ann, session, 30, transaction_id=late)
+    assert (refused.value.status, refused.value.word) == (409, "rolled_back")
+    assert await acme.balance(ann) == 100
+
+
+async def test_a_rollback_before_its_stake_refuses_no_payout(acme: Provider, player: NewPlayer) -> None:
+    ann, bob = await player(100), await player(100)
+    session, late = await acme.begin(ann), fresh()
+    forbidden = await acme.rollback(bob, late)
+    paid = await acme.credit(ann, 30, transaction_id=late)
+    assert paid["balance"] == "130"
+    assert await asyncio.gather(*[acme.credit(ann, 30, transaction_id=late) for _ in range(4)]) == [paid] * 4
+    assert await acme.rollback(ann, late) == forbidden
+    for attempt, word in (
+        (acme.credit(ann, 31, transaction_id=late), "transaction_conflict"),
+        (acme.debit(ann, session, 30, transaction_id=late), "rolled_back"),
+    ):
         with pytest.raises(Refused) as refused:
             await attempt
-        assert (refused.value.status, refused.value.word) == (409, "rolled_back")
-    assert await acme.balance(ann) == 100
+        assert (refused.value.status, refused.value.word) == (409, word)
+    assert await acme.balance(ann) == 130
+    await ann.call("DELETE", "/v2/account")
+    assert await acme.credit(ann, 30, transaction_id=late) == paid
 
 
 async def test_a_stake_and_its_rollback_at_once_leave_nothing_taken(acme: Provider, player: NewPlayer) -> None:

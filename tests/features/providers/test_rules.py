@@ -48,8 +48,9 @@ def test_ids_are_visible_ascii(name: str) -> None:
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=128))
 def test_visible_ascii_is_an_id_and_no_two_requests_share_a_key(name: str) -> None:
     assert msgspec.convert(name, wire.Name) == name
-    keys = [make(provider, name) for make in (rules.transaction_key, rules.rollback_key) for provider in ("a", "b")]
-    assert len(set(keys)) == 4 and max(map(len, keys)) <= 256
+    made = (rules.transaction_key, rules.rollback_key, rules.late_credit_key)
+    keys = [make(provider, name) for make in made for provider in ("a", "b")]
+    assert len(set(keys)) == 6 and max(map(len, keys)) <= 256
     cause = rules.read_cause(rules.cause(name, name))
     assert (cause.transaction_id, cause.request_id) == (name, name)
 

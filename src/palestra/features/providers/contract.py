@@ -134,10 +134,10 @@ class TransactionConflict(AlreadyExists):
 
 
 class RolledBack(AlreadyExists):
-    """The transaction was rolled back before it came."""
+    """The debit was rolled back before it came."""
 
     def __init__(self) -> None:
-        super().__init__("This transaction was rolled back before it arrived: it never happens.")
+        super().__init__("This debit was rolled back before it arrived: it never happens.")
 
 
 class NotADebit(FailedPrecondition):

@@ -43,6 +43,11 @@ def transaction_key(provider: str, transaction_id: str) -> str:
     return f"provider:{provider}:{transaction_id}"
 
 
+def late_credit_key(provider: str, transaction_id: str) -> str:
+    """Under which it carries a credit out if a rollback has forbidden the debit of its id."""
+    return f"provider-credit:{provider}:{transaction_id}"
+
+
 def rollback_key(provider: str, transaction_id: str) -> str:
     """Under which it undoes a debit once for ever."""
     return f"provider-rollback:{provider}:{transaction_id}"

@@ -159,14 +159,16 @@ class ProviderService:
     async def credit(self, provider: str, request: wire.Credit) -> wire.Moved:
         """Pay a player, in a session or not. One round trip, shared with others.
 
-        Raises AssetNotOffered, BadAmount, UnknownPlayer, TransactionConflict, RolledBack, and what the ledger refuses.
+        Raises AssetNotOffered, BadAmount, UnknownPlayer, TransactionConflict, and what the ledger refuses.
         """
         amount, player_id = rules.amount_of(request.amount), rules.player_of(request.player_id)
         key = rules.transaction_key(provider, request.transaction_id)
+        late_key = rules.late_credit_key(provider, request.transaction_id)
         try:
             line = await self._payout(provider, player_id, request, amount)
         except REFUSALS:
             earlier = await self._earlier(key, rules.CREDIT, player_id, request, amount)
+            earlier = earlier or await self._earlier(late_key, rules.CREDIT, player_id, request, amount)
             if earlier is None:
                 raise
             line = earlier
@@ -177,13 +179,17 @@ class ProviderService:
         player, house = await self._player(player_id, request.asset), await self.house(provider, request.asset)
         cause = rules.cause(request.transaction_id, request.request_id)
         payout = Transfer(house.id, player.id, amount, rules.CREDIT, request.round_id, cause, Measure.PAYOUT)
-        return await self._move(rules.transaction_key(provider, request.transaction_id), payout)
+        try:
+            return await self._move(rules.transaction_key(provider, request.transaction_id), payout)
+        except RolledBack:
+            # A rollback forbade the debit of this id, for ever: whoever sends this credit again comes here as well.
+            return await self._move(rules.late_credit_key(provider, request.transaction_id), payout)
 
     async def rollback(self, provider: str, request: wire.Rollback) -> wire.Undone:
         """Undo a debit, or keep it from ever happening. Two or three round trips.
 
         Whatever arrives at the same time, one of two things is true ever after: the debit happened and was undone, or
-        nothing can happen under its id. Raises AssetNotOffered, UnknownPlayer, WrongOwner, NotADebit.
+        no debit can happen under its id. Raises AssetNotOffered, UnknownPlayer, WrongOwner, NotADebit.
         """
         player_id = rules.player_of(request.player_id)
         try:
@@ -202,8 +208,9 @@ class ProviderService:
         key = rules.transaction_key(provider, request.transaction_id)
         for _ in range(ATTEMPTS_MAX):
             receipt = await self._ledger.find(key)
-            if receipt is not None and receipt.lines:
-                return await self._undo(provider, player_id, request, receipt.lines[0])
+            if receipt is not None:
+                return await self._undo(provider, player_id, request, receipt.lines[0]) if receipt.lines else None
+            await self._check_exists(player_id)
             try:
                 await self._ledger.submit(Entry(key, ()))
             except KeyConflict:

@@ -78,7 +78,10 @@ class Credit(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Rollback(msgspec.Struct, forbid_unknown_fields=True):
-    """Undo a debit by its `transaction_id`, or see to it that it never happens. The session may be over."""
+    """Undo a debit by its `transaction_id`, or see to it that it never happens. The session may be over.
+
+    Only a debit is forbidden: a credit of that id is taken.
+    """
 
     request_id: Name
     transaction_id: Name
