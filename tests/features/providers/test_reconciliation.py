@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -109,7 +110,22 @@ async def test_a_report_adds_the_day_up_and_is_kept(story: Story) -> None:
     assert [report.debits for report in await days.kept("acme", DAY)] == [4, 0]
     assert await days.kept("acme", DAY + timedelta(days=1)) == []
     with pytest.raises(UnknownProvider):
-        days.assets("nobody")
+        await days.assets("nobody")
+
+
+async def test_an_asset_that_left_the_settings_is_reported_and_compared_all_the_same(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await story.play(30, win=50)
+    days = story.services.money.provider_days
+    monkeypatch.setattr(
+        days, "_settings", {"acme": msgspec.structs.replace(SETTINGS.providers["acme"], assets=("gems",))}
+    )
+    assert await days.assets("acme") == ["gems", ASSET]
+    reports = {report.asset: (report.debited, report.credited) for report in await days.report(DAY)}
+    assert reports == {"gems": (0, 0), ASSET: (30, 50)}
+    assert await story.compare() == ([], (2, 2, 0, 0))
+    assert (await story.compare(""))[1] == (2, 0, 2, 0)
 
 
 async def test_reports_and_feeds_of_many_pages_are_whole(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:

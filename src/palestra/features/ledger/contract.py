@@ -357,6 +357,10 @@ class Ledger(Protocol):
         """A player's accounts, one per asset."""
         ...
 
+    async def assets_named(self, kind: OwnerKind, name: str) -> list[str]:
+        """The codes of the assets in which an owner that is no player ever had an account. One round trip."""
+        ...
+
     async def history(self, account_ids: Sequence[int], before: int | None = None, limit: int = 100) -> LinePage:
         """Lines that touch any of the accounts, newest first, `limit` 1–1000. By index."""
         ...

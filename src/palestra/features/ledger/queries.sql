@@ -178,6 +178,10 @@ FROM ledger_accounts a JOIN ledger_balances b ON b.account_id = a.id AND b.strip
 WHERE a.player_id = $1::uuid
 ORDER BY a.asset;
 
+-- name: assets_named
+-- The assets in which an owner that is no player, such as a provider, has an account.
+SELECT asset FROM ledger_accounts WHERE owner_kind = $1 AND name = $2 AND owner_kind <> 1 ORDER BY asset;
+
 -- name: accounts
 -- Accounts by id.
 SELECT a.id, a.owner_kind, a.player_id::text, a.name, a.asset, b.may_go_negative

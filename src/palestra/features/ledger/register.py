@@ -159,6 +159,10 @@ class Register:
         """See Ledger.accounts_of."""
         return [_account(row) for row in await self._database.fetch(SQL["accounts_of"], player_id)]
 
+    async def assets_named(self, kind: OwnerKind, name: str) -> list[str]:
+        """See Ledger.assets_named."""
+        return [row["asset"] for row in await self._database.fetch(SQL["assets_named"], kind, name)]
+
     async def accounts(self, account_ids: Iterable[int]) -> dict[int, Account]:
         """See Ledger.accounts."""
         rows = await self._database.fetch(SQL["accounts"], list(filter(fits, account_ids)))

@@ -54,6 +54,7 @@ class LedgerService:
         self.assets = register.assets
         self.accounts = register.accounts
         self.accounts_of = register.accounts_of
+        self.assets_named = register.assets_named
         self.balance = register.balance
 
     async def start(self) -> None:

@@ -104,7 +104,7 @@ class Reconciliation:
 
     async def _rows(self, provider: str, day: date) -> AsyncIterator[Row]:
         begins, ends = rules.day_bounds(day)
-        for asset in self._days.assets(provider):
+        for asset in await self._days.assets(provider):
             try:
                 async for one in self._days.transactions(provider, asset, begins - SLACK_SECONDS, ends + SLACK_SECONDS):
                     certain = begins <= one.at.timestamp() < ends

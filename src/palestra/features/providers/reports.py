@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from palestra.core.clock import Clock, utc
 from palestra.core.provider_settings import ProviderSettings
-from palestra.features.ledger.contract import PAGE_LINES_MAX, Ledger, Line, UnknownAsset
+from palestra.features.ledger.contract import PAGE_LINES_MAX, Ledger, Line, OwnerKind, UnknownAsset
 from palestra.features.providers import rules, wire
 from palestra.features.providers.contract import Report, UnknownProvider
 from palestra.features.providers.service import ProviderService
@@ -32,11 +32,12 @@ class Days:
         self._settings = settings
         self._clock = clock
 
-    def assets(self, provider: str) -> tuple[str, ...]:
-        """What a provider plays for. Raises UnknownProvider."""
+    async def assets(self, provider: str) -> list[str]:
+        """What a provider plays for, and then what it once did: its accounts stay. Raises UnknownProvider."""
         if provider not in self._settings:
             raise UnknownProvider(f"There is no provider {provider[:60]!r} in the settings.")
-        return self._settings[provider].assets
+        once = await self._ledger.assets_named(OwnerKind.PROVIDER, provider)
+        return list(dict.fromkeys([*self._settings[provider].assets, *once]))
 
     async def report(self, day: date) -> list[Report]:
         """Add up and keep what every provider's requests did to each of its assets on a UTC day.
@@ -46,7 +47,7 @@ class Days:
         return [
             report
             for provider in self._settings
-            for asset in self.assets(provider)
+            for asset in await self.assets(provider)
             if (report := await self._report(provider, asset, day)) is not None
         ]
 
