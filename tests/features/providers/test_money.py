@@ -183,6 +183,18 @@ async def test_only_what_is_there_can_be_staked(acme: Provider, player: NewPlaye
     assert (await acme.debit(ann, session, 100, transaction_id=stake))["balance"] == "0"
 
 
+async def test_a_stake_of_an_asset_that_the_player_never_had_is_more_than_there_is(
+    acme: Provider, player: NewPlayer
+) -> None:
+    ann = await player(0)
+    session = await acme.begin(ann)
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            await acme.debit(ann, session, 1, asset="gems")
+        assert (refused.value.status, refused.value.word) == (400, "insufficient_funds")
+    assert await acme.balance(ann, "gems") == 0
+
+
 async def test_a_repeated_stake_is_answered_as_it_was_though_nothing_is_left(acme: Provider, player: NewPlayer) -> None:
     ann, stake = await player(100), fresh()
     session = await acme.begin(ann)

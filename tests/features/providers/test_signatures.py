@@ -10,7 +10,7 @@ from palestra.core.clock import ManualClock
 from palestra.core.errors import PalestraError
 from palestra.core.provider_settings import ProviderSettings
 from palestra.features.providers.contract import ForbiddenAddress, StaleTimestamp, WrongSignature
-from palestra.features.providers.signatures import Signatures, signature
+from palestra.features.providers.signatures import Signatures, signature, signed_as
 from palestra.gateway.operation import Auth, Operation
 
 OLD, NEW, OTHERS = "o" * 32, "n" * 32, "x" * 32
@@ -50,6 +50,13 @@ def test_either_of_two_keys_opens(signatures: Signatures, clock: ManualClock) ->
     assert signatures.verify(OPERATION, signed(clock), BODY, "10.1.2.3") == "acme"
     assert signatures.verify(OPERATION, signed(clock, NEW, key="new"), BODY, "10.1.2.3") == "acme"
     assert signatures.verify(OPERATION, signed(clock, OTHERS, provider="other"), BODY, "10.1.2.3") == "other"
+
+
+def test_hex_of_either_case_is_one_signature(signatures: Signatures, clock: ManualClock) -> None:
+    lower = signed(clock)
+    upper = [(name, value.upper() if name == b"x-palestra-signature" else value) for name, value in lower]
+    assert upper != lower and signatures.verify(OPERATION, upper, BODY, "10.1.2.3") == "acme"
+    assert signed_as(upper) == signed_as(lower)
 
 
 def test_the_signature_is_the_documented_one() -> None:

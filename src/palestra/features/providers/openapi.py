@@ -17,7 +17,8 @@ HEADERS = {
     "timestamp": ("X-Palestra-Timestamp", "Unix seconds at which the request was signed."),
     "signature": (
         "X-Palestra-Signature",
-        "HMAC-SHA256 in hex, by the key's secret, over timestamp, method, path and body, with a line break between.",
+        "HMAC-SHA256 in hex of either case, by the key's secret, over timestamp, method, path and body, "
+        "with a line break between.",
     ),
 }
 INFO = {

@@ -22,7 +22,7 @@ _SECONDS = re.compile(rb"[0-9]{1,12}").fullmatch
 
 
 def signature(secret: bytes, timestamp: bytes, method: str, path: str, body: bytes) -> bytes:
-    """The signature of a request in hex."""
+    """The signature of a request in lower-case hex; upper-case is taken as well."""
     head = b"%b\n%b\n%b\n" % (timestamp, method.encode(), path.encode())
     return hmac.digest(secret, head + body, "sha256").hex().encode()
 
@@ -30,7 +30,7 @@ def signature(secret: bytes, timestamp: bytes, method: str, path: str, body: byt
 def signed_as(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, int]:
     """The signature of a verified request, which stands for all of its bytes, and the unix second in it."""
     given = dict(headers)
-    return given[SIGNATURE], int(given[TIMESTAMP])
+    return given[SIGNATURE].lower(), int(given[TIMESTAMP])
 
 
 class _Signer:
@@ -84,7 +84,9 @@ class Signatures:
         if (
             signer is None
             or secret is None
-            or not hmac.compare_digest(signature(secret, timestamp, operation.method, operation.path, body), signed)
+            or not hmac.compare_digest(
+                signature(secret, timestamp, operation.method, operation.path, body), signed.lower()
+            )
         ):
             raise WrongSignature("The signature is not of this provider and key over this request.")
         now = self._now()
