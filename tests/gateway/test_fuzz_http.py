@@ -204,4 +204,6 @@ async def test_the_same_garbage_again_and_again_does_not_make_the_node_grow(plat
     await client.leave()
     # The first rounds fill what is kept up to a limit; a leak would show in every round after.
     assert rounds[-1][0] - rounds[1][0] < 16_000_000, rounds
-    assert rounds[-1][1] - rounds[1][1] < len(tried), rounds
+    # What else a node does now and then, such as a job by the clock, shows in one of them.
+    grown = [later[1] - earlier[1] for earlier, later in pairwise(rounds[1:])]
+    assert min(grown) < len(tried) / 4, rounds
