@@ -11,6 +11,7 @@ import gzip
 import json
 import os
 import zlib
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest

@@ -230,6 +230,19 @@ FROM locked l
 WHERE b.account_id = l.account_id AND b.stripe = l.stripe
   AND (SELECT sum(balance) = 0 AND sum(held) = 0 FROM locked);
 
+-- name: money_of
+-- The assets of real money of which a player has something, or owes it.
+SELECT a.asset FROM ledger_accounts a
+JOIN ledger_balances b ON b.account_id = a.id
+JOIN ledger_assets s ON s.code = a.asset
+WHERE a.player_id = $1::uuid AND s.kind = 'money' AND b.balance <> 0
+ORDER BY a.asset;
+
+-- name: flush_on_commit
+-- An answer is given after the commit is on disk, whatever the role or the database is set to: for this connection, or
+-- for this transaction alone.
+SELECT set_config('synchronous_commit', 'on', $1) WHERE current_setting('synchronous_commit') = 'off';
+
 -- name: close_accounts_of
 -- The accounts of a player who goes: closed with what is in them.
 WITH locked AS (
