@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from palestra import Context, Game, Limit
+from palestra import Context, Game, GameError, Limit
 from palestra.app.build import export_statements
+from palestra.core.clock import ManualClock
 from palestra.features.accounts import exports
 from palestra.features.accounts.contract import AccountNotFound, ExportsBusy
-from palestra.features.accounts.exports import Exports
 from palestra.testing import Platform
 from tests.features.accounts.players import PASSWORD, Client, player, refusal
 from tests.features.accounts.test_profiles_and_deletion import rows_of
@@ -146,8 +146,27 @@ async def test_a_section_is_cut_at_its_limits_and_says_so(platform: Platform, mo
 
 async def test_more_exports_at_once_than_allowed_are_refused(platform: Platform) -> None:
     ann = await player(platform, "device", {"id": "device-0001"})
-    made: Exports = platform.node.parts.services.accounts._exports
-    made._being_made = exports.EXPORTS_AT_ONCE_MAX
-    assert await refusal(ann.call("GET", EXPORT)) == (429, 8, ExportsBusy().message)
-    made._being_made = 0
+    being_made = platform.node.parts.services.accounts._exports._being_made
+    for others in ({ann.id}, {"one", "another"}):
+        being_made.update(others)
+        assert await refusal(ann.call("GET", EXPORT)) == (429, 8, ExportsBusy().message)
+        being_made.clear()
     assert (await ann.call("GET", EXPORT))["player_id"] == ann.id
+    assert being_made == set()
+
+
+async def test_a_game_can_ask_for_a_recent_log_in(database_url: str) -> None:
+    game = Game("careful")
+
+    @game.before("accounts.export")
+    async def recent(ctx: Context, request: Any) -> Any:
+        if ctx.now() - ctx.player.logged_in_at > 300:
+            raise GameError("log in again", code="permission_denied")
+        return request
+
+    clock = ManualClock()
+    async with Platform.start(game, database_url=database_url, clock=clock) as platform:
+        ann = await player(platform, "device", {"id": "device-0001"})
+        assert (await ann.call("GET", EXPORT))["player_id"] == ann.id
+        clock.advance(301)
+        assert await refusal(ann.call("GET", EXPORT)) == (403, 7, "log in again")

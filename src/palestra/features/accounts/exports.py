@@ -21,7 +21,7 @@ SECTION_ITEMS_MAX = 10_000
 SECTION_BYTES_MAX = 4 << 20
 PAGE_ROWS = 50
 EXPORTS_AT_ONCE_MAX = 2
-"""Each holds a connection of the small pool, and up to `SECTION_BYTES_MAX` a section in memory."""
+"""Of different players. Each holds a connection of the small pool, and `SECTION_BYTES_MAX` a section in memory."""
 
 
 class Exports:
@@ -31,17 +31,17 @@ class Exports:
         self._store = store
         self._statements = statements
         self._clock = clock
-        self._being_made = 0
+        self._being_made: set[str] = set()
 
     async def make(self, user_id: str) -> AccountExport:
         """Everything about a player. Raises AccountNotFound, ExportsBusy."""
-        if self._being_made >= EXPORTS_AT_ONCE_MAX:
+        if user_id in self._being_made or len(self._being_made) >= EXPORTS_AT_ONCE_MAX:
             raise ExportsBusy
-        self._being_made += 1
+        self._being_made.add(user_id)
         try:
             return await self._read(user_id)
         finally:
-            self._being_made -= 1
+            self._being_made.discard(user_id)
 
     async def _read(self, user_id: str) -> AccountExport:
         async with self._store.database.transaction("repeatable_read") as tx:
