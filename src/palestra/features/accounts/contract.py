@@ -150,8 +150,8 @@ class Section(msgspec.Struct, frozen=True, omit_defaults=True):
 class AccountExport(msgspec.Struct, frozen=True):
     """Everything about a player as of one moment; `msgspec.json.encode` makes it one JSON object.
 
-    Features give a statement for each section: it takes the player's id and answers a JSON text a row, by an index and
-    with nothing in it that belongs to another player.
+    Features give a statement for each section: it takes the player's id and how many rows at most, and answers a JSON
+    text a row, by an index and with nothing in it that belongs to another player.
     """
 
     player_id: str

@@ -65,7 +65,8 @@ async def _section(tx: asyncpg.Connection, statement: str, user_id: str) -> Sect
     """The rows of a statement, page by page, until the section is full."""
     items: list[msgspec.Raw] = []
     size_bytes = 0
-    async for row in tx.cursor(statement, user_id, prefetch=PAGE_ROWS):
+    # One more than fits tells whether there are more.
+    async for row in tx.cursor(statement, user_id, SECTION_ITEMS_MAX + 1, prefetch=PAGE_ROWS):
         text: bytes = row[0].encode()
         size_bytes += len(text)
         if len(items) >= SECTION_ITEMS_MAX or size_bytes > SECTION_BYTES_MAX:

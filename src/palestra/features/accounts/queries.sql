@@ -158,4 +158,5 @@ SELECT json_build_object('id', id, 'username', username, 'display_name', display
     'lang_tag', lang_tag, 'location', location, 'timezone', timezone, 'metadata', metadata, 'friends', edge_count,
     'has_password', password_hash IS NOT NULL, 'created_at', created_at, 'updated_at', updated_at,
     'banned_at', disabled_at)::text
-FROM users WHERE id = $1::uuid;
+FROM users WHERE id = $1::uuid
+LIMIT $2;

@@ -41,4 +41,5 @@ DELETE FROM messages WHERE sender_id = $1;
 -- All that a player wrote; what others wrote is theirs.
 SELECT json_build_object('id', id, 'channel_id', channel_id, 'code', code, 'username', username, 'content', content,
     'created_at', created_at, 'updated_at', updated_at)::text
-FROM messages WHERE sender_id = $1::uuid;
+FROM messages WHERE sender_id = $1::uuid
+LIMIT $2;

@@ -64,7 +64,8 @@ LIMIT $3;
 -- A player's seeds in use: commitments, never what they commit to.
 SELECT json_build_object('number', number, 'commitment', encode(commitment, 'hex'),
     'next_commitment', encode(next_commitment, 'hex'), 'client_seed', client_seed, 'nonce', nonce::text)::text
-FROM fair_seeds WHERE user_id = $1::uuid;
+FROM fair_seeds WHERE user_id = $1::uuid
+LIMIT $2;
 
 -- name: export_fair_past_seeds
 -- A player's revealed seeds, newest first.
@@ -73,4 +74,5 @@ SELECT json_build_object('number', past.number, 'commitment', encode(past.commit
     'revealed_at', past.revealed_at)::text
 FROM fair_past_seeds past JOIN fair_seeds seeds ON seeds.owner = past.owner
 WHERE seeds.user_id = $1::uuid
-ORDER BY past.number DESC;
+ORDER BY past.number DESC
+LIMIT $2;

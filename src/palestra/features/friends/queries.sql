@@ -60,4 +60,5 @@ SELECT json_build_object('user_id', friend_id,
     'state', (ARRAY['friend', 'invite sent', 'invite received', 'blocked'])[state + 1],
     'metadata', metadata, 'updated_at', updated_at)::text
 FROM friends WHERE user_id = $1::uuid
-ORDER BY state, position;
+ORDER BY state, position
+LIMIT $2;

@@ -168,4 +168,5 @@ SELECT json_build_object('group_id', m.group_id, 'name', g.name,
     'creator', g.creator_id = $1::uuid, 'updated_at', m.updated_at)::text
 FROM group_members m JOIN groups g ON g.id = m.group_id
 WHERE m.user_id = $1::uuid
-ORDER BY m.state, m.position;
+ORDER BY m.state, m.position
+LIMIT $2;

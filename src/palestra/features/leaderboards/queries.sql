@@ -245,4 +245,5 @@ WHERE tournament.id = item.id;
 SELECT json_build_object('leaderboard_id', leaderboard_id, 'period_ends_at', nullif(expires_at, 'epoch'),
     'username', username, 'score', score::text, 'subscore', subscore::text, 'num_score', num_score,
     'max_num_score', max_num_score, 'metadata', metadata, 'created_at', created_at, 'updated_at', updated_at)::text
-FROM leaderboard_records WHERE owner_id = $1::uuid;
+FROM leaderboard_records WHERE owner_id = $1::uuid
+LIMIT $2;

@@ -14,4 +14,5 @@ LIMIT $4;
 -- All changes of a player's limits, newest first.
 SELECT json_build_object('id', id, 'author', author, 'content', content, 'created_at', created_at)::text
 FROM limit_changes WHERE user_id = $1::uuid
-ORDER BY limit_changes.created_at DESC, limit_changes.id;
+ORDER BY limit_changes.created_at DESC, limit_changes.id
+LIMIT $2;

@@ -75,4 +75,5 @@ DELETE FROM notifications n USING concerned c WHERE n.id = c.id AND c.goes;
 SELECT json_build_object('id', id, 'subject', subject, 'content', content, 'code', code, 'sender_id', sender_id,
     'created_at', created_at)::text
 FROM notifications WHERE user_id = $1::uuid
-ORDER BY created_at, notifications.id;
+ORDER BY created_at, notifications.id
+LIMIT $2;

@@ -113,4 +113,5 @@ FROM round_players p
 JOIN rounds r ON r.id = p.round_id
 LEFT JOIN round_results e ON e.round_id = r.id
 WHERE p.player_id = $1::uuid
-ORDER BY p.opened_at DESC, p.round_id DESC;
+ORDER BY p.opened_at DESC, p.round_id DESC
+LIMIT $2;

@@ -95,4 +95,5 @@ SELECT json_build_object('collection', collection, 'key', key, 'value', value, '
     'permission_read', permission_read, 'permission_write', permission_write,
     'created_at', created_at, 'updated_at', updated_at)::text
 FROM objects WHERE user_id = $1::uuid
-ORDER BY collection, permission_read, key;
+ORDER BY collection, permission_read, key
+LIMIT $2;
