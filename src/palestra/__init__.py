@@ -5,6 +5,7 @@ from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.limits.contract import Limit
 from palestra.features.notifications.contract import NewNotification, NotificationChange
+from palestra.features.purchases.contract import Purchase, Refund, Store
 from palestra.features.rounds.contract import Round, RoundOver, Settlement
 from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
@@ -24,9 +25,12 @@ __all__ = [
     "ObjectId",
     "ObjectWrite",
     "Player",
+    "Purchase",
+    "Refund",
     "Round",
     "RoundOver",
     "Settlement",
+    "Store",
     "Stream",
     "TournamentEnd",
     "TournamentReset",

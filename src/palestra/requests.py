@@ -79,6 +79,15 @@ from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
 from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
 from palestra.features.notifications.wire import ListRequest as NotificationsList
+from palestra.features.purchases.wire import AppleReceipt as PurchasesValidateApple
+from palestra.features.purchases.wire import AppleReceipt as PurchasesValidateSubscriptionApple
+from palestra.features.purchases.wire import GooglePurchase as PurchasesValidateGoogle
+from palestra.features.purchases.wire import GoogleReceipt as PurchasesValidateSubscriptionGoogle
+from palestra.features.purchases.wire import HuaweiPurchase as PurchasesValidateHuawei
+from palestra.features.purchases.wire import InstantPurchase as PurchasesValidateFacebookInstant
+from palestra.features.purchases.wire import SamsungPurchase as PurchasesValidateSamsung
+from palestra.features.purchases.wire import SubscriptionRequest as PurchasesGetSubscription
+from palestra.features.purchases.wire import SubscriptionsRequest as PurchasesListSubscriptions
 from palestra.features.rounds.wire import GetRequest as RoundsGet
 from palestra.features.rounds.wire import ListRequest as RoundsList
 from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
@@ -163,6 +172,15 @@ __all__ = [
     "MatchesSend",
     "NotificationsDelete",
     "NotificationsList",
+    "PurchasesGetSubscription",
+    "PurchasesListSubscriptions",
+    "PurchasesValidateApple",
+    "PurchasesValidateFacebookInstant",
+    "PurchasesValidateGoogle",
+    "PurchasesValidateHuawei",
+    "PurchasesValidateSamsung",
+    "PurchasesValidateSubscriptionApple",
+    "PurchasesValidateSubscriptionGoogle",
     "RoundsGet",
     "RoundsList",
     "SessionsLogout",

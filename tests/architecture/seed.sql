@@ -121,6 +121,18 @@ SELECT md5('round' || i)::uuid, now() + (i - 5000) * interval '1 second', 1 FROM
 INSERT INTO round_results (round_id, how, version, reason, payouts, result, fair, ended_at)
 SELECT md5('round' || i)::uuid, 'settled', 'v', '', '{}', '{}', '{}', now() FROM generate_series(10001, 20000) AS i;
 
+-- Ten purchases of each of two thousand players, in every store; as many subscriptions in the two that sell them.
+INSERT INTO purchases (store, transaction_id, player_id, product_id, quantity, environment, response, purchase_time,
+    create_time, update_time, refund_time)
+SELECT i % 5, 'transaction' || i, md5('user' || (i / 10))::uuid, 'product' || (i % 7), 1, 2, '{}',
+       now() - i * interval '1 second', now(), now(), CASE WHEN i % 50 = 0 THEN now() END
+FROM generate_series(1, 20000) AS i;
+INSERT INTO subscriptions (store, original_id, player_id, product_id, environment, response, notification, purchase_time,
+    create_time, update_time, expiry_time, refund_time, stated_at)
+SELECT i % 2, 'transaction' || i, md5('user' || (i / 10))::uuid, 'product' || (i % 7), 2, '{}', '',
+       now() - i * interval '1 second', now(), now(), now() + (i - 10000) * interval '1 hour', NULL, now()
+FROM generate_series(1, 20000) AS i;
+
 -- Of the jobs most wait, some run, some have failed for good.
 INSERT INTO pgqueuer (priority, entrypoint, payload, updated, status, dedupe_key)
 SELECT 0, 'job' || (i % 10), '{}', now() - i * interval '1 minute',

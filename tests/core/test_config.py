@@ -128,5 +128,6 @@ def test_production_names_every_default_secret_and_is_content_without_any() -> N
     check_production(load_settings(own).settings)
     with pytest.raises(SetupError):
         check_production(Settings())
-    with pytest.raises(SetupError, match="loopback_http"):
-        check_production(load_settings({**own, "social.loopback_http": True}).settings)
+    for section in ("social", "iap"):
+        with pytest.raises(SetupError, match=f"{section}.loopback_http"):
+            check_production(load_settings({**own, f"{section}.loopback_http": True}).settings)

@@ -35,6 +35,8 @@ class Lines:
 
     def __init__(self) -> None:
         self.away = False
+        self.available = False
+        """Whether it is known to be there, which a batch asks only after it could not be reached."""
         self.attempts = 0
         self.opened: list[Line] = []
 
@@ -366,6 +368,18 @@ async def test_the_batch_recovers_when_the_database_returns() -> None:
                 assert 0 < error.retry_after_seconds <= caught.value.retry_after_seconds
                 await asyncio.sleep(error.retry_after_seconds)
     assert lines.attempts == 2
+
+
+async def test_a_database_that_is_known_to_be_back_is_not_kept_waiting() -> None:
+    lines = Lines()
+    lines.away = True
+    batch = make(Rounds(), lines)
+    for _ in range(8):
+        with pytest.raises(Unavailable):
+            await batch.submit(1)
+    lines.away, lines.available = False, True
+    assert await batch.submit(2) == 2
+    await batch.stop()
 
 
 async def test_stop_finishes_what_is_queued_then_refuses_and_closes() -> None:

@@ -62,6 +62,8 @@ def test_a_function_of_the_wrong_shape_is_refused_with_its_place(code: Any, told
         (lambda game: game.on_tournament_reset, r"\(ctx, reset\)"),
         (lambda game: game.on_leaderboard_reset, r"\(ctx, reset\)"),
         (lambda game: game.settle_round, r"\(ctx, round\)"),
+        (lambda game: game.on_purchase, r"\(ctx, purchase\)"),
+        (lambda game: game.on_refund, r"\(ctx, refund\)"),
     ],
 )
 def test_a_hook_of_the_wrong_shape_is_refused(declare: Callable[[Game], Any], wanted: str) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from palestra.app import health, unoffered
+from palestra.app import health, openapi, unoffered
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
+from palestra.app.purchases import Purchasing, build_purchases
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import Settings
 from palestra.core.events import EventBus
@@ -26,6 +27,7 @@ from palestra.features.accounts.routes import AccountRoutes
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import AccountStore
 from palestra.features.chat import feature as chat_feature
+from palestra.features.chat.announcing import Announcements
 from palestra.features.chat.routes import ChatRoutes
 from palestra.features.chat.service import ChatService
 from palestra.features.chat.store import ChatStore
@@ -69,8 +71,9 @@ from palestra.features.notifications.wire import banned_envelope
 from palestra.features.providers import feature as providers_feature
 from palestra.features.providers.routes import ProviderRoutes
 from palestra.features.providers.signatures import Signatures
+from palestra.features.purchases import feature as purchases_feature
+from palestra.features.purchases.routes import PurchaseRoutes
 from palestra.features.rounds import feature as rounds_feature
-from palestra.features.rounds.contract import RoundGames
 from palestra.features.rounds.routes import RoundRoutes
 from palestra.features.rpc import feature as rpc_feature
 from palestra.features.rpc.routes import RpcRoutes
@@ -110,6 +113,7 @@ class Services:
     account_store: AccountStore
     money: Money
     identity: Providers
+    purchasing: Purchasing
     storage: StorageService
     boards: KnownBoards
     leaderboards: LeaderboardService
@@ -170,8 +174,9 @@ def build(
     tasks, events = Tasks(), EventBus()
     jobs = JobQueue(database, settings.jobs)
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
-    services = _services(settings, database, sealer, tasks, events, runtime, clock)
-    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs()])
+    services = _services(settings, database, sealer, tasks, events, runtime, jobs, clock)
+    purchase_jobs = purchases_feature.jobs(services.purchasing.service)
+    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs(), *purchase_jobs])
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
@@ -183,10 +188,12 @@ def build(
         *_operations(services, rpc, clock),
         *notifications_feature.operations(NotificationRoutes(notifications)),
         *unoffered.operations(),
+        *openapi.operations(lambda: operations),
     ]
     runtime.table = [*operations, *messages]
 
     _connect_events(events, services, notifications, sockets, clock)
+    chat_feature.subscribe(events, Announcements(services.chat))
     notifications_feature.subscribe(events, Occasions(notifications))
     for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
         events.subscribe(kind, runtime.handle_end)
@@ -217,7 +224,8 @@ def _services(
     sealer: Sealer,
     tasks: Tasks,
     events: EventBus,
-    games: RoundGames,
+    games: Runtime,
+    jobs: JobQueue,
     clock: Clock,
 ) -> Services:
     limits = settings.database
@@ -248,6 +256,7 @@ def _services(
         account_store=account_store,
         money=money,
         identity=identity,
+        purchasing=build_purchases(settings.iap, database, money.ledger, games, jobs, clock),
         storage=StorageService(storage_store),
         boards=boards,
         leaderboards=leaderboards,
@@ -291,6 +300,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *limits_feature.operations(LimitRoutes(s.money.limits)),
         *fair_feature.operations(FairRoutes(s.money.fair)),
         *rounds_feature.operations(RoundRoutes(s.money.rounds)),
+        *purchases_feature.operations(PurchaseRoutes(s.purchasing.service, s.purchasing.notices)),
         *matches_feature.operations(MatchesRoutes(s.matches)),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
@@ -326,6 +336,7 @@ def _platform(
         rounds=s.money.rounds,
         events=s.client_events,
         providers=s.money.providers,
+        purchases=s.purchasing.service,
         jobs=jobs,
         env=settings.runtime.env,
         now=clock.now,
@@ -345,6 +356,7 @@ def export_statements() -> dict[str, str]:
         **notifications_feature.export(),
         **ledger_feature.export(),
         **rounds_feature.export(),
+        **purchases_feature.export(),
         **limits_feature.export(),
         **fair_feature.export(),
     }
@@ -370,6 +382,7 @@ def _connect_events(
         s.leaderboards,
         s.money.ledger,
         s.money.rounds,
+        s.purchasing.service,
         s.friends,
         s.groups,
         s.chat,

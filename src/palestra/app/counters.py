@@ -31,6 +31,10 @@ def measure_node(parts: Parts) -> None:
     metrics.counter("palestra_batch_retries", "Rounds sent again", label, lambda: of_batches("retries"))
     metrics.gauge("palestra_batch_queue", "Items waiting", label, lambda: of_batches("depth"))
 
+    ledger = parts.services.money.ledger
+    metrics.counter(
+        "palestra_ledger_conflicts", "Rounds of entries that were decided again", (), lambda: [((), ledger.conflicts)]
+    )
     events = parts.services.client_events
     metrics.counter("palestra_client_events", "Events reported", (), lambda: [((), events.sent)])
     metrics.counter("palestra_client_events_dropped", "Events dropped", (), lambda: [((), events.dropped)])

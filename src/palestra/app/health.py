@@ -15,6 +15,7 @@ def operations(ready: Callable[[], bool]) -> list[Operation]:
         """Alive."""
 
     async def serving(call: Call, request: object) -> None:
+        """Able to serve."""
         if not ready():
             raise Unavailable("This node is not serving: it is starting, draining, or its database is away.")
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from palestra.app import openapi
 from palestra.app.build import Parts, build
 from palestra.app.counters import measure_node
 from palestra.console.app import ConsoleApp
@@ -159,6 +160,7 @@ class Node:
         parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)
+        parts.static.mount(openapi.PAGE_PATH, openapi.PAGE)
         for game in games:
             for folder in game.static_folders:
                 parts.static.mount(folder.path, folder.folder)
@@ -228,6 +230,7 @@ class Node:
                 await store.stop()
             parts.services.passwords.stop()
             await parts.services.identity.outgoing.stop()
+            await parts.services.purchasing.outgoing.stop()
             parts.runtime.bounds.stop()
 
     async def _drain(self, parts: Parts) -> None:

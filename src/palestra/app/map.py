@@ -11,7 +11,8 @@ from palestra.gateway.operation import Message, Operation
 
 INTRODUCTION = """# Operations
 
-Every request a client can make. The name is what hooks, metrics and limits use. Written by `./dev map --write`.
+Every request a client can make. The name is what hooks, metrics and limits use. A node shows requests and
+answers at `/openapi/`, for machines at `/openapi.json`. Written by `./dev map --write`.
 
 | operation | transport | who | limit | code |
 |---|---|---|---|---|

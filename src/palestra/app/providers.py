@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from palestra.core.addresses import is_safe_url
 from palestra.core.clock import Clock
 from palestra.core.errors import SetupError
 from palestra.core.social_settings import SocialSettings
 from palestra.features.accounts.contract import IdentityKind
-from palestra.features.identity import rules
 from palestra.features.identity.contract import FriendSource, OpenIdIssuers, Provider
 from palestra.features.identity.facebook import Facebook
 from palestra.features.identity.game_center import GameCenter
-from palestra.features.identity.outgoing import Outgoing
 from palestra.features.identity.providers import FacebookInstant, OpenId, TokenProvider
 from palestra.features.identity.steam import Steam
 from palestra.features.identity.tokens import IdTokens, Trust
+from palestra.gateway.outgoing import Outgoing
 
 _ISSUER_NAME = re.compile(r"[a-z0-9_-]{1,32}").fullmatch
 
@@ -78,5 +78,5 @@ def _check(settings: SocialSettings) -> None:
         if one.keys_url:
             addresses[f"social.oidc.{name}.keys_url"] = one.keys_url
     for key, url in addresses.items():
-        if not rules.is_safe_url(url, settings.loopback_http):
+        if not is_safe_url(url, settings.loopback_http):
             raise SetupError(f"{key} must be an https:// address; {url!r} is none")

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import msgspec
 
 from palestra.core.errors import Code, PalestraError
-from palestra.gateway.operation import Auth, Call, Operation
+from palestra.gateway.operation import Auth, Call, Empty, Operation
 
 PATHS = (
     ("GET", "/v2/matchmaker/stats"),
     ("GET", "/v2/party"),
-    ("POST", "/v2/iap/purchase/apple"),
-    ("POST", "/v2/iap/purchase/facebookinstant"),
-    ("POST", "/v2/iap/purchase/google"),
-    ("POST", "/v2/iap/purchase/huawei"),
-    ("POST", "/v2/iap/purchase/samsung"),
-    ("POST", "/v2/iap/subscription/apple"),
-    ("POST", "/v2/iap/subscription/google"),
-    ("POST", "/v2/iap/subscription"),
-    ("GET", "/v2/iap/subscription/{id}"),
 )
 
 
-class Unoffered(msgspec.Struct):
+class Named(msgspec.Struct):
     """Whatever the path names."""
 
     id: str = ""
 
 
-async def _refuse(call: Call, request: Unoffered) -> None:
+async def _refuse(call: Call, request: Named | Empty) -> NoReturn:
+    """Refuse: it is not offered."""
     raise PalestraError("This operation is not offered by this version of the server.", code=Code.UNIMPLEMENTED)
 
 
 def operations() -> list[Operation]:
     """One refusing operation for each path."""
     return [
-        Operation("unoffered", method, path, Auth.SESSION, _refuse, Unoffered, hookable=False) for method, path in PATHS
+        Operation("unoffered", method, path, Auth.SESSION, _refuse, Named if "{" in path else Empty, hookable=False)
+        for method, path in PATHS
     ]

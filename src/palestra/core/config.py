@@ -12,6 +12,7 @@ from typing import Any, Literal, get_origin
 import msgspec
 
 from palestra.core.errors import SetupError
+from palestra.core.iap_settings import IapSettings
 from palestra.core.provider_settings import ProviderSettings, check_providers, open_to_all
 from palestra.core.social_settings import SocialSettings
 
@@ -113,6 +114,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     limits: LimitSettings = LimitSettings()
     jobs: JobSettings = JobSettings()
     social: SocialSettings = SocialSettings()
+    iap: IapSettings = IapSettings()
     log: LogSettings = LogSettings()
     providers: dict[str, ProviderSettings] = {}
 
@@ -130,6 +132,10 @@ HIDDEN = (
     "social.facebook.app_secret",
     "social.facebook_instant.app_secret",
     "social.steam.publisher_key",
+    "iap.apple.shared_password",
+    "iap.google.private_key",
+    "iap.huawei.client_secret",
+    "iap.facebook_instant.app_secret",
 )
 """Keys that may hold secrets and have none by default; `palestra config` hides them too."""
 MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
@@ -225,8 +231,9 @@ def default_secrets(settings: Settings) -> list[str]:
 
 def check_production(settings: Settings) -> None:
     """Refuse to run on a secret that everybody knows, or to believe whatever listens on this machine."""
-    if settings.social.loopback_http:
-        raise SetupError("production mode refuses social.loopback_http: it is for tests with a fake provider.")
+    for section, allowed in (("social", settings.social.loopback_http), ("iap", settings.iap.loopback_http)):
+        if allowed:
+            raise SetupError(f"production mode refuses {section}.loopback_http: it is for tests with a fake provider.")
     default = default_secrets(settings)
     if default:
         variables = ", ".join(PREFIX + key.replace(".", "_").upper() for key in default)

@@ -150,6 +150,7 @@ class Batch(Generic[Item, Result]):
         self._stopping = False
         self._back_off_seconds = 0.0
         self._away_until = 0.0
+        self._waits_for_database = False
 
     @property
     def depth(self) -> int:
@@ -205,10 +206,16 @@ class Batch(Generic[Item, Result]):
     def _check_open(self) -> None:
         if self._stopping:
             raise Unavailable(f"{self.name}: this server is draining; try again.")
-        seconds_left = self._away_until - asyncio.get_running_loop().time()
+        seconds_left = self._seconds_left()
         if seconds_left > 0:
             raise Unavailable(f"{self.name}: the database is away; try again.", retry_after_seconds=seconds_left)
         self._open = True
+
+    def _seconds_left(self) -> float:
+        """Until the back-off ends, which is at once when the database is known to be back."""
+        if self._waits_for_database and self._database.available:
+            return 0.0
+        return self._away_until - asyncio.get_running_loop().time()
 
     def _park(self, entry: tuple[Item, asyncio.Future[Result], Hashable, int]) -> None:
         line = self._lines[entry[2]]
@@ -346,7 +353,7 @@ class Batch(Generic[Item, Result]):
         """Open the lane's connection. Raises Unavailable: at once during a back-off, else after starting one."""
         loop = asyncio.get_running_loop()
         await self._disconnect(lane)
-        seconds_left = self._away_until - loop.time()
+        seconds_left = self._seconds_left()
         if seconds_left <= 0:
             try:
                 connection = lane.connection = await self._database.connect()
@@ -354,10 +361,12 @@ class Batch(Generic[Item, Result]):
                 seconds_left = min(max(self._back_off_seconds * 2, BACK_OFF_SECONDS_MIN), BACK_OFF_SECONDS_MAX)
                 self._back_off_seconds = seconds_left
                 self._away_until = loop.time() + seconds_left
+                self._waits_for_database = not self._database.available
                 self._open = False
                 _log.warning("no connection", batch=self.name, retry_after_seconds=seconds_left, error=repr(error))
             else:
                 self._back_off_seconds = 0.0
+                self._waits_for_database = False
                 return connection
         raise Unavailable(f"{self.name}: the database is away; try again.", retry_after_seconds=seconds_left)
 

@@ -23,11 +23,15 @@ from palestra.core.errors import InvalidArgument
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Int64Text = Annotated[str, Meta(extra_json_schema={"format": "int64"})]
+"""A 64-bit integer of an answer, which goes out as text."""
+JsonText = Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/json"})]
+"""A text that is JSON in itself."""
 
 
 def enumeration(**names: int) -> Meta:
     """`Annotated[int, enumeration(BEST=1)]` also accepts these names; an unknown name counts as unset."""
-    return Meta(ge=-(2**31), le=2**31 - 1, extra={"names": names})
+    return Meta(ge=-(2**31), le=2**31 - 1, extra={"names": names}, extra_json_schema={"x-names": list(names)})
 
 
 class BadInput(InvalidArgument):
@@ -37,7 +41,8 @@ class BadInput(InvalidArgument):
 Convert = Callable[[Any], Any]
 _TRUE = frozenset(("1", "t", "T", "true", "True", "TRUE"))
 _FALSE = frozenset(("0", "f", "F", "false", "False", "FALSE"))
-_INTEGER = re.compile(r"[+-]?[0-9]{1,40}").fullmatch
+INTEGER_TEXT = "^[+-]?[0-9]{1,40}$"
+_INTEGER = re.compile(INTEGER_TEXT).fullmatch
 
 
 class _Unset(Exception):
@@ -57,7 +62,7 @@ class RequestDecoder:
         self.kind = kind
         self._strict = strict
         self._build = _struct(inspect.type_info(kind), strict)  # type: ignore[arg-type]
-        self._texts = _query_fields(kind)
+        self._texts = query_fields(kind)
 
     def json(self, body: bytes | str) -> msgspec.Struct:
         """A struct from JSON text; an empty body is an empty object. Raises BadInput."""
@@ -305,7 +310,8 @@ def _named(value: Any) -> str:
 # -- converters of query texts and path segments
 
 
-def _query_fields(kind: type[msgspec.Struct]) -> dict[str, tuple[str, Convert, bool]]:
+def query_fields(kind: type[msgspec.Struct]) -> dict[str, tuple[str, Convert, bool]]:
+    """What a query may hold: for each spelling the field's name, its converter, and whether it may be repeated."""
     fields: dict[str, tuple[str, Convert, bool]] = {}
     for item in inspect.type_info(kind).fields:  # type: ignore[union-attr]
         info = item.type

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from palestra.features.matches.contract import Matches
     from palestra.features.notifications.contract import Notifications
     from palestra.features.providers.contract import Providers
+    from palestra.features.purchases.contract import Purchases
     from palestra.features.rounds.contract import Rounds
     from palestra.features.sessions.contract import Sessions
     from palestra.features.storage.contract import Storage
@@ -58,6 +59,7 @@ class Platform:
     rounds: Rounds
     events: Events
     providers: Providers
+    purchases: Purchases
     jobs: Jobs
     env: Mapping[str, str]
     now: Callable[[], float]
@@ -240,6 +242,11 @@ class Context:
     def providers(self) -> Providers:
         """Third-party games: launch."""
         return self._platform.providers
+
+    @property
+    def purchases(self) -> Purchases:
+        """Purchases in stores and subscriptions: validate, get, list."""
+        return self._platform.purchases
 
     @property
     def jobs(self) -> GameJobs:

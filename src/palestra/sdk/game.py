@@ -89,6 +89,8 @@ class Game:
         self.jobs: list[GameJob] = []
         self.static_folders: list[StaticFolder] = []
         self.round_settler: AsyncCode | None = None
+        self.purchase_hooks: list[AsyncCode] = []
+        self.refund_hooks: list[AsyncCode] = []
         file = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve()
         self._folder = file.parent
         self.version = source_version(file.parent, [file])
@@ -175,6 +177,27 @@ class Game:
         _require_async(code, place_of(code))
         _require_parameters(code, place_of(code), parameters)
         self.end_hooks.setdefault(kind, []).append(code)
+        return code
+
+    def on_purchase(self, code: F) -> F:
+        """Say what a new purchase is worth: `async def f(ctx, purchase) -> dict[str, int]`, amounts by asset, or None.
+
+        They are credited in the transaction that keeps the purchase, once for ever. It may run more than once for a
+        purchase, and what it raises refuses the receipt: only decide, do not act.
+        """
+        return self._add_store_hook(self.purchase_hooks, code, "(ctx, purchase)")
+
+    def on_refund(self, code: F) -> F:
+        """Run when a store gives money back or revokes what it sold: `async def f(ctx, refund)`, a `Refund`.
+
+        At least once for each, as a durable job that is tried again when it raises: make it repeatable.
+        """
+        return self._add_store_hook(self.refund_hooks, code, "(ctx, refund)")
+
+    def _add_store_hook(self, hooks: list[AsyncCode], code: F, parameters: str) -> F:
+        _require_async(code, place_of(code))
+        _require_parameters(code, place_of(code), parameters)
+        hooks.append(code)
         return code
 
     def settle_round(self, code: F) -> F:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from palestra.core.log import get_logger
 from palestra.core.tasks import ends_task
 from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.purchases.contract import Purchase, Refund
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
 from palestra.gateway.operation import Call, Message, Operation
@@ -249,6 +251,28 @@ class Runtime:
         except BaseException as error:
             raise self._told(place, error) from None
         return answer
+
+    # -- purchases
+
+    async def grants_of(self, purchase: Purchase) -> Mapping[str, int]:
+        """See PurchaseGames.grants_of: what all games together give."""
+        total: Counter[str] = Counter()
+        for game in self._games:
+            for code in game.purchase_hooks:
+                try:
+                    grants = await self.bounds.run(code(self._context(None, game.name), purchase)) or {}
+                    if not isinstance(grants, Mapping):
+                        raise TypeError(f"on_purchase returns amounts by asset or None, not {type(grants).__name__}")
+                    total.update(grants)
+                except BaseException as error:
+                    raise self._told(place_of(code), error) from None
+        return total
+
+    async def handle_refund(self, refund: Refund) -> None:
+        """See PurchaseGames.handle_refund."""
+        for game in self._games:
+            for code in game.refund_hooks:
+                await self.bounds.run(code(self._context(None, game.name), refund))
 
     def _game_of(self, name: str) -> Game | None:
         return next((game for game in self._games if game.name == name), None)

@@ -23,6 +23,14 @@ NOT_PLAYERS = {"id", "token_id", "round_id", "stake_id", "group_id", "digest", "
 BESIDE = {"users", "identities"}
 """Read by statements of their own: the profile, and what only the key ring opens."""
 
+FROM_OUTSIDE = (
+    "INSERT INTO revoked_users (user_id, issued_before, expires_at) VALUES ($1, 'epoch', now())",
+    "INSERT INTO purchases VALUES (4, 'of ' || $1::text, $1::text::uuid, 'gems', 1, 1, '{}', now(), now(), now())",
+    """INSERT INTO subscriptions
+    VALUES (0, 'of ' || $1::text, $1::text::uuid, 'pass', 1, '{}', '', now(), now(), now(), now(), NULL, now())""",
+)
+"""Rows that take a store's word, or a log-out."""
+
 
 def everything() -> Game:
     game = Game("everything")
@@ -64,9 +72,8 @@ async def two_players(platform: Platform) -> tuple[Client, Client]:
         await one.call("POST", "/v2/friend", ids=other.id)
         group = await one.call("POST", "/v2/group", {"name": "group of " + one.id, "open": True})
         await other.call("POST", f"/v2/group/{group['id']}/join")
-        await platform.node.parts.database.execute(
-            "INSERT INTO revoked_users (user_id, issued_before, expires_at) VALUES ($1, 'epoch', now())", one.id
-        )
+        for statement in FROM_OUTSIDE:
+            await platform.node.parts.database.execute(statement, one.id)
     return ann, bob
 
 

@@ -15,7 +15,8 @@ from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Code, PalestraError
 from palestra.core.ids import new_id
 from palestra.database.pool import Database
-from palestra.features.chat.feature import operations
+from palestra.features.chat.announcing import Announcements
+from palestra.features.chat.feature import operations, subscribe
 from palestra.features.chat.routes import ChatRoutes
 from palestra.features.chat.service import ChatService
 from palestra.features.chat.store import ChatStore
@@ -143,6 +144,28 @@ async def test_a_group_is_read_by_its_members_only(world: World) -> None:
     await world.groups.kick_users(group, [bob])
     assert await refused(as_bob("GET", f"/v2/channel/{channel}")) == missing
     assert len((await world.chat.history(channel, 5)).messages) == 1
+
+
+async def test_a_groups_channel_tells_what_happens_to_its_members(world: World) -> None:
+    subscribe(world.events, Announcements(world.chat))
+    (ann, as_ann), (bob, _), (cid, _) = [await world.reader(name) for name in ("ann", "bob", "cid")]
+    group = (await world.groups.create(ann, "club", open=True)).id
+    await world.groups.add_users(group, [bob])
+    await world.groups.promote_users(group, [bob])
+    await world.groups.join(group, cid, "cid")
+    await world.groups.leave(group, bob, "bob")
+    page = await as_ann("GET", f"/v2/channel/3.{group}..", limit=100)
+    told = [(one["code"], one["sender_id"], one["username"], one["content"]) for one in page["messages"]]
+    assert told == [(4, bob, "bob", "{}"), (7, bob, "bob", "{}"), (3, cid, "cid", "{}"), (5, bob, "bob", "{}")]
+
+
+async def test_a_member_comes_in_though_the_channel_cannot_be_told(world: World) -> None:
+    subscribe(world.events, Announcements(world.chat))
+    ann, bob = await world.players.make("ann", "bob")
+    group = (await world.groups.create(ann, "club", open=True)).id
+    await world.store.stop()
+    await world.groups.join(group, bob, "bob")
+    assert [one.user.id for one in (await world.groups.list_users(group)).members] == [ann, bob]
 
 
 async def test_a_conversation_is_read_by_the_two_only(world: World) -> None:

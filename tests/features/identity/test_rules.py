@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from palestra.core.addresses import is_safe_url
 from palestra.features.identity import rules
 
 KEY = "/public-key/gc-prod-10.cer"
@@ -29,8 +30,8 @@ KEY = "/public-key/gc-prod-10.cer"
 def test_providers_are_asked_by_https_or_on_this_machine_where_that_is_allowed(
     url: str, safe: bool, safe_on_this_machine: bool
 ) -> None:
-    assert rules.is_safe_url(url, False) is safe
-    assert rules.is_safe_url(url, True) is safe_on_this_machine
+    assert is_safe_url(url, False) is safe
+    assert is_safe_url(url, True) is safe_on_this_machine
 
 
 @pytest.mark.parametrize("url", [f"https://static.gc.apple.com{KEY}", f"https://gc.apple.com:443{KEY}"])

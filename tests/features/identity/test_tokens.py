@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from palestra.core.clock import ManualClock
-from palestra.features.identity import outgoing as outgoing_module
-from palestra.features.identity.contract import BadProof, ProviderAway
-from palestra.features.identity.outgoing import Outgoing
+from palestra.features.identity.contract import BadProof
 from palestra.features.identity.published import AWAY_SECONDS, FRESH_SECONDS, KEPT_SECONDS_MAX, REFETCH_SECONDS_MIN
 from palestra.features.identity.tokens import IdTokens, Trust
+from palestra.gateway import outgoing as outgoing_module
+from palestra.gateway.outgoing import Outgoing, ProviderAway
 from tests.features.identity import fakes
 from tests.features.identity.fakes import FakeProvider, ec_key, rsa_key
 
@@ -263,7 +263,7 @@ async def test_more_questions_than_the_limit_are_refused_at_once(world: World, m
     world.provider.mood = hanging
     waiting = asyncio.ensure_future(world.outgoing.get("Own", f"{world.provider.url}/keys"))
     await asked.wait()
-    with pytest.raises(outgoing_module.Overloaded, match="Too many log-ins by Own"):
+    with pytest.raises(outgoing_module.Overloaded, match="Too many requests to Own"):
         await world.outgoing.get("Own", f"{world.provider.url}/keys")
     world.provider.mood = None
     assert (await world.outgoing.get("Another", f"{world.provider.url}/keys")).status == 200

@@ -11,6 +11,7 @@ import msgspec
 
 from palestra.core.clock import timestamp
 from palestra.core.errors import AlreadyExists, Internal, NotFound, Overloaded, PermissionDenied, Unauthenticated
+from palestra.gateway.fields import JsonText
 
 
 class IdentityKind(enum.IntEnum):
@@ -94,7 +95,7 @@ class UserWire(msgspec.Struct, omit_defaults=True):
     lang_tag: str = ""
     location: str = ""
     timezone: str = ""
-    metadata: str = ""
+    metadata: JsonText = ""
     facebook_id: str = ""
     google_id: str = ""
     gamecenter_id: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from palestra.features.accounts.contract import Account, UserWire, user_wire
-from palestra.gateway.fields import Int64
+from palestra.gateway.fields import Int64, JsonText
 
 
 class DeviceWire(msgspec.Struct, omit_defaults=True):
@@ -18,7 +18,7 @@ class AccountWire(msgspec.Struct, omit_defaults=True):
     """A player as they see themselves."""
 
     user: UserWire
-    wallet: str = ""
+    wallet: JsonText = ""
     email: str = ""
     devices: list[DeviceWire] = []
     custom_id: str = ""

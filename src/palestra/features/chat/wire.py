@@ -10,7 +10,7 @@ from palestra.core.clock import timestamp
 from palestra.features.chat import contract
 from palestra.features.chat.rules import channel_of
 from palestra.features.streams.contract import DIRECT, GROUP, ROOM
-from palestra.gateway.fields import Int32
+from palestra.gateway.fields import Int32, JsonText
 
 
 class ListRequest(msgspec.Struct):
@@ -30,7 +30,7 @@ class ChannelMessage(msgspec.Struct, omit_defaults=True):
     code: int | None = None
     sender_id: str = ""
     username: str = ""
-    content: str = ""
+    content: JsonText = ""
     create_time: datetime | None = None
     update_time: datetime | None = None
     persistent: bool | None = None

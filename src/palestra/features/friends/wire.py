@@ -9,7 +9,7 @@ import msgspec
 from palestra.core.clock import timestamp
 from palestra.features.accounts.contract import UserWire, user_wire
 from palestra.features.friends import contract
-from palestra.gateway.fields import Int32
+from palestra.gateway.fields import Int32, JsonText
 
 
 class ListRequest(msgspec.Struct):
@@ -32,7 +32,7 @@ class AddRequest(msgspec.Struct):
 
     ids: list[str] = []
     usernames: list[str] = []
-    metadata: str = ""
+    metadata: JsonText = ""
 
 
 class FriendsOfFriendsRequest(msgspec.Struct):
@@ -62,7 +62,7 @@ class Friend(msgspec.Struct, omit_defaults=True):
     user: UserWire
     state: int | None = None
     update_time: datetime | None = None
-    metadata: str = ""
+    metadata: JsonText = ""
 
 
 class FriendList(msgspec.Struct, omit_defaults=True):

@@ -9,7 +9,7 @@ import msgspec
 from palestra.core.clock import timestamp
 from palestra.features.accounts.contract import UserWire, user_wire
 from palestra.features.groups import contract
-from palestra.gateway.fields import Int32
+from palestra.gateway.fields import Int32, JsonText
 
 
 class CreateRequest(msgspec.Struct):
@@ -84,7 +84,7 @@ class Group(msgspec.Struct, omit_defaults=True):
     name: str = ""
     description: str = ""
     lang_tag: str = ""
-    metadata: str = ""
+    metadata: JsonText = ""
     avatar_url: str = ""
     open: bool | None = None
     edge_count: int = 0

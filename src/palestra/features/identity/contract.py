@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from palestra.core.errors import FailedPrecondition, Unauthenticated, Unavailable
+from palestra.core.errors import FailedPrecondition, Unauthenticated
 
 NONCE_VAR = "nonce"
 """The session variable in which a client hands over the nonce of its ID token."""
@@ -43,13 +43,6 @@ class NotConfigured(FailedPrecondition):
 
 class BadProof(Unauthenticated):
     """A token, ticket or signature that proves nothing. Why is in the log: a forger need not know."""
-
-
-class ProviderAway(Unavailable):
-    """The provider could not be asked; nothing is known of the proof."""
-
-    def __init__(self, name: str, retry_after_seconds: float = 5.0) -> None:
-        super().__init__(f"{name} cannot be reached, try again.", retry_after_seconds=retry_after_seconds)
 
 
 class FriendsHidden(FailedPrecondition):
@@ -97,4 +90,21 @@ class OpenIdIssuers(Protocol):
 
     async def custom_id(self, text: str, nonce: str = "") -> str:
         """`oidc:NAME:SUBJECT` for `oidc:NAME:TOKEN`. Raises NotConfigured, BadProof, ProviderAway, Overloaded."""
+        ...
+
+
+class Claimed(Protocol):
+    """What a checked ID token says of its bearer."""
+
+    @property
+    def verified_email(self) -> str:
+        """The address if the issuer says that it is the bearer's, else ""."""
+        ...
+
+
+class TokenCheck(Protocol):
+    """Believes the ID tokens of some issuers that were made for some audiences."""
+
+    async def verify(self, token: str, nonce: str) -> Claimed:
+        """The claims of a token that can be believed. Raises BadProof, ProviderAway, Overloaded."""
         ...

@@ -11,10 +11,10 @@ from palestra.core.clock import Clock
 from palestra.core.log import get_logger
 from palestra.core.social_settings import FacebookSettings
 from palestra.features.identity import rules
-from palestra.features.identity.contract import NotConfigured, Profile, ProviderAway
-from palestra.features.identity.outgoing import Outgoing
+from palestra.features.identity.contract import NotConfigured, Profile
 from palestra.features.identity.rules import Untrue
 from palestra.features.identity.tokens import IdTokens, refused
+from palestra.gateway.outgoing import Outgoing, ProviderAway
 
 PAGES_MAX = 10
 PAGE_FRIENDS = "500"

@@ -9,10 +9,10 @@ from palestra.core.errors import PalestraError
 from palestra.core.social_settings import GameCenterSettings
 from palestra.features.identity import rules
 from palestra.features.identity.contract import GameCenterProof, NotConfigured, Profile
-from palestra.features.identity.outgoing import Outgoing
 from palestra.features.identity.published import Published
 from palestra.features.identity.rules import Untrue
 from palestra.features.identity.tokens import refused
+from palestra.gateway.outgoing import Outgoing
 
 # The library of certificates is loaded when first needed, as is the HTTP client: it takes a while.
 if TYPE_CHECKING:

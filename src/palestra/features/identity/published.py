@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from palestra.core.clock import Clock
-from palestra.features.identity.contract import ProviderAway
+from palestra.gateway.outgoing import ProviderAway
 
 FRESH_SECONDS = 3_600.0
 """How long a document is used without asking again."""

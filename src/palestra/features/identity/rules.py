@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from palestra.core.addresses import LOOPBACK, is_safe_url
 from palestra.features.identity.contract import OPEN_ID_PREFIX, GameCenterProof
 
 TOKEN_BYTES_MAX = 16_384
@@ -23,7 +24,6 @@ INSTANT_SECONDS_MAX = 86_400
 """How long signed player info of an instant game is good for."""
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 """Signatures by a key pair only: with a shared secret, whoever can check could also sign."""
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PLAIN_URL = re.compile(r"[a-z]+://[a-zA-Z0-9.-]+(:[0-9]+)?/[a-zA-Z0-9._/-]{1,256}").fullmatch
 _MILLISECONDS_MIN = 10**11
 """A timestamp above this counts milliseconds: as seconds it would be in the year 5138."""
@@ -34,18 +34,6 @@ class Untrue(Exception):
 
 
 # -- addresses
-
-
-def is_safe_url(url: str, loopback_http: bool) -> bool:
-    """Whether an address is https to a host, or plain http to this machine where that is allowed."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        return False
-    if not host or parts.username is not None:
-        return False
-    return parts.scheme == "https" or (loopback_http and parts.scheme == "http" and host in LOOPBACK)
 
 
 def is_key_url(url: str, key_host: str, loopback_http: bool) -> bool:

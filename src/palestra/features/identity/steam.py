@@ -10,10 +10,10 @@ import msgspec
 from palestra.core.log import get_logger
 from palestra.core.social_settings import SteamSettings
 from palestra.features.identity import rules
-from palestra.features.identity.contract import FriendsHidden, NotConfigured, Profile, ProviderAway
-from palestra.features.identity.outgoing import Answer, Outgoing
+from palestra.features.identity.contract import FriendsHidden, NotConfigured, Profile
 from palestra.features.identity.rules import Untrue
 from palestra.features.identity.tokens import refused
+from palestra.gateway.outgoing import Answer, Outgoing, ProviderAway
 
 TICKET_PATH = "/ISteamUserAuth/AuthenticateUserTicket/v1/"
 FRIENDS_PATH = "/ISteamUser/GetFriendList/v1/"

@@ -10,10 +10,10 @@ import msgspec
 from palestra.core.clock import Clock
 from palestra.core.log import get_logger
 from palestra.features.identity import rules
-from palestra.features.identity.contract import BadProof, ProviderAway
-from palestra.features.identity.outgoing import Answer, Outgoing
+from palestra.features.identity.contract import BadProof
 from palestra.features.identity.published import Published
 from palestra.features.identity.rules import Claims, Untrue
+from palestra.gateway.outgoing import Answer, Outgoing, ProviderAway
 
 KEYS_MAX = 64
 KEY_KINDS = ("RSA", "EC")

@@ -9,7 +9,7 @@ import msgspec
 from palestra.core.clock import timestamp, utc
 from palestra.features.leaderboards import contract
 from palestra.features.leaderboards.wire import Score
-from palestra.gateway.fields import Int32, Int64, UInt32
+from palestra.gateway.fields import Int32, Int64, JsonText, UInt32
 
 
 class ListRequest(msgspec.Struct):
@@ -70,7 +70,7 @@ class Tournament(msgspec.Struct, omit_defaults=True):
     can_enter: bool = False
     end_active: int = 0
     next_reset: int = 0
-    metadata: str = ""
+    metadata: JsonText = ""
     create_time: datetime | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None

@@ -9,7 +9,7 @@ import msgspec
 
 from palestra.core.clock import timestamp
 from palestra.features.leaderboards import contract
-from palestra.gateway.fields import Int32, Int64, UInt32, enumeration
+from palestra.gateway.fields import Int32, Int64, Int64Text, JsonText, UInt32, enumeration
 
 Operator = Annotated[int, enumeration(NO_OVERRIDE=0, BEST=1, SET=2, INCREMENT=3, DECREMENT=4)]
 
@@ -19,7 +19,7 @@ class Score(msgspec.Struct):
 
     score: Int64 = 0
     subscore: Int64 = 0
-    metadata: str = ""
+    metadata: JsonText = ""
     operator: Operator = 0
 
 
@@ -62,14 +62,14 @@ class Record(msgspec.Struct, omit_defaults=True):
     leaderboard_id: str = ""
     owner_id: str = ""
     username: str | None = None
-    score: str = ""
-    subscore: str = ""
+    score: Int64Text = ""
+    subscore: Int64Text = ""
     num_score: int = 0
-    metadata: str = ""
+    metadata: JsonText = ""
     create_time: datetime | None = None
     update_time: datetime | None = None
     expiry_time: datetime | None = None
-    rank: str = ""
+    rank: Int64Text = ""
     max_num_score: int = 0
 
 
@@ -80,7 +80,7 @@ class RecordList(msgspec.Struct, omit_defaults=True):
     owner_records: list[Record] = []
     next_cursor: str = ""
     prev_cursor: str = ""
-    rank_count: str = ""
+    rank_count: Int64Text = ""
 
 
 def record_of(record: contract.LeaderboardRecord) -> Record:

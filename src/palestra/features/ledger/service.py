@@ -60,6 +60,11 @@ class LedgerService:
         """Make sure that there is room for the lines of the months to come."""
         await self._database.execute(SQL["add_partitions"], MONTHS_AHEAD)
 
+    @property
+    def conflicts(self) -> int:
+        """Rounds that were decided again, since others had written to the same accounts: a metric."""
+        return self._store.conflicts
+
     async def asset(self, code: str) -> Asset:
         """One asset. One round trip. Raises UnknownAsset."""
         return await self._register.asset(code)

@@ -14,7 +14,6 @@ from msgspec.structs import astuple
 from palestra.core.clock import Clock
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Unavailable
-from palestra.core.log import get_logger
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
@@ -46,8 +45,6 @@ CAREFUL_ROUNDS = 32
 """After a repeated key was met, this many rounds look for keys first: repetitions come in swarms."""
 STALE = "LE001"
 _KINDS = tuple(LineKind)
-
-log = get_logger("ledger")
 
 Outcome = Receipt | Exception
 

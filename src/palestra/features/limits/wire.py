@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from palestra.features.limits import contract
-from palestra.gateway.fields import Int64
+from palestra.gateway.fields import Int64, Int64Text
 
 
 class WantedLimit(msgspec.Struct):
@@ -37,7 +37,7 @@ class LockRequest(msgspec.Struct):
 class Pending(msgspec.Struct, omit_defaults=True):
     """What the caller's own limit is about to become: an amount, or removed."""
 
-    amount: str = ""
+    amount: Int64Text = ""
     removed: bool = False
     effective_time: datetime | None = None
 
@@ -48,12 +48,12 @@ class Limit(msgspec.Struct, omit_defaults=True):
     kind: str = ""
     window: str = ""
     asset: str = ""
-    amount: str = ""
-    used: str = ""
-    remaining: str = ""
-    own: str = ""
-    operator: str = ""
-    default: str = ""
+    amount: Int64Text = ""
+    used: Int64Text = ""
+    remaining: Int64Text = ""
+    own: Int64Text = ""
+    operator: Int64Text = ""
+    default: Int64Text = ""
     pending: Pending | None = None
 
 

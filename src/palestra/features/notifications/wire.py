@@ -10,7 +10,7 @@ import msgspec
 from palestra.core.clock import timestamp, utc
 from palestra.core.ids import SYSTEM_USER, new_id
 from palestra.features.notifications import contract
-from palestra.gateway.fields import Int32
+from palestra.gateway.fields import Int32, JsonText
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,7 +33,7 @@ class Notification(msgspec.Struct, omit_defaults=True):
 
     id: str = ""
     subject: str = ""
-    content: str = ""
+    content: JsonText = ""
     code: int = 0
     sender_id: str = ""
     create_time: datetime | None = None

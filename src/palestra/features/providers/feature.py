@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from palestra.features.providers import wire
-from palestra.features.providers.openapi import document
+from palestra.features.providers.openapi import described
 from palestra.features.providers.reports import Days
 from palestra.features.providers.routes import ProviderRoutes
+from palestra.gateway.openapi import Served
 from palestra.gateway.operation import Auth, Handler, Operation
 from palestra.jobs.contract import Job
 
@@ -24,8 +25,8 @@ def operations(routes: ProviderRoutes) -> list[Operation]:
         _signed("providers.rollback", "/v2/palestra/provider/rollback", routes.rollback, wire.Rollback),
         _signed("providers.list", "/v2/palestra/provider/list", routes.list, wire.List),
     ]
-    routes.document = document(signed)
-    return [*signed, Operation("providers.openapi", "GET", OPENAPI, Auth.NONE, routes.openapi, hookable=False)]
+    served = Served(lambda: described(signed))
+    return [*signed, Operation("providers.openapi", "GET", OPENAPI, Auth.NONE, served.answer, hookable=False)]
 
 
 def jobs(days: Days) -> list[Job]:

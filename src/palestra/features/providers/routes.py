@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from palestra.core.errors import DeadlineExceeded, OutcomeUnknown
 from palestra.features.providers import wire
 from palestra.features.providers.contract import UnknownRetry
 from palestra.features.providers.service import ProviderService
-from palestra.gateway.operation import Call, Empty
+from palestra.gateway.operation import Call
 
 T = TypeVar("T")
 
@@ -20,8 +20,6 @@ class ProviderRoutes:
 
     def __init__(self, providers: ProviderService) -> None:
         self._providers = providers
-        self.document: dict[str, Any] = {}
-        """The OpenAPI document; it is made of the operations that call this object, so it is set after both are."""
 
     async def authenticate(self, call: Call, request: wire.Authenticate) -> wire.Authenticated:
         """Who a token speaks for."""
@@ -46,10 +44,6 @@ class ProviderRoutes:
     async def list(self, call: Call, request: wire.List) -> wire.Transactions:
         """A page of transactions."""
         return await self._within(call, self._providers.page(call.server, request))
-
-    async def openapi(self, call: Call, request: Empty) -> dict[str, Any]:
-        """These operations for machines."""
-        return self.document
 
     async def _within(self, call: Call, work: Awaitable[T]) -> T:
         try:

@@ -10,7 +10,7 @@ import msgspec
 from palestra.features.ledger.contract import Line
 from palestra.features.rounds import contract
 from palestra.features.rounds.rules import json_text
-from palestra.gateway.fields import Int32
+from palestra.gateway.fields import Int32, Int64Text, JsonText
 
 
 class ListRequest(msgspec.Struct):
@@ -30,7 +30,7 @@ class Amount(msgspec.Struct):
     """What a player staked or was paid."""
 
     player_id: str
-    amount: str
+    amount: Int64Text
 
 
 class Posting(msgspec.Struct, omit_defaults=True):
@@ -42,7 +42,7 @@ class Posting(msgspec.Struct, omit_defaults=True):
     kind: str
     debit: str
     credit: str
-    amount: str
+    amount: Int64Text
     hold_id: str = ""
     create_time: datetime | None = None
 
@@ -54,7 +54,7 @@ class Round(msgspec.Struct, omit_defaults=True):
     game: str
     version: str
     asset: str
-    inputs: str
+    inputs: JsonText
     stakes: list[Amount]
     policy: str
     open_time: datetime
@@ -64,8 +64,8 @@ class Round(msgspec.Struct, omit_defaults=True):
     end_version: str = ""
     end_time: datetime | None = None
     payouts: list[Amount] = []
-    result: str = ""
-    fair: str = ""
+    result: JsonText = ""
+    fair: JsonText = ""
     postings: list[Posting] = []
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from palestra.core.clock import timestamp
 from palestra.features.storage import contract
-from palestra.gateway.fields import Int32
+from palestra.gateway.fields import Int32, JsonText
 
 
 class WriteObject(msgspec.Struct):
@@ -16,7 +16,7 @@ class WriteObject(msgspec.Struct):
 
     collection: str = ""
     key: str = ""
-    value: str = ""
+    value: JsonText = ""
     version: str = ""
     permission_read: Int32 | None = None
     permission_write: Int32 | None = None
@@ -71,7 +71,7 @@ class Object(msgspec.Struct, omit_defaults=True):
     collection: str = ""
     key: str = ""
     user_id: str = ""
-    value: str = ""
+    value: JsonText = ""
     version: str = ""
     permission_read: int = 0
     permission_write: int = 0

@@ -1,15 +1,14 @@
-"""Requests to providers: over TLS, without redirects, within bounds of time, size and number."""
+"""Requests of this node to others: over TLS, without redirects, within bounds of time, size and number."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from palestra.core.errors import Overloaded
+from palestra.core.addresses import is_safe_url
+from palestra.core.errors import Overloaded, Unavailable
 from palestra.core.log import get_logger
-from palestra.features.identity import rules
-from palestra.features.identity.contract import ProviderAway
 
 if TYPE_CHECKING:
     import aiohttp
@@ -19,6 +18,13 @@ REQUESTS_IN_FLIGHT_MAX = 64
 """Per provider, so that one that hangs does not keep the others from being asked."""
 
 log = get_logger(__name__)
+
+
+class ProviderAway(Unavailable):
+    """The provider could not be asked; nothing is known of what it would say."""
+
+    def __init__(self, name: str, retry_after_seconds: float = 5.0) -> None:
+        super().__init__(f"{name} cannot be reached, try again.", retry_after_seconds=retry_after_seconds)
 
 
 class Answer(NamedTuple):
@@ -37,24 +43,33 @@ class Outgoing:
         self._session: aiohttp.ClientSession | None = None
         self._in_flight: Counter[str] = Counter()
 
-    async def get(self, name: str, url: str, query: Mapping[str, str] | None = None) -> Answer:
+    async def get(
+        self, name: str, url: str, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """The answer to a GET. Raises ProviderAway, and Overloaded when too many wait for this provider."""
+        return await self._asked(name, "GET", url, params=query, headers=headers)
+
+    async def post(self, name: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """The answer to a POST; `headers` tell what the body is. Raises as `get`."""
+        return await self._asked(name, "POST", url, data=body, headers=headers)
+
+    async def _asked(self, name: str, method: str, url: str, **options: Any) -> Answer:
         # Some addresses come from answers of providers and from players.
-        if not rules.is_safe_url(url, self._loopback_http):
+        if not is_safe_url(url, self._loopback_http):
             self._failed(name, "not an https address")
         if self._in_flight[name] >= REQUESTS_IN_FLIGHT_MAX:
-            raise Overloaded(f"Too many log-ins by {name} at this moment, try again.")
+            raise Overloaded(f"Too many requests to {name} at this moment, try again.")
         self._in_flight[name] += 1
         try:
-            return await self._get(name, url, query)
+            return await self._answer(name, method, url, options)
         finally:
             self._in_flight[name] -= 1
 
-    async def _get(self, name: str, url: str, query: Mapping[str, str] | None) -> Answer:
+    async def _answer(self, name: str, method: str, url: str, options: dict[str, Any]) -> Answer:
         import aiohttp
 
         try:
-            async with self._connected().get(url, params=query, allow_redirects=False) as answer:
+            async with self._connected().request(method, url, allow_redirects=False, **options) as answer:
                 status = answer.status
                 if (not 200 <= status < 300 and not 400 <= status < 500) or status == 429:
                     self._failed(name, f"status {status}")
