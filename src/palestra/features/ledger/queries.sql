@@ -410,3 +410,40 @@ SELECT account_id, sum(balance) AS balance, sum(held) AS held FROM ledger_balanc
 -- plan: whole table, because all are verified
 SELECT h.id FROM ledger_holds h
 WHERE NOT EXISTS (SELECT FROM ledger_lines l WHERE l.id = h.id AND l.step = 1) ORDER BY h.id LIMIT $1;
+
+-- name: export_wallet
+-- What a player's accounts have. Amounts are texts: they have 64 bits.
+SELECT json_build_object('asset', account.asset, 'balance', balance.balance::text, 'held', balance.held::text,
+    'created_at', account.created_at)::text
+FROM ledger_accounts account JOIN ledger_balances balance ON balance.account_id = account.id
+WHERE account.player_id = $1::uuid
+ORDER BY account.asset
+LIMIT $2;
+
+-- name: export_wallet_history
+-- All lines that touch a player's accounts, newest first; of the other side nothing is told.
+SELECT json_build_object('id', line.id::text, 'entry_id', line.entry::text, 'asset', account.asset,
+    'step', (ARRAY['transfer', 'hold', 'post', 'void', 'expire'])[line.step + 1], 'direction', line.direction,
+    'amount', line.amount::text, 'balance_after', line.balance_after::text, 'kind', line.kind,
+    'reference', line.reference, 'metadata', line.metadata, 'hold_id', line.hold::text,
+    'at', to_timestamp(1735689600 + (line.id / 4096) / 1000000.0))::text
+FROM ledger_accounts account
+CROSS JOIN LATERAL (
+    (
+        SELECT id, entry, step, amount, 'out' AS direction, debit_after AS balance_after, kind, reference, metadata, hold
+        FROM ledger_lines WHERE debit > 0 AND debit = account.id ORDER BY id DESC LIMIT $2
+    )
+    UNION ALL
+    (
+        SELECT id, entry, step, amount, 'in', credit_after, kind, reference, metadata, hold
+        FROM ledger_lines WHERE credit > 0 AND credit = account.id ORDER BY id DESC LIMIT $2
+    )
+) AS line
+WHERE account.player_id = $1::uuid
+ORDER BY line.id DESC
+LIMIT $2;
+
+-- name: export_limits_state
+-- What counts towards a player's limits, in the form in which it is kept.
+SELECT json_build_object('state', state)::text FROM ledger_guards WHERE player_id = $1::uuid AND state IS NOT NULL
+LIMIT $2;
