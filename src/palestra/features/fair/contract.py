@@ -200,8 +200,8 @@ class Fair(Protocol):
         same draw from its beginning, whatever crashed or was rotated or revealed meanwhile. Whatever may be tried
         again needs one, such as the id of the round that is decided; otherwise the second try draws something else.
 
-        One round trip shared with others' draws, four with a key; a player's first draw makes the pair and takes two
-        more. Without a key a call that is cancelled or fails may leave its nonce unused. Raises AccountNotFound,
+        One round trip shared with others' draws, four with a key; a player's first draw also makes the pair.
+        Without a key a call that is cancelled or fails may leave its nonce unused. Raises AccountNotFound,
         BadKey.
         """
         ...
