@@ -85,12 +85,17 @@ def test_doctor_finds_what_is_wrong_and_says_how_to_mend_it(
     assert "is free" in lines["fine   console port"]
 
 
-async def test_doctor_is_content_with_a_good_set_up(
-    here: Path, database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = palestra("doctor", "--database-url", database_url, cwd=here, PALESTRA_PORT="0", PALESTRA_CONSOLE_PORT="0")
+def test_doctor_is_content_with_a_good_set_up(here: Path) -> None:
+    done = palestra("doctor", cwd=here, PALESTRA_PORT="0", PALESTRA_CONSOLE_PORT="0")
     assert done.returncode == 0, done.stdout
-    assert "wrong" not in done.stdout and "PostgreSQL: version 1" in done.stdout
+    assert "wrong" not in done.stdout and "PostgreSQL: embedded" in done.stdout
+
+
+async def test_doctor_names_what_lets_a_server_lose_answers(here: Path, database_url: str) -> None:
+    # The server of the tests is such a one.
+    done = palestra("doctor", "--database-url", database_url, cwd=here, PALESTRA_PORT="0", PALESTRA_CONSOLE_PORT="0")
+    assert done.returncode == 1
+    assert "wrong  PostgreSQL: PostgreSQL may lose what it has answered: fsync" in done.stdout
 
 
 def test_map_prints_every_operation_or_writes_the_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

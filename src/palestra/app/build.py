@@ -19,6 +19,7 @@ from palestra.database.pool import Database
 from palestra.database.sealed import Sealer
 from palestra.features.accounts import feature as accounts_feature
 from palestra.features.accounts.contract import AccountDeleted, AccountRemoved, UserBanned
+from palestra.features.accounts.exports import Exports
 from palestra.features.accounts.linking import Linking
 from palestra.features.accounts.passwords import Passwords
 from palestra.features.accounts.providers import IdentityRoutes
@@ -54,6 +55,7 @@ from palestra.features.leaderboards.store import LeaderboardStore
 from palestra.features.leaderboards.tournament_routes import TournamentRoutes
 from palestra.features.leaderboards.tournament_store import TournamentStore
 from palestra.features.leaderboards.tournaments import TournamentService
+from palestra.features.ledger import feature as ledger_feature
 from palestra.features.limits import feature as limits_feature
 from palestra.features.limits.routes import LimitRoutes
 from palestra.features.matches import feature as matches_feature
@@ -239,7 +241,9 @@ def _services(
     presences = PresenceEngine()
     boards = KnownBoards(leaderboard_store, tasks, clock)
     leaderboards = LeaderboardService(leaderboard_store, boards, clock)
-    accounts = AccountService(account_store, sessions, passwords, events, presences)
+    accounts = AccountService(
+        account_store, sessions, passwords, events, presences, Exports(account_store, export_statements(), clock)
+    )
     groups = GroupService(GroupStore(database), accounts, events, clock)
     money = build_money(settings, database, sealer, accounts, sessions, games, clock)
     identity = build_providers(settings.social, clock)
@@ -337,6 +341,25 @@ def _platform(
         env=settings.runtime.env,
         now=clock.now,
     )
+
+
+def export_statements() -> dict[str, str]:
+    """The sections of a player's export, in their order."""
+    return {
+        **accounts_feature.export(),
+        **sessions_feature.export(),
+        **storage_feature.export(),
+        **leaderboards_feature.export(),
+        **friends_feature.export(),
+        **groups_feature.export(),
+        **chat_feature.export(),
+        **notifications_feature.export(),
+        **ledger_feature.export(),
+        **rounds_feature.export(),
+        **purchases_feature.export(),
+        **limits_feature.export(),
+        **fair_feature.export(),
+    }
 
 
 def _follow_sockets(sockets: SocketGateway, presences: PresenceEngine) -> None:

@@ -23,6 +23,9 @@ from palestra.sdk.bounds import Bounds
 from palestra.sdk.loader import load_games
 from palestra.sdk.runtime import Runtime
 
+DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
+"""Settings of PostgreSQL without which a crash loses what was answered."""
+
 # Values and messages are shown as they are, brackets included.
 out = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -149,17 +152,20 @@ def _postgres(settings: Settings) -> str:
     if not settings.database_url:
         return f"embedded, {binaries()}"
 
-    async def version() -> int:
+    async def look() -> tuple[int, list[str]]:
         database = Database(settings.database_url)
         connection = await database.connect()
         try:
-            return connection.get_server_version().major
+            off = [name for name in DURABLE if await connection.fetchval(f"SHOW {name}") == "off"]
+            return connection.get_server_version().major, off
         finally:
             await connection.close()
 
-    found = asyncio.run(version())
+    found, off = asyncio.run(look())
     if found < 15:
         raise SetupError(f"PostgreSQL {found} is too old; 15 or newer is needed")
+    if off:
+        raise SetupError(f"PostgreSQL may lose what it has answered: {', '.join(off)} is off; switch it on")
     return f"version {found}"
 
 

@@ -150,7 +150,7 @@ class Context:
 
     @property
     def accounts(self) -> Accounts:
-        """Accounts: get, update, delete, ban."""
+        """Accounts: get, update, export, delete, ban."""
         return self._platform.accounts
 
     @property

@@ -32,7 +32,7 @@ class Players:
         sealer = Sealer(KeyRing.load_or_create(folder / "keys.json"))
         self._store = AccountStore(database, DatabaseSettings(), sealer)
         nothing = cast(Any, None)
-        self.users = AccountService(self._store, nothing, nothing, EventBus(), PresenceEngine())
+        self.users = AccountService(self._store, nothing, nothing, EventBus(), PresenceEngine(), nothing)
 
     async def make(self, *usernames: str) -> list[str]:
         """New players; their ids."""

@@ -89,11 +89,13 @@ CREATE TABLE ledger_lines_rest PARTITION OF ledger_lines DEFAULT;
 
 CREATE FUNCTION ledger_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'lines of the ledger are never changed or deleted' USING ERRCODE = 'integrity_constraint_violation';
+    RAISE EXCEPTION 'what the ledger wrote is never changed or deleted' USING ERRCODE = 'integrity_constraint_violation';
 END $$;
 CREATE TRIGGER ledger_lines_are_final BEFORE UPDATE OR DELETE ON ledger_lines
     FOR EACH ROW EXECUTE FUNCTION ledger_refuse_change();
 CREATE TRIGGER ledger_lines_are_kept BEFORE TRUNCATE ON ledger_lines
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
+CREATE TRIGGER ledger_lines_are_kept BEFORE TRUNCATE ON ledger_lines_rest
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 
 -- The lowest id of a moment.
@@ -119,6 +121,8 @@ BEGIN
         high := ledger_id_at(ends);
         IF to_regclass(name) IS NULL AND NOT EXISTS (SELECT FROM ledger_lines_rest WHERE id >= low AND id < high) THEN
             EXECUTE format('CREATE TABLE %I PARTITION OF ledger_lines FOR VALUES FROM (%s) TO (%s)', name, low, high);
+            EXECUTE format('CREATE TRIGGER ledger_lines_are_kept BEFORE TRUNCATE ON %I
+                FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change()', name);
         END IF;
         starts := ends;
     END LOOP;
@@ -130,6 +134,10 @@ CREATE TABLE ledger_keys (
     digest uuid PRIMARY KEY,
     entry  bigint
 );
+CREATE TRIGGER ledger_keys_are_final BEFORE UPDATE OR DELETE ON ledger_keys
+    FOR EACH ROW EXECUTE FUNCTION ledger_refuse_change();
+CREATE TRIGGER ledger_keys_are_kept BEFORE TRUNCATE ON ledger_keys
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 
 -- Holds and how they ended. measure: what they mean to limits. status: 0 open, else the step that ended it.
 CREATE TABLE ledger_holds (

@@ -80,3 +80,7 @@ CREATE TRIGGER ledger_findings_are_final BEFORE UPDATE OR DELETE ON ledger_findi
     FOR EACH ROW EXECUTE FUNCTION ledger_refuse_rewriting();
 CREATE TRIGGER ledger_roots_are_final BEFORE UPDATE OR DELETE ON ledger_roots
     FOR EACH ROW EXECUTE FUNCTION ledger_refuse_rewriting();
+CREATE TRIGGER ledger_findings_are_kept BEFORE TRUNCATE ON ledger_findings
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_rewriting();
+CREATE TRIGGER ledger_roots_are_kept BEFORE TRUNCATE ON ledger_roots
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_rewriting();

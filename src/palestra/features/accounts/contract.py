@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from palestra.core.clock import timestamp
-from palestra.core.errors import AlreadyExists, Internal, NotFound, PermissionDenied, Unauthenticated
+from palestra.core.errors import AlreadyExists, Internal, NotFound, Overloaded, PermissionDenied, Unauthenticated
 from palestra.gateway.fields import JsonText
 
 
@@ -141,6 +141,25 @@ def user_wire(record: UserRecord) -> UserWire:
     return wire
 
 
+class Section(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One kind of thing in an export: JSON objects as they were read. `truncated` when there were more."""
+
+    items: list[msgspec.Raw]
+    truncated: bool = False
+
+
+class AccountExport(msgspec.Struct, frozen=True):
+    """Everything about a player as of one moment; `msgspec.json.encode` makes it one JSON object.
+
+    Features give a statement for each section: it takes the player's id and how many rows at most, and answers a JSON
+    text a row, by an index and with nothing in it that belongs to another player.
+    """
+
+    player_id: str
+    exported_at: datetime
+    sections: dict[str, Section]
+
+
 class AccountDeleted(msgspec.Struct, frozen=True):
     """Published inside the transaction `tx` that deletes a player: delete what is yours with it."""
 
@@ -179,6 +198,13 @@ class InvalidCredentials(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("Invalid credentials.")
+
+
+class ExportsBusy(Overloaded):
+    """Other exports are being made."""
+
+    def __init__(self) -> None:
+        super().__init__("Other exports are being made, try again in a minute.")
 
 
 class UsernameTaken(AlreadyExists):
@@ -255,6 +281,10 @@ class Accounts(Protocol):
 
         Raises UsernameTaken, InvalidArgument.
         """
+        ...
+
+    async def export(self, user_id: str) -> AccountExport:
+        """Everything about a player. Raises AccountNotFound, ExportsBusy. Costs a round trip a section and page."""
         ...
 
     async def delete(self, user_id: str) -> None:

@@ -8,6 +8,7 @@ from palestra.features.accounts import wire
 from palestra.features.accounts.contract import IdentityKind
 from palestra.features.accounts.providers import IdentityRoutes
 from palestra.features.accounts.routes import AccountRoutes
+from palestra.features.accounts.store import SQL
 from palestra.gateway.operation import Auth, Operation
 
 ACCOUNT = "/v2/account"
@@ -24,6 +25,7 @@ def operations(routes: AccountRoutes) -> list[Operation]:
         Operation("accounts.get", "GET", ACCOUNT, SESSION, r.get),
         Operation("accounts.update", "PUT", ACCOUNT, SESSION, r.update, wire.UpdateRequest, "*"),
         Operation("accounts.delete", "DELETE", ACCOUNT, SESSION, r.delete),
+        Operation("accounts.export", "GET", "/v2/palestra/account/export", SESSION, r.export),
         Operation("users.get", "GET", "/v2/user", SESSION, r.users, wire.UsersRequest),
         Operation("accounts.authenticate_device", "POST", DEVICE_IN, KEY, r.authenticate_device, wire.AuthenticateId, "account"),
         Operation("accounts.authenticate_custom", "POST", CUSTOM_IN, KEY, r.authenticate_custom, wire.AuthenticateId, "account"),
@@ -64,3 +66,8 @@ def provider_operations(routes: Mapping[IdentityKind, IdentityRoutes]) -> list[O
         Operation("accounts.unlink_google", "POST", "/v2/account/unlink/google", SESSION, google.unlink, one_token, "*"),
         Operation("accounts.unlink_steam", "POST", "/v2/account/unlink/steam", SESSION, steam.unlink, one_token, "*"),
     ]  # fmt: skip
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"account": SQL["export_account"]}

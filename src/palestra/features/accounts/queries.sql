@@ -147,3 +147,16 @@ INSERT INTO key_ring (only_one, check_value) VALUES (true, $1) ON CONFLICT DO NO
 -- name: known_key_ring
 -- By which key ring the identifiers are found.
 SELECT check_value FROM key_ring WHERE only_one;
+
+-- name: export_in_utc
+-- Until the transaction ends, times are told in UTC.
+SELECT set_config('TimeZone', 'UTC', true);
+
+-- name: export_account
+-- A player's profile.
+SELECT json_build_object('id', id, 'username', username, 'display_name', display_name, 'avatar_url', avatar_url,
+    'lang_tag', lang_tag, 'location', location, 'timezone', timezone, 'metadata', metadata, 'friends', edge_count,
+    'has_password', password_hash IS NOT NULL, 'created_at', created_at, 'updated_at', updated_at,
+    'banned_at', disabled_at)::text
+FROM users WHERE id = $1::uuid
+LIMIT $2;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from palestra.core.errors import InvalidArgument
 from palestra.features.accounts import rules, wire
-from palestra.features.accounts.contract import IdentityKind, user_wire
+from palestra.features.accounts.contract import AccountExport, IdentityKind, user_wire
 from palestra.features.accounts.linking import Linking
 from palestra.features.accounts.service import AccountService
 from palestra.features.accounts.store import canonical_ids
@@ -29,6 +29,10 @@ class AccountRoutes:
     async def get(self, call: Call, request: object) -> wire.AccountWire:
         """The caller's account."""
         return wire.account_wire(await self._accounts.get(call.player.user_id))
+
+    async def export(self, call: Call, request: object) -> AccountExport:
+        """Everything about the caller."""
+        return await self._accounts.export(call.player.user_id)
 
     async def update(self, call: Call, request: wire.UpdateRequest) -> None:
         """Change the caller's profile."""

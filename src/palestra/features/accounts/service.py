@@ -20,6 +20,7 @@ from palestra.features.accounts.contract import (
     Account,
     AccountBanned,
     AccountDeleted,
+    AccountExport,
     AccountNotFound,
     AccountRemoved,
     CreationFailed,
@@ -28,6 +29,7 @@ from palestra.features.accounts.contract import (
     UserBanned,
     UserRecord,
 )
+from palestra.features.accounts.exports import Exports
 from palestra.features.accounts.passwords import Passwords
 from palestra.features.accounts.store import AccountStore, Login, NewAccount, canonical_ids
 from palestra.features.identity.contract import Profile
@@ -59,12 +61,14 @@ class AccountService:
         passwords: Passwords,
         events: EventBus,
         presences: Presences,
+        exports: Exports,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._passwords = passwords
         self._events = events
         self._presences = presences
+        self._exports = exports
 
     # -- log-in
 
@@ -170,6 +174,11 @@ class AccountService:
             raise AccountNotFound("Account not found.")
         user = self._seen(account.user)
         return account if user is account.user else replace(account, user=user)
+
+    async def export(self, user_id: str) -> AccountExport:
+        """Everything about a player. Raises AccountNotFound, ExportsBusy."""
+        (user_id,) = _canonical([user_id])
+        return await self._exports.make(user_id)
 
     async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
         """The players with these ids, unknown ones absent."""

@@ -124,6 +124,11 @@ class AccountStore:
             )
         return UserRecord(*profile, identities=identities)
 
+    async def identities_in(self, tx: asyncpg.Connection, user_id: str) -> tuple[tuple[int, str], ...] | None:
+        """All identifiers of a player in the clear, as of the transaction; None if there is no such player."""
+        rows = await tx.fetch(SQL["read_accounts"], [user_id])
+        return self._record(rows[0]).identities if rows else None
+
     async def find_username(self, username: str) -> Login | None:
         """The player with a name."""
         if "\0" in username:

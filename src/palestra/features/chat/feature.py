@@ -6,6 +6,7 @@ from palestra.core.events import EventBus
 from palestra.features.chat import wire
 from palestra.features.chat.announcing import Announcements
 from palestra.features.chat.routes import ChatRoutes
+from palestra.features.chat.store import SQL
 from palestra.features.groups.contract import MemberChanged
 from palestra.gateway.operation import Auth, Operation
 
@@ -18,3 +19,8 @@ def operations(routes: ChatRoutes) -> list[Operation]:
 def subscribe(events: EventBus, announcements: Announcements) -> None:
     """What other features do that channels are told of."""
     events.subscribe(MemberChanged, announcements.member_changed)
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"messages": SQL["export_messages"]}

@@ -36,3 +36,10 @@ LIMIT $4;
 -- name: forget
 -- Everything that a player whose account is being deleted ever wrote.
 DELETE FROM messages WHERE sender_id = $1;
+
+-- name: export_messages
+-- All that a player wrote; what others wrote is theirs.
+SELECT json_build_object('id', id, 'channel_id', channel_id, 'code', code, 'username', username, 'content', content,
+    'created_at', created_at, 'updated_at', updated_at)::text
+FROM messages WHERE sender_id = $1::uuid
+LIMIT $2;

@@ -93,3 +93,20 @@ SELECT number, commitment, server_seed, client_seed, draws, revealed_at FROM fai
 WHERE owner = $1 AND number < $2
 ORDER BY number DESC
 LIMIT $3;
+
+-- name: export_fair_seeds
+-- A player's seeds in use: commitments, never what they commit to.
+SELECT json_build_object('number', number, 'commitment', encode(commitment, 'hex'),
+    'next_commitment', encode(next_commitment, 'hex'), 'client_seed', client_seed, 'nonce', nonce::text)::text
+FROM fair_seeds WHERE user_id = $1::uuid
+LIMIT $2;
+
+-- name: export_fair_past_seeds
+-- A player's revealed seeds, newest first.
+SELECT json_build_object('number', past.number, 'commitment', encode(past.commitment, 'hex'),
+    'server_seed', encode(past.server_seed, 'hex'), 'client_seed', past.client_seed, 'draws', past.draws::text,
+    'revealed_at', past.revealed_at)::text
+FROM fair_past_seeds past JOIN fair_seeds seeds ON seeds.owner = past.owner
+WHERE seeds.user_id = $1::uuid
+ORDER BY past.number DESC
+LIMIT $2;

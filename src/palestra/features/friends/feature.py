@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from palestra.features.friends import wire
 from palestra.features.friends.routes import FriendRoutes
+from palestra.features.friends.store import SQL
 from palestra.gateway.operation import Auth, Operation
 
 
@@ -21,3 +22,8 @@ def operations(routes: FriendRoutes) -> list[Operation]:
         Operation("friends.import_facebook", "POST", "/v2/friend/facebook", session, routes.import_facebook, imported, "account"),
         Operation("friends.import_steam", "POST", "/v2/friend/steam", session, routes.import_steam, imported, "account"),
     ]  # fmt: skip
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"friends": SQL["export_friends"]}

@@ -53,3 +53,12 @@ SELECT friend_id::text FROM friends WHERE user_id = $1 AND friend_id = ANY($2::u
 SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = $1 OR friend_id = $1
 ORDER BY friends.user_id, friends.friend_id
 FOR UPDATE;
+
+-- name: export_friends
+-- A player's side of all friendships, invitations and blocks. Of the others there is only the id.
+SELECT json_build_object('user_id', friend_id,
+    'state', (ARRAY['friend', 'invite sent', 'invite received', 'blocked'])[state + 1],
+    'metadata', metadata, 'updated_at', updated_at)::text
+FROM friends WHERE user_id = $1::uuid
+ORDER BY state, position
+LIMIT $2;

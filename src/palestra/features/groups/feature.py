@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from palestra.features.groups import wire
 from palestra.features.groups.routes import GroupRoutes
+from palestra.features.groups.store import SQL
 from palestra.gateway.operation import Auth, Operation
 
 
@@ -27,3 +28,8 @@ def operations(routes: GroupRoutes) -> list[Operation]:
         ),
         Operation("groups.list_of_user", "GET", "/v2/user/{user_id}/group", auth, routes.list_of_user, of_user),
     ]
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"groups": SQL["export_groups"]}

@@ -160,3 +160,13 @@ WITH gone AS (
 )
 UPDATE groups g SET edge_count = g.edge_count - 1, updated_at = now()
 FROM gone WHERE g.id = gone.group_id AND gone.state <= 2;
+
+-- name: export_groups
+-- A player's memberships, requests to join and bans.
+SELECT json_build_object('group_id', m.group_id, 'name', g.name,
+    'state', (ARRAY['superadmin', 'admin', 'member', 'join request', 'banned'])[m.state + 1],
+    'creator', g.creator_id = $1::uuid, 'updated_at', m.updated_at)::text
+FROM group_members m JOIN groups g ON g.id = m.group_id
+WHERE m.user_id = $1::uuid
+ORDER BY m.state, m.position
+LIMIT $2;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from palestra.features.leaderboards import tournament_wire, wire
 from palestra.features.leaderboards.routes import LeaderboardRoutes
+from palestra.features.leaderboards.store import SQL
 from palestra.features.leaderboards.tournament_routes import TournamentRoutes
 from palestra.gateway.operation import Auth, Operation
 
@@ -39,3 +40,8 @@ def tournament_operations(routes: TournamentRoutes) -> list[Operation]:
         Operation("tournaments.join", "POST", JOIN, SESSION, r.join, wire.TournamentRequest),
         Operation("tournaments.around", "GET", AROUND_IN_TOURNAMENT, SESSION, r.around, wire.AroundRequest),
     ]
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"scores": SQL["export_scores"]}

@@ -239,3 +239,11 @@ RETURNING leaderboard_id, owner_id::text AS owner_id, username, score, subscore,
 UPDATE leaderboards AS tournament SET size = item.size, size_expires_at = item.expires_at
 FROM unnest($1::text[], $2::integer[], $3::timestamptz[]) AS item (id, size, expires_at)
 WHERE tournament.id = item.id;
+
+-- name: export_scores
+-- All records of a player, of leaderboards and of tournaments. Numbers of 64 bits are texts.
+SELECT json_build_object('leaderboard_id', leaderboard_id, 'period_ends_at', nullif(expires_at, 'epoch'),
+    'username', username, 'score', score::text, 'subscore', subscore::text, 'num_score', num_score,
+    'max_num_score', max_num_score, 'metadata', metadata, 'created_at', created_at, 'updated_at', updated_at)::text
+FROM leaderboard_records WHERE owner_id = $1::uuid
+LIMIT $2;

@@ -286,6 +286,10 @@ class AccountClosed(FailedPrecondition):
     """The account is closed; nothing was done."""
 
 
+class MoneyLeft(FailedPrecondition):
+    """The player has real money, so the account cannot be deleted yet; nothing was done."""
+
+
 class HoldNotOpen(FailedPrecondition):
     """There is no such hold, or it is over: posted, voided or expired. Nothing was done."""
 

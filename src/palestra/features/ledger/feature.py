@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from palestra.features.ledger.audit import LedgerAudit
 from palestra.features.ledger.service import LedgerService
+from palestra.features.ledger.store import SQL
 from palestra.jobs.contract import Job
 
 
@@ -17,3 +18,12 @@ def jobs(ledger: LedgerService, audit: LedgerAudit) -> list[Job]:
         # The first of a day signs, the others make up for it.
         Job("ledger.sign_root", audit.sign_root, cron="1 * * * *"),
     ]
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {
+        "wallet": SQL["export_wallet"],
+        "wallet_history": SQL["export_wallet_history"],
+        "limits_state": SQL["export_limits_state"],
+    }

@@ -230,6 +230,19 @@ FROM locked l
 WHERE b.account_id = l.account_id AND b.stripe = l.stripe
   AND (SELECT sum(balance) = 0 AND sum(held) = 0 FROM locked);
 
+-- name: money_of
+-- The assets of real money of which a player has something, or owes it.
+SELECT a.asset FROM ledger_accounts a
+JOIN ledger_balances b ON b.account_id = a.id
+JOIN ledger_assets s ON s.code = a.asset
+WHERE a.player_id = $1::uuid AND s.kind = 'money' AND b.balance <> 0
+ORDER BY a.asset;
+
+-- name: flush_on_commit
+-- An answer is given after the commit is on disk, whatever the role or the database is set to: for this connection, or
+-- for this transaction alone.
+SELECT set_config('synchronous_commit', 'on', $1) WHERE current_setting('synchronous_commit') = 'off';
+
 -- name: close_accounts_of
 -- The accounts of a player who goes: closed with what is in them.
 WITH locked AS (
@@ -397,3 +410,40 @@ SELECT account_id, sum(balance) AS balance, sum(held) AS held FROM ledger_balanc
 -- plan: whole table, because all are verified
 SELECT h.id FROM ledger_holds h
 WHERE NOT EXISTS (SELECT FROM ledger_lines l WHERE l.id = h.id AND l.step = 1) ORDER BY h.id LIMIT $1;
+
+-- name: export_wallet
+-- What a player's accounts have. Amounts are texts: they have 64 bits.
+SELECT json_build_object('asset', account.asset, 'balance', balance.balance::text, 'held', balance.held::text,
+    'created_at', account.created_at)::text
+FROM ledger_accounts account JOIN ledger_balances balance ON balance.account_id = account.id
+WHERE account.player_id = $1::uuid
+ORDER BY account.asset
+LIMIT $2;
+
+-- name: export_wallet_history
+-- All lines that touch a player's accounts, newest first; of the other side nothing is told.
+SELECT json_build_object('id', line.id::text, 'entry_id', line.entry::text, 'asset', account.asset,
+    'step', (ARRAY['transfer', 'hold', 'post', 'void', 'expire'])[line.step + 1], 'direction', line.direction,
+    'amount', line.amount::text, 'balance_after', line.balance_after::text, 'kind', line.kind,
+    'reference', line.reference, 'metadata', line.metadata, 'hold_id', line.hold::text,
+    'at', to_timestamp(1735689600 + (line.id / 4096) / 1000000.0))::text
+FROM ledger_accounts account
+CROSS JOIN LATERAL (
+    (
+        SELECT id, entry, step, amount, 'out' AS direction, debit_after AS balance_after, kind, reference, metadata, hold
+        FROM ledger_lines WHERE debit > 0 AND debit = account.id ORDER BY id DESC LIMIT $2
+    )
+    UNION ALL
+    (
+        SELECT id, entry, step, amount, 'in', credit_after, kind, reference, metadata, hold
+        FROM ledger_lines WHERE credit > 0 AND credit = account.id ORDER BY id DESC LIMIT $2
+    )
+) AS line
+WHERE account.player_id = $1::uuid
+ORDER BY line.id DESC
+LIMIT $2;
+
+-- name: export_limits_state
+-- What counts towards a player's limits, in the form in which it is kept.
+SELECT json_build_object('state', state)::text FROM ledger_guards WHERE player_id = $1::uuid AND state IS NOT NULL
+LIMIT $2;

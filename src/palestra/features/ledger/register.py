@@ -25,6 +25,7 @@ from palestra.features.ledger.contract import (
     BadAsset,
     BadEntry,
     Balance,
+    MoneyLeft,
     Owner,
     OwnerKind,
     UnknownAccount,
@@ -165,7 +166,13 @@ class Register:
         return {row["id"]: _account(row) for row in rows}
 
     async def forget(self, tx: asyncpg.Connection, player_id: str) -> list[int]:
-        """Close the accounts of a player who goes, with what is in them; their ids. Two round trips."""
+        """Close the accounts of a player who goes, with what is in them; their ids. Three round trips.
+
+        Raises MoneyLeft: what is virtual may be left behind, real money may not.
+        """
+        money = [row["asset"] for row in await tx.fetch(SQL["money_of"], player_id)]
+        if money:
+            raise MoneyLeft(f"The player still has {', '.join(money)}: pay it out before the account is deleted.")
         rows = await tx.fetch(SQL["accounts_of"], player_id)
         await tx.execute(SQL["close_accounts_of"], player_id)
         for account in map(_account, rows):

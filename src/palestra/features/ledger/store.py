@@ -201,6 +201,7 @@ class LedgerStore:
         """A strand and a stripe for a new connection of a lane."""
         # Nested loops update rows in the order in which they are sent, so that rounds cannot deadlock.
         await connection.execute("SET enable_hashjoin = off; SET enable_mergejoin = off")
+        await connection.execute(SQL["flush_on_commit"], False)
         strand = Strand(*(await _row(connection, "begin_strand", False))[:3])
         self._next_stripe += 1
         writer = self._writers[connection] = _Writer(strand, self._next_stripe % STRIPES)
@@ -336,6 +337,7 @@ class LedgerStore:
 
     async def submit_in(self, tx: asyncpg.Connection, item: Submitted) -> Receipt:
         """Carry an entry out in a transaction of the caller's. Raises what refuses it."""
+        await tx.execute(SQL["flush_on_commit"], True)
         row = await tx.fetchrow(SQL["take_strand"]) or await _row(tx, "begin_strand", True)
         # The lines of a strand are in the order of their ids, whichever node wrote those before.
         self._ids.after(row["last"])

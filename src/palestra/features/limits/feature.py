@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from palestra.features.limits import wire
 from palestra.features.limits.routes import LimitRoutes
+from palestra.features.limits.store import SQL
 from palestra.gateway.operation import Auth, Operation
 
 
@@ -15,3 +16,8 @@ def operations(routes: LimitRoutes) -> list[Operation]:
         Operation("limits.set", "PUT", path, auth, routes.set, wire.SetRequest, "*"),
         Operation("limits.lock", "POST", "/v2/palestra/limits/lock", auth, routes.lock, wire.LockRequest, "*"),
     ]
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"limit_changes": SQL["export_limit_changes"]}

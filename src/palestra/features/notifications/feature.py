@@ -8,6 +8,7 @@ from palestra.features.groups.contract import JoinRequested, MemberChanged
 from palestra.features.notifications import wire
 from palestra.features.notifications.occasions import Occasions
 from palestra.features.notifications.routes import NotificationRoutes
+from palestra.features.notifications.store import SQL
 from palestra.gateway.operation import Auth, Operation
 
 
@@ -28,3 +29,8 @@ def subscribe(events: EventBus, occasions: Occasions) -> None:
     events.subscribe(FriendRemoved, occasions.friend_removed)
     events.subscribe(JoinRequested, occasions.join_requested)
     events.subscribe(MemberChanged, occasions.member_changed)
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"notifications": SQL["export_notifications"]}

@@ -69,3 +69,11 @@ WITH concerned AS (
     UPDATE notifications n SET sender_id = $3 FROM concerned c WHERE n.id = c.id AND NOT c.goes
 )
 DELETE FROM notifications n USING concerned c WHERE n.id = c.id AND c.goes;
+
+-- name: export_notifications
+-- A player's inbox.
+SELECT json_build_object('id', id, 'subject', subject, 'content', content, 'code', code, 'sender_id', sender_id,
+    'created_at', created_at)::text
+FROM notifications WHERE user_id = $1::uuid
+ORDER BY created_at, notifications.id
+LIMIT $2;

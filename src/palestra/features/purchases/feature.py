@@ -8,6 +8,7 @@ from palestra.features.purchases import wire
 from palestra.features.purchases.contract import Refund
 from palestra.features.purchases.routes import PurchaseRoutes
 from palestra.features.purchases.service import REFUND_JOB, PurchaseService
+from palestra.features.purchases.store import SQL
 from palestra.gateway.operation import Auth, Handler, Operation
 from palestra.jobs.contract import Job
 
@@ -66,3 +67,8 @@ def _by_store(action: str, path: str, handler: Handler, request: type[msgspec.St
 def jobs(purchases: PurchaseService) -> list[Job]:
     """What is done in the background."""
     return [Job(REFUND_JOB, purchases.tell_refund, Refund, attempts_max=REFUND_ATTEMPTS_MAX)]
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"purchases": SQL["export_purchases"], "subscriptions": SQL["export_subscriptions"]}

@@ -114,3 +114,23 @@ UPDATE purchases SET player_id = '00000000-0000-0000-0000-000000000000', respons
 -- The same for subscriptions.
 UPDATE subscriptions SET player_id = '00000000-0000-0000-0000-000000000000', response = '', notification = ''
 WHERE player_id = $1::uuid;
+
+-- name: export_purchases
+-- What a player bought, with the words of the stores.
+SELECT json_build_object('store', (ARRAY['apple', 'google', 'huawei', 'facebook instant', 'samsung'])[store + 1],
+    'transaction_id', transaction_id, 'product_id', product_id, 'quantity', quantity, 'environment', environment,
+    'response', response, 'purchase_time', purchase_time, 'create_time', create_time, 'update_time', update_time,
+    'refund_time', refund_time)::text
+FROM purchases WHERE player_id = $1::uuid
+ORDER BY purchases.purchase_time, purchases.store, purchases.transaction_id
+LIMIT $2;
+
+-- name: export_subscriptions
+-- What a player subscribed to, with the words of the stores.
+SELECT json_build_object('store', (ARRAY['apple', 'google'])[store + 1], 'original_id', original_id,
+    'product_id', product_id, 'environment', environment, 'response', response, 'notification', notification,
+    'purchase_time', purchase_time, 'create_time', create_time, 'update_time', update_time,
+    'expiry_time', expiry_time, 'refund_time', refund_time)::text
+FROM subscriptions WHERE player_id = $1::uuid
+ORDER BY subscriptions.purchase_time, subscriptions.store, subscriptions.original_id
+LIMIT $2;

@@ -97,3 +97,21 @@ LIMIT $4;
 -- name: forget
 -- The list of a player whose account is being deleted. The records stay: the ledger refers to them, and they name nobody.
 DELETE FROM round_players WHERE player_id = $1::uuid;
+
+-- name: export_rounds
+-- A player's rounds, newest first, with the player's own stakes and payout, and what the game wrote, as the player's list
+-- shows it.
+SELECT json_build_object('id', r.id, 'game', r.game, 'version', r.version, 'asset', r.asset, 'inputs', r.inputs::json,
+    'stake', r.stakes::json ->> $1::uuid::text,
+    'later_stakes', (
+        SELECT json_agg(s.amount::text ORDER BY s.stake_id) FROM round_stakes s
+        WHERE s.round_id = r.id AND s.player_id = $1::uuid
+    ),
+    'opened_at', r.opened_at, 'outcome', e.how, 'reason', e.reason, 'payout', e.payouts::json ->> $1::uuid::text,
+    'result', e.result::json, 'fair', e.fair::json, 'ended_at', e.ended_at)::text
+FROM round_players p
+JOIN rounds r ON r.id = p.round_id
+LEFT JOIN round_results e ON e.round_id = r.id
+WHERE p.player_id = $1::uuid
+ORDER BY p.opened_at DESC, p.round_id DESC
+LIMIT $2;

@@ -34,3 +34,9 @@ DELETE FROM revoked_tokens WHERE expires_at <= $1;
 -- name: forget_users
 -- Drop revocations of players whose old tokens have all expired since.
 DELETE FROM revoked_users WHERE expires_at <= $1;
+
+-- name: export_revocations
+-- Since when a player's former log-ins are void.
+SELECT json_build_object('issued_before', issued_before, 'expires_at', expires_at)::text
+FROM revoked_users WHERE user_id = $1::uuid
+LIMIT $2;

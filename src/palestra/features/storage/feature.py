@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from palestra.features.storage import wire
 from palestra.features.storage.routes import StorageRoutes
+from palestra.features.storage.store import SQL
 from palestra.gateway.operation import Auth, Operation
 
 
@@ -17,3 +18,8 @@ def operations(routes: StorageRoutes) -> list[Operation]:
         Operation("storage.write", "PUT", "/v2/storage", session, routes.write, wire.WriteRequest, "*"),
         Operation("storage.delete", "PUT", "/v2/storage/delete", session, routes.delete, wire.DeleteRequest, "*"),
     ]
+
+
+def export() -> dict[str, str]:
+    """What is stored about a player, a statement a section; see `AccountExport`."""
+    return {"objects": SQL["export_objects"]}

@@ -88,3 +88,12 @@ LIMIT $4;
 -- name: forget
 -- All objects of a player whose account is being deleted.
 DELETE FROM objects WHERE user_id = $1::uuid;
+
+-- name: export_objects
+-- All objects of a player, those that only the server reads among them.
+SELECT json_build_object('collection', collection, 'key', key, 'value', value, 'version', version,
+    'permission_read', permission_read, 'permission_write', permission_write,
+    'created_at', created_at, 'updated_at', updated_at)::text
+FROM objects WHERE user_id = $1::uuid
+ORDER BY collection, permission_read, key
+LIMIT $2;

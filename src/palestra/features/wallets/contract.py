@@ -159,15 +159,16 @@ class Wallets(Protocol):
         """Set an amount aside until it is posted, voided, or the time is over."""
         ...
 
-    async def post(self, hold_id: str, amount: int | None = None) -> None:
-        """Take what was held, or a part of it; the rest is available again. Doing the same again changes nothing.
+    async def post(self, player: str | HasId, hold_id: str, amount: int | None = None) -> None:
+        """Take what `hold` set aside of this player's, or a part; the rest is available again.
 
-        Raises HoldNotOpen (of ledger) when the hold is over in another way.
+        Doing the same again changes nothing. Raises HoldNotOpen (of ledger) when there is no such hold of the player's,
+        or it is over in another way. Holds of other features, such as stakes of rounds, are theirs to end.
         """
         ...
 
-    async def void(self, hold_id: str) -> None:
-        """Give back what was held. Doing it again changes nothing. Raises HoldNotOpen likewise."""
+    async def void(self, player: str | HasId, hold_id: str) -> None:
+        """Give back what `hold` set aside of this player's, likewise."""
         ...
 
     async def history(self, player: str | HasId, limit: int = 100, cursor: str = "") -> WalletPage:

@@ -9,7 +9,19 @@ from palestra.core.clock import Clock
 from palestra.core.ids import parse_id
 from palestra.features.accounts.contract import AccountNotFound
 from palestra.features.ledger import contract as ledger
-from palestra.features.ledger.contract import Entry, Hold, Ledger, Line, Owner, OwnerKind, Post, Receipt, Transfer, Void
+from palestra.features.ledger.contract import (
+    Entry,
+    Hold,
+    Ledger,
+    Line,
+    LineKind,
+    Owner,
+    OwnerKind,
+    Post,
+    Receipt,
+    Transfer,
+    Void,
+)
 from palestra.features.wallets import rules
 from palestra.features.wallets.contract import (
     HOLD_SECONDS,
@@ -28,6 +40,7 @@ from palestra.features.wallets.contract import (
 
 MINT = "mint"
 """The system account that grants come from and fees go to; the less it has, the more is in the players' hands."""
+HOLD = "wallet.hold"
 LINES_AT_ONCE = 500
 ENTRY_SPAN = ledger.STEPS_MAX * ledger.ID_TICKS_PER_MICROSECOND
 """How far the id of an entry's last line may lie behind that of its first, at most."""
@@ -156,20 +169,24 @@ class WalletService:
         told, entry_key = rules.metadata_text(metadata), rules.ledger_key("hold", user_id, key)
         account, mint = await self._account(user_id, asset), await self._mint(asset)
         until = int(self._clock.now() + seconds)
-        receipt = await self._submit(entry_key, [Hold(account, mint, amount, "wallet.hold", until, "", told)])
+        receipt = await self._submit(entry_key, [Hold(account, mint, amount, HOLD, until, "", told)])
         line = receipt.lines[0]
         return WalletHold(str(line.id), user_id, asset, amount, line.expires_at or until)
 
-    async def post(self, hold_id: str, amount: int | None = None) -> None:
+    async def post(self, player: str | HasId, hold_id: str, amount: int | None = None) -> None:
         """See Wallets.post."""
-        await self._end(hold_id, Post(_number(hold_id), amount, "wallet.post"))
+        await self._end(player, hold_id, Post(_number(hold_id), amount, "wallet.post"))
 
-    async def void(self, hold_id: str) -> None:
+    async def void(self, player: str | HasId, hold_id: str) -> None:
         """See Wallets.void."""
-        await self._end(hold_id, Void(_number(hold_id), "wallet.void"))
+        await self._end(player, hold_id, Void(_number(hold_id), "wallet.void"))
 
-    async def _end(self, hold_id: str, step: Post | Void) -> None:
+    async def _end(self, player: str | HasId, hold_id: str, step: Post | Void) -> None:
         """A hold ends once: its id is the key, so that the same end may be asked for again."""
+        line = await self._ledger.line(step.hold)
+        own = {account.id for account in await self._ledger.accounts_of(_id_of(player))}
+        if line is None or line.kind != HOLD or line.step is not LineKind.HOLD or line.debit not in own:
+            raise ledger.HoldNotOpen(f"The player's wallet has no hold {hold_id}.")
         try:
             await self._submit(f"wallet-hold:{step.hold}", [step])
         except ChangeConflict:
