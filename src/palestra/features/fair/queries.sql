@@ -101,6 +101,14 @@ SELECT json_build_object('number', number, 'commitment', encode(commitment, 'hex
 FROM fair_seeds WHERE user_id = $1::uuid
 LIMIT $2;
 
+-- name: export_fair_keyed_draws
+-- Which nonces a player's keys stand for, by key.
+SELECT json_build_object('key', drawn.key, 'number', drawn.number, 'nonce', drawn.nonce::text)::text
+FROM fair_keyed_draws drawn JOIN fair_seeds seeds ON seeds.owner = drawn.owner
+WHERE seeds.user_id = $1::uuid
+ORDER BY drawn.key
+LIMIT $2;
+
 -- name: export_fair_past_seeds
 -- A player's revealed seeds, newest first.
 SELECT json_build_object('number', past.number, 'commitment', encode(past.commitment, 'hex'),
