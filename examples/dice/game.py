@@ -64,7 +64,7 @@ async def roll(ctx: Context, bet: Bet) -> Rolled:
     if round.ending is None:
         try:
             round = await ctx.rounds.settle(round, **msgspec.structs.asdict(await decide(ctx, round)))
-        except RoundOver as over:  # the bet came twice at the same time, and the other one was faster
+        except RoundOver as over:  # it was cancelled in the same moment
             round = over.round
     end = round.ending
     if end is None or end.how == "cancelled":
@@ -80,7 +80,7 @@ async def roll(ctx: Context, bet: Bet) -> Rolled:
 async def decide(ctx: Context, round: Round) -> Settlement:
     """How a round ends. The platform asks, too: when its minute is over and, after a crash, nobody has ended it."""
     (stake,) = round.stakes
-    draw = await ctx.fair.draw(stake.player_id)
+    draw = await ctx.fair.draw(stake.player_id, key=round.id)  # however often this is asked, the same roll
     rolled = draw.below(SIDES)
     payouts = {stake.player_id: payout_of(stake.amount, round.inputs["under"], rolled)}
     seeds = {"commitment": draw.commitment, "client_seed": draw.client_seed, "nonce": draw.nonce}

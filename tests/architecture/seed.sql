@@ -96,6 +96,8 @@ SELECT 'round:' || i, 1, sha256(('round' || i)::bytea), sha256(('sealed' || i)::
 INSERT INTO fair_past_seeds (owner, number, commitment, server_seed, client_seed, draws, revealed_at)
 SELECT md5('user' || i)::uuid::text, number, sha256(('seed' || i)::bytea), sha256(('seed' || i)::bytea), md5(i::text), 100, now()
 FROM generate_series(1, 10000) AS i, generate_series(1, 2) AS number;
+INSERT INTO fair_keyed_draws (owner, key, number, nonce)
+SELECT md5('user' || i)::uuid::text, md5('round' || i)::uuid::text, 3, 0 FROM generate_series(1, 10000) AS i;
 INSERT INTO notifications (id, user_id, subject, content, code, sender_id, created_at)
 SELECT md5('notification' || i)::uuid, md5('user' || (1 + i % 1000))::uuid, 'a subject', '{"level": 1}', 1,
        md5('user' || i)::uuid, now() - i * interval '1 second'

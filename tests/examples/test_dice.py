@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from examples.dice.game import PAYS, SIDES, WELCOME_COINS, Bet, game, payout_of
+from examples.dice.game import PAYS, SIDES, WELCOME_COINS, Bet, decide, game, payout_of
 from palestra import Context, Game
 from palestra.core.clock import ManualClock
 from palestra.ledger import Owner, OwnerKind
@@ -39,6 +39,12 @@ async def open_and_vanish(ctx: Context, bet: Bet) -> str:
         policy="settle",
     )
     return round.id
+
+
+@books.rpc
+async def draw_and_vanish(ctx: Context, round_id: str) -> int:
+    """What a node does that dies between the draw and the payout."""
+    return (await decide(ctx, await ctx.rounds.get(round_id))).result["roll"]
 
 
 @books.rpc
@@ -136,6 +142,28 @@ async def test_a_bet_that_a_crash_cut_off_is_played_when_its_minute_is_over(
     assert await coins(ada) == WELCOME_COINS - 100 + payout_of(100, 50, rolled)
     # Whoever still asks for it is told the same.
     assert (await ada.rpc("roll", bet()))["roll"] == rolled
+
+
+@pytest.mark.parametrize("by", ["the deadline", "the same bet"])
+async def test_a_roll_that_was_drawn_before_a_crash_is_the_roll_that_counts(
+    platform: Platform, clock: ManualClock, by: str
+) -> None:
+    ada = await newcomer(platform)
+    pair = await ada.call("GET", "/v2/palestra/fair")
+    round_id = await ada.rpc_text("open_and_vanish", json.dumps(bet()))
+    drawn = int(await ada.rpc_text("draw_and_vanish", round_id))
+    assert int(await ada.rpc_text("draw_and_vanish", round_id)) == drawn
+    # Not even a revealed seed brings another one.
+    await ada.call("POST", "/v2/palestra/fair/rotate", {})
+    if by == "the deadline":
+        clock.advance(61)
+        assert await ada.rpc("sweep") == 1
+    assert (await ada.rpc("roll", bet()))["roll"] == drawn
+    ended = await ada.call("GET", f"/v2/palestra/rounds/{round_id}")
+    fair = json.loads(ended["fair"])
+    assert (json.loads(ended["result"])["roll"], fair["commitment"], fair["nonce"]) == (drawn, pair["commitment"], 0)
+    # Nonces have no gaps: a missing one would be a roll that the house kept to itself.
+    assert [(await ada.rpc("roll", bet(n)))["fair"]["nonce"] for n in (1, 2)] == [0, 1]
 
 
 async def test_a_bet_that_a_crash_cut_off_is_played_at_once_if_it_is_sent_again(platform: Platform) -> None:

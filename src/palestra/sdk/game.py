@@ -203,7 +203,8 @@ class Game:
     def settle_round(self, code: F) -> F:
         """Say how a round of policy "settle" ends that nobody ended in time: `async def f(ctx, round) -> Settlement`.
 
-        It may run more than once for a round, also after a restart: decide by the round alone.
+        It may run more than once for a round, also after a restart: decide by the round alone, and
+        draw by its id: `ctx.fair.draw(player, key=round.id)`.
         """
         place = place_of(code)
         _require_async(code, place)

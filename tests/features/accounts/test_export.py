@@ -46,7 +46,7 @@ def everything() -> Game:
         await ctx.limits.set(me, [Limit("stake", "24h", 1000, "coins")])
         await ctx.chat.send("2...lobby", {"mark": mark}, me.id, me.username)
         await ctx.notifications.send(me.id, "hello " + mark, {}, 1)
-        await ctx.fair.draw(me)
+        await ctx.fair.draw(me, key="round")
         await ctx.wallet.change(other_id, {"coins": 100}, metadata={"mark": "gift"})
         opened = await ctx.rounds.open(
             game="everything", stakes={me.id: 11, other_id: 22}, inputs={"above": 3}, asset="coins"
@@ -107,6 +107,7 @@ async def test_an_export_holds_one_of_everything_of_one_player_alone(database_ur
         played = {round["stake"]: (round["later_stakes"], round["payout"]) for round in sections["rounds"]}
         assert played == {"11": (["33"], "55"), "22": (["44"], "55")}
         (past,) = sections["fair_past_seeds"]
+        assert sections["fair_keyed_draws"] == [{"key": "round", "number": 1, "nonce": "0"}]
         assert past["server_seed"] and "sealed" not in str(sections["fair_seeds"])
 
         by_game = json.loads((await bob.call("POST", "/v2/rpc/about", ann.id))["payload"])

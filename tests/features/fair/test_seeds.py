@@ -17,6 +17,7 @@ from palestra.core.ids import new_id
 from palestra.database.pool import Database
 from palestra.features.accounts.contract import AccountNotFound
 from palestra.features.fair.contract import (
+    BadKey,
     BadPage,
     BadSeed,
     ClientSeedFixed,
@@ -220,6 +221,88 @@ async def test_connections_that_die_amid_draws_repeat_no_nonce(new_fair: NewFair
     assert (await new_fair().draw(ann)).nonce > max(used)
 
 
+# -- keys
+
+
+async def test_a_draw_with_a_key_is_made_once_and_has_the_same_values_every_time(
+    new_fair: NewFair, ann: str, bob: str
+) -> None:
+    fair = new_fair()
+    first = await fair.draw(ann, key="round 1")
+    values = first.shuffle(range(52))
+    other = await fair.draw(ann, key="round 2")
+    again = await new_fair().draw(SomePlayer(ann.upper()), key="round 1")
+    assert (again.commitment, again.client_seed, again.nonce) == (first.commitment, first.client_seed, 0)
+    assert again.shuffle(range(52)) == values
+    assert other.nonce == 1
+    assert (await fair.draw(bob, key="round 1")).commitment != first.commitment
+    assert (await fair.draw(ann)).nonce == 2
+
+
+async def test_a_draw_with_a_key_outlives_the_seed_it_came_from(new_fair: NewFair, ann: str) -> None:
+    fair = new_fair()
+    await fair.draw(ann)
+    values = (await fair.draw(ann, key="round")).dice(20, 6)
+    revealed = (await fair.rotate(ann, "another")).revealed
+    for _ in range(2):
+        again = await new_fair().draw(ann, key="round")
+        assert (again.commitment, again.client_seed, again.nonce) == (revealed.commitment, revealed.client_seed, 1)
+        assert again.dice(20, 6) == values
+        await fair.draw(ann)
+        await fair.rotate(ann)
+    assert fair.replay(revealed.server_seed, revealed.client_seed, 1).dice(20, 6) == values
+    assert (await fair.seeds(ann)).nonce == 0
+
+
+async def test_the_same_key_from_many_callers_on_two_nodes_uses_one_nonce(
+    new_fair: NewFair, new_player: NewPlayer
+) -> None:
+    nodes = [new_fair(), new_fair()]
+    players = [await new_player() for _ in range(3)]
+    wishes = [(nodes[n % 2], players[n // 2 % 3], f"round {n // 6 % 10}") for n in range(240)]
+    plain = [(nodes[n % 2], players[n % 3]) for n in range(60)]
+    keyed, unkeyed = await asyncio.gather(
+        asyncio.gather(*(node.draw(player, key=key) for node, player, key in wishes)),
+        asyncio.gather(*(node.draw(player) for node, player in plain)),
+    )
+    found: dict[tuple[str, str], set[tuple[str, int]]] = {}
+    for (_, player, key), draw in zip(wishes, keyed, strict=True):
+        found.setdefault((player, key), set()).add((draw.commitment, draw.nonce))
+    assert {len(draws) for draws in found.values()} == {1}
+    used = [draw for draws in found.values() for draw in draws] + [(one.commitment, one.nonce) for one in unkeyed]
+    assert len(found) == 30 and len(set(used)) == len(used) == 90
+    assert [(await nodes[0].seeds(player)).nonce for player in players] == [30, 30, 30]
+
+
+async def test_a_key_that_cannot_be_one_is_refused_and_uses_nothing(fair: FairService, ann: str) -> None:
+    for key in ("", "k" * 129, "nul\0"):
+        with pytest.raises(BadKey, match="1 to 128 printable characters"):
+            await fair.draw(ann, key=key)
+    with pytest.raises(AccountNotFound):
+        await fair.draw(new_id(), key="round")
+    assert (await fair.draw(ann, key="k" * 128)).nonce == 0
+
+
+async def test_connections_that_die_amid_draws_with_keys_burn_no_nonce(
+    new_fair: NewFair, ann: str, database: Database
+) -> None:
+    fair = new_fair()
+    await fair.seeds(ann)
+
+    async def kill() -> None:
+        for _ in range(5):
+            await database.fetch(
+                """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND query LIKE '%fair_keyed%' AND pid <> pg_backend_pid()"""
+            )
+
+    async def draw(caller: int) -> list[int]:
+        return [(await fair.draw(ann, key=f"{caller} {n}")).nonce for n in range(20)]
+
+    _, *nonces = await asyncio.gather(kill(), *(draw(caller) for caller in range(10)))
+    assert sorted(nonce for drawn in nonces for nonce in drawn) == list(range(200))
+
+
 # -- rounds
 
 
@@ -320,10 +403,11 @@ async def test_a_sealed_seed_moved_to_another_player_fails_loudly_and_alone(
 
 async def test_with_the_account_go_its_seeds(fair: FairService, ann: str, bob: str, database: Database) -> None:
     for player in (ann, bob):
-        await fair.draw(player)
+        await fair.draw(player, key="round")
         await fair.rotate(player)
     await database.execute("DELETE FROM users WHERE id = $1", ann)
     assert await database.fetchval("SELECT array_agg(owner) FROM fair_seeds") == [bob]
-    assert await database.fetchval("SELECT array_agg(owner) FROM fair_past_seeds") == [bob]
+    for table in ("fair_past_seeds", "fair_keyed_draws"):
+        assert await database.fetchval(f"SELECT array_agg(owner) FROM {table}") == [bob]
     with pytest.raises(AccountNotFound):
         await fair.draw(ann)

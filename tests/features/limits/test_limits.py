@@ -301,6 +301,7 @@ game = Game("casino")
 @game.on_start
 async def start(ctx: Context) -> None:
     await ctx.ledger.declare(EUR)
+    await ctx.ledger.declare(Asset("gems"))
     ctx.limits.declare([Limit("loss", "7d", 500, "EUR")])
 
 
@@ -366,6 +367,20 @@ async def test_clients_see_what_is_in_force_used_and_pending(database_url: str) 
         with pytest.raises(BotError, match="leaves 150") as caught:
             await ann.rpc_text("play", "151")
         assert (caught.value.status, caught.value.code) == (400, 9)
+
+
+async def test_a_player_limits_assets_that_nobody_has_had_yet(database_url: str) -> None:
+    limits = LimitSettings(defaults=("stake/24h/coins=1000",))
+    async with Platform.start(game, settings=Settings(limits=limits), database_url=database_url) as platform:
+        ann = await platform.bot("ann")
+        # Gems are declared in the ledger; coins are known only by the limit for everybody.
+        for asset in ("gems", "coins"):
+            wanted = {"kind": "stake", "window": "24h", "asset": asset, "amount": "300"}
+            answer = await ann.call("PUT", LIMITS, {"limits": [wanted]})
+            assert ("300", "300") in [(one["amount"], one["own"]) for one in answer["limits"] if one["asset"] == asset]
+        with pytest.raises(BotError, match="no asset 'pearls' yet") as caught:
+            await ann.call("PUT", LIMITS, {"limits": [{**wanted, "asset": "pearls"}]})
+        assert caught.value.status == 404
 
 
 async def test_clients_lock_themselves_and_cannot_unlock(database_url: str) -> None:

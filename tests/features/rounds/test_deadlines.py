@@ -8,9 +8,10 @@ import pytest
 
 from palestra.core.errors import GameError, Unavailable
 from palestra.core.ids import new_id
-from palestra.features.ledger.contract import LineKind
+from palestra.features.ledger.contract import Entry, LineKind, Post, Void
 from palestra.features.rounds.contract import GRACE_SECONDS, Round, RoundOver, Settlement
 from palestra.features.rounds.service import RoundService
+from palestra.features.rounds.store import Ended, RoundStore
 from tests.features.rounds.conftest import COINS, Games, World
 
 
@@ -143,11 +144,64 @@ async def test_holds_that_expired_first_cancel_the_round(
     with pytest.raises(RoundOver, match="cancelled at") as refusal:
         await rounds.settle(round, payouts={ann: 150})
     ending = refusal.value.round.ending
-    assert ending is not None and ending.reason == "the holds expired before the round was ended"
+    assert ending is not None and ending.reason == "a hold of it was over already"
     assert (await rounds.get(round.id)).ending == ending
     assert await rounds.cancel(round) == refusal.value.round
     await world.ledger.end_overdue_holds()
     assert await world.available(ann, bob) == [COINS, COINS]
+    await world.check_nothing_is_held_and_all_adds_up()
+
+
+@pytest.mark.parametrize("step", [Void, Post])
+@pytest.mark.parametrize("end", ["settle", "cancel", "sweep"])
+async def test_a_hold_that_somebody_ended_does_not_lock_the_others(
+    rounds: RoundService, world: World, ann: str, bob: str, step: type[Void] | type[Post], end: str
+) -> None:
+    round = await rounds.open(game="dice", stakes={ann: 100, bob: 50})
+    by_player = dict(zip(round.players, round.holds or (), strict=True))
+    await world.ledger.submit(Entry(None, (step(by_player[ann]),)))
+    if end == "settle":
+        with pytest.raises(RoundOver, match="cancelled at"):
+            await rounds.settle(round, payouts={ann: 150})
+    elif end == "cancel":
+        await rounds.cancel(round)
+    else:
+        world.clock.advance(300)
+        assert await rounds.resolve_overdue() == 1
+    record = await rounds.record(round.id)
+    assert record.round.ending is not None
+    assert (record.round.ending.how, record.round.ending.reason) == ("cancelled", "a hold of it was over already")
+    assert [(line.step, line.hold) for line in record.lines[2:]] == [(LineKind.VOID, by_player[bob])]
+    assert await world.available(ann, bob) == [COINS if step is Void else COINS - 100, COINS]
+    await world.check_nothing_is_held_and_all_adds_up()
+
+
+async def test_a_crash_amid_giving_back_leaves_a_round_that_the_sweep_ends(
+    rounds: RoundService,
+    after_a_crash: RoundService,
+    world: World,
+    ann: str,
+    bob: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    round = await rounds.open(game="dice", stakes={ann: 100, bob: 50})
+    by_player = dict(zip(round.players, round.holds or (), strict=True))
+    await world.ledger.submit(Entry(None, (Void(by_player[ann]),)))
+
+    async def die(_: Ended) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(RoundStore, "end_alone", lambda _, row: die(row))
+    with pytest.raises(Unavailable):
+        await rounds.cancel(round)
+    monkeypatch.undo()
+    assert await world.available(ann, bob) == [COINS, COINS]
+    assert (await after_a_crash.get(round.id)).ending is None
+    world.clock.advance(300)
+    assert await after_a_crash.resolve_overdue() == 1
+    record = await after_a_crash.record(round.id)
+    assert record.round.ending is not None and record.round.ending.reason == "a hold of it was over already"
+    assert [line.step for line in record.lines] == [LineKind.HOLD, LineKind.HOLD, LineKind.VOID]
     await world.check_nothing_is_held_and_all_adds_up()
 
 

@@ -394,7 +394,8 @@ async def test_records_are_never_changed_or_deleted(
     round = await opened(rounds, ann)
     await rounds.stake(round, {ann: 1})
     ended = await rounds.settle(round.id)
-    for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET {'id' if table == 'rounds' else 'round_id'} = NULL"):
+    changed = f"UPDATE {table} SET {'id' if table == 'rounds' else 'round_id'} = NULL"
+    for statement in (changed, f"DELETE FROM {table}", f"TRUNCATE {table}"):
         with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="never changed"):
             await database.execute(statement)
     assert await rounds.get(round.id) == ended

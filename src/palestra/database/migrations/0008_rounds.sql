@@ -38,10 +38,16 @@ BEGIN
 END $$;
 CREATE TRIGGER rounds_are_final BEFORE UPDATE OR DELETE ON rounds
     FOR EACH ROW EXECUTE FUNCTION rounds_refuse_change();
+CREATE TRIGGER rounds_are_kept BEFORE TRUNCATE ON rounds
+    FOR EACH STATEMENT EXECUTE FUNCTION rounds_refuse_change();
 CREATE TRIGGER round_stakes_are_final BEFORE UPDATE OR DELETE ON round_stakes
     FOR EACH ROW EXECUTE FUNCTION rounds_refuse_change();
+CREATE TRIGGER round_stakes_are_kept BEFORE TRUNCATE ON round_stakes
+    FOR EACH STATEMENT EXECUTE FUNCTION rounds_refuse_change();
 CREATE TRIGGER round_results_are_final BEFORE UPDATE OR DELETE ON round_results
     FOR EACH ROW EXECUTE FUNCTION rounds_refuse_change();
+CREATE TRIGGER round_results_are_kept BEFORE TRUNCATE ON round_results
+    FOR EACH STATEMENT EXECUTE FUNCTION rounds_refuse_change();
 
 -- Rounds that have not ended, and how many stakes they have: who ends one must know them all.
 CREATE TABLE open_rounds (

@@ -16,6 +16,7 @@ ALGORITHM = "palestra-fair-1"
 SEED_BYTES = 32
 CLIENT_SEED_CHARS_MAX = 64
 ROUND_ID_CHARS_MAX = 128
+KEY_CHARS_MAX = 128
 NUMBER_MAX = 2**53
 """Bounds, and how many whole numbers a draw may choose from: what every reader of JSON holds exactly."""
 NONCE_MAX = 2**63 - 1
@@ -111,6 +112,10 @@ class BadSeed(InvalidArgument):
     """A server seed, client seed, nonce or round id that cannot be one; the message says what it looks like."""
 
 
+class BadKey(InvalidArgument):
+    """A text that cannot be the key of a draw; the message says what one looks like."""
+
+
 class BadPage(InvalidArgument):
     """A page size or cursor that the history does not have."""
 
@@ -188,11 +193,16 @@ class Fair(Protocol):
     A server seed belongs to a player or to a round and is never shown while it is in use, by any method.
     """
 
-    async def draw(self, player: str | HasId) -> Draw:
+    async def draw(self, player: str | HasId, *, key: str | None = None) -> Draw:
         """Use the player's next nonce, for good before this returns: no nonce is used twice, even after a crash.
 
-        One round trip shared with others' draws; a player's first draw makes the pair and takes three. A call that is
-        cancelled or fails may leave its nonce unused. Raises AccountNotFound.
+        With a `key`, 1–128 printable characters, unique per player, it happens once for ever: asked again it is the
+        same draw from its beginning, whatever crashed or was rotated or revealed meanwhile. Whatever may be tried
+        again needs one, such as the id of the round that is decided; otherwise the second try draws something else.
+
+        One round trip shared with others' draws, four with a key; a player's first draw also makes the pair.
+        Without a key a call that is cancelled or fails may leave its nonce unused. Raises AccountNotFound,
+        BadKey.
         """
         ...
 
@@ -222,7 +232,9 @@ class Fair(Protocol):
         ...
 
     async def draw_round(self, round_id: str, client_seed: str) -> Draw:
-        """Use the round's next nonce, as `draw` does. The first draw fixes the client seed.
+        """Use the round's next nonce, as `draw` without a key does. The first draw fixes the client seed.
+
+        What may be tried again decides by nonce 0, which `replay` gives after the reveal.
 
         Let it come from the players, after they have seen the commitment: a server that chooses both seeds proves
         nothing. Raises BadSeed, RoundNotFound, RoundRevealed, ClientSeedFixed.

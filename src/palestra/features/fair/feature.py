@@ -21,4 +21,8 @@ def operations(routes: FairRoutes) -> list[Operation]:
 
 def export() -> dict[str, str]:
     """What is stored about a player, a statement a section; see `AccountExport`."""
-    return {"fair_seeds": SQL["export_fair_seeds"], "fair_past_seeds": SQL["export_fair_past_seeds"]}
+    return {
+        "fair_seeds": SQL["export_fair_seeds"],
+        "fair_keyed_draws": SQL["export_fair_keyed_draws"],
+        "fair_past_seeds": SQL["export_fair_past_seeds"],
+    }

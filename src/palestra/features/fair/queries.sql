@@ -27,6 +27,40 @@ FROM locked
 WHERE seeds.owner = locked.owner
 RETURNING seeds.owner, seeds.number, seeds.commitment, seeds.sealed, seeds.client_seed, seeds.nonce - locked.draws AS first;
 
+-- name: lock_all
+-- Rows of owners, locked in their order until the end of the transaction: what the next statement sees of their draws
+-- is all there is.
+SELECT owner FROM fair_seeds WHERE owner = ANY($1::text[]) ORDER BY owner FOR NO KEY UPDATE;
+
+-- name: take_keyed
+-- Draws by key, of owners whose rows are locked: keys that are new use the next nonces, in the order given, the others
+-- have theirs. Of a seed that was revealed meanwhile it answers `server_seed`, of the one in use `sealed`. No row for
+-- owners without a seed.
+WITH wanted AS (
+    SELECT given.owner, given.key, given.place
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS given (owner, key, place)
+), fresh AS (
+    SELECT wanted.owner, wanted.key, seeds.number,
+        seeds.nonce + row_number() OVER (PARTITION BY wanted.owner ORDER BY wanted.place) - 1 AS nonce
+    FROM wanted JOIN fair_seeds AS seeds USING (owner)
+    WHERE NOT EXISTS (SELECT FROM fair_keyed_draws AS made WHERE made.owner = wanted.owner AND made.key = wanted.key)
+), used AS (
+    UPDATE fair_seeds AS seeds SET nonce = seeds.nonce + counted.draws
+    FROM (SELECT owner, count(*) AS draws FROM fresh GROUP BY owner) AS counted
+    WHERE seeds.owner = counted.owner
+), kept AS (
+    INSERT INTO fair_keyed_draws (owner, key, number, nonce) SELECT owner, key, number, nonce FROM fresh
+)
+SELECT drawn.owner, drawn.key, drawn.number, drawn.nonce, coalesce(past.commitment, seeds.commitment) AS commitment,
+    coalesce(past.client_seed, seeds.client_seed) AS client_seed, past.server_seed, seeds.sealed
+FROM (
+    SELECT owner, key, number, nonce FROM fresh
+    UNION ALL
+    SELECT made.owner, made.key, made.number, made.nonce FROM wanted JOIN fair_keyed_draws AS made USING (owner, key)
+) AS drawn
+JOIN fair_seeds AS seeds ON seeds.owner = drawn.owner
+LEFT JOIN fair_past_seeds AS past ON past.owner = drawn.owner AND past.number = drawn.number;
+
 -- name: read
 -- The seed in use of an owner.
 SELECT number, commitment, sealed, next_commitment, next_sealed, client_seed, nonce FROM fair_seeds WHERE owner = $1;
@@ -65,6 +99,14 @@ LIMIT $3;
 SELECT json_build_object('number', number, 'commitment', encode(commitment, 'hex'),
     'next_commitment', encode(next_commitment, 'hex'), 'client_seed', client_seed, 'nonce', nonce::text)::text
 FROM fair_seeds WHERE user_id = $1::uuid
+LIMIT $2;
+
+-- name: export_fair_keyed_draws
+-- Which nonces a player's keys stand for, by key.
+SELECT json_build_object('key', drawn.key, 'number', drawn.number, 'nonce', drawn.nonce::text)::text
+FROM fair_keyed_draws drawn JOIN fair_seeds seeds ON seeds.owner = drawn.owner
+WHERE seeds.user_id = $1::uuid
+ORDER BY drawn.key
 LIMIT $2;
 
 -- name: export_fair_past_seeds

@@ -20,6 +20,7 @@ from palestra.features.fair.contract import (
     ALGORITHM,
     CLIENT_SEED_CHARS_MAX,
     ITEMS_MAX,
+    KEY_CHARS_MAX,
     NONCE_MAX,
     NUMBER_MAX,
     ROUND_ID_CHARS_MAX,
@@ -27,6 +28,7 @@ from palestra.features.fair.contract import (
     VERIFY_ITEMS_MAX,
     VERIFY_STEPS_MAX,
     BadDraw,
+    BadKey,
     BadPage,
     BadSeed,
     Step,
@@ -178,6 +180,12 @@ def check_nonce(nonce: int) -> None:
     """Raises BadSeed unless a draw can have this nonce."""
     if not 0 <= nonce <= NONCE_MAX:
         raise BadSeed(f"A nonce is 0 to {NONCE_MAX}, not {nonce}.")
+
+
+def check_key(key: str) -> None:
+    """Raises BadKey unless a draw can be remembered by this key."""
+    if not 1 <= len(key) <= KEY_CHARS_MAX or not key.isprintable():
+        raise BadKey(f"A key of a draw is 1 to {KEY_CHARS_MAX} printable characters, not {key!r:.100}.")
 
 
 def round_owner(round_id: str) -> str:

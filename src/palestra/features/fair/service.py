@@ -40,9 +40,12 @@ class FairService:
 
     # -- players
 
-    async def draw(self, player: str | HasId) -> Draw:
+    async def draw(self, player: str | HasId, *, key: str | None = None) -> Draw:
         """See Fair.draw."""
         user_id = _id_of(player)
+        if key is not None:
+            rules.check_key(key)
+            return await self._opened(user_id, lambda: self._store.take_keyed(user_id, key))
         return await self._opened(user_id, lambda: self._store.take(user_id))
 
     async def seeds(self, player: str | HasId) -> SeedPair:

@@ -28,6 +28,13 @@ class Wish(NamedTuple):
     client_seed: str | None
 
 
+class KeyedWish(NamedTuple):
+    """A player's draw that is made once for its key."""
+
+    owner: str
+    key: str
+
+
 class NewSeeds(NamedTuple):
     """The first row of an owner, in the order of its columns; the next pair only of a player."""
 
@@ -53,7 +60,7 @@ class ActiveSeeds(NamedTuple):
 
 
 class FairStore:
-    """Reads and writes rows of `fair_seeds` and `fair_past_seeds`; makes, seals and opens server seeds."""
+    """Reads and writes the rows of seeds and of draws by key; makes, seals and opens server seeds."""
 
     def __init__(self, database: Database, settings: DatabaseSettings, sealer: Sealer) -> None:
         self._database = database
@@ -63,8 +70,11 @@ class FairStore:
         self._takes: Batch[Wish, SeededDraw | None] = Batch(
             "fair.draw", database, self._take, idempotent=True, **limits
         )
+        self._keyed_takes: Batch[KeyedWish, SeededDraw | None] = Batch(
+            "fair.draw_keyed", database, self._take_keyed, idempotent=True, **limits
+        )
         self._opens: Batch[NewSeeds, None] = Batch("fair.open", database, _open, idempotent=True, **limits)
-        self.batches = [self._takes, self._opens]
+        self.batches = [self._takes, self._keyed_takes, self._opens]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""
@@ -74,6 +84,10 @@ class FairStore:
     async def take(self, owner: str, client_seed: str | None = None) -> SeededDraw | None:
         """An owner's next nonce, in a round trip shared with others; None when `owner` has no such seed in use."""
         return await self._takes.submit(Wish(owner, client_seed))
+
+    async def take_keyed(self, owner: str, key: str) -> SeededDraw | None:
+        """A player's draw of a key, the same for ever; None when `owner` has no seed."""
+        return await self._keyed_takes.submit(KeyedWish(owner, key))
 
     async def open_player(self, user_id: str) -> None:
         """Make a player's first pair unless there is one. Raises AccountNotFound."""
@@ -165,6 +179,22 @@ class FairStore:
             server_seed, commitment, used_client_seed = found[owner]
             outcomes.append(SeededDraw(server_seed, used_client_seed, next(nonces[owner]), commitment))
         return outcomes
+
+    async def _take_keyed(self, connection: asyncpg.Connection, wishes: list[KeyedWish]) -> list[SeededDraw | None]:
+        """Equal wishes get equal draws, each an object of its own: the calls on one do not move the other."""
+        wanted = list(dict.fromkeys(wishes))
+        owners, keys = [wish.owner for wish in wanted], [wish.key for wish in wanted]
+        # Two statements: the second one's snapshot is taken when no other node can draw for these owners any more.
+        async with connection.transaction():
+            await connection.execute(SQL["lock_all"], sorted(set(owners)))
+            rows = await connection.fetch(SQL["take_keyed"], owners, keys)
+        found = {KeyedWish(row["owner"], row["key"]): row for row in rows}
+        return [self._drawn(found[wish]) if wish in found else None for wish in wishes]
+
+    def _drawn(self, row: Any) -> SeededDraw:
+        owner, _, number, nonce, commitment, client_seed, revealed, sealed = row
+        seed = self._seed(owner, number, sealed) if revealed is None else revealed
+        return SeededDraw(seed, client_seed, nonce, commitment.hex())
 
 
 async def _open(connection: asyncpg.Connection, rows: list[NewSeeds]) -> list[None]:

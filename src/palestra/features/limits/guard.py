@@ -72,6 +72,10 @@ class LimitsGuard:
         self._defaults = defaults
         self._plan = lru_cache(PLANS_MAX)(self._make_plan)
 
+    def assets(self) -> set[str]:
+        """The assets that limits for everybody name."""
+        return {asset for _, _, asset in self._defaults if asset}
+
     def _make_plan(self, policy: bytes) -> Plan:
         return rules.plan_of(_decode_policy(policy), self._defaults)
 

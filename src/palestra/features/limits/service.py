@@ -85,8 +85,12 @@ class LimitsService:
         return rules.page_of(found, limit)
 
     async def _require_assets(self, codes: Iterable[str]) -> None:
-        if missing := sorted(set(codes) - {asset.code for asset in await self._ledger.assets()}):
-            raise UnknownAsset(f"There is no asset {missing[0]!r}; it has to be declared before it is limited.")
+        # Wallets declare an asset when somebody first has it; a limit for everybody may name it before.
+        known = self._guard.assets() | {asset.code for asset in await self._ledger.assets()}
+        if missing := sorted(set(codes) - known):
+            raise UnknownAsset(
+                f"There is no asset {missing[0]!r} yet: declare it in the ledger, or limit it for everybody."
+            )
 
     async def _record(
         self, player_id: str, author: Author, limits: tuple[ChangedLimit, ...], lock: Lock | None

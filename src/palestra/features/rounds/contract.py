@@ -190,14 +190,18 @@ class Rounds(Protocol):
     ) -> Round:
         """Give all stakes to the house and let it pay the payouts, with the record beside it. One shared commit.
 
-        Payouts go to players of the round; they may exceed the stakes. The same again returns the same answer.
+        Payouts go to players of the round; they may exceed the stakes. The same again returns the same answer. If one
+        of the holds is over, the round is cancelled and the others are given back.
         Raises RoundOver when the round ended otherwise; BadRound, RoundNotFound, AccountNotFound or AccountClosed for a
         player who is gone.
         """
         ...
 
     async def cancel(self, round: Round | str, reason: str = "") -> Round:
-        """Give all stakes back. A round that was cancelled before is returned as it is. Raises RoundOver if settled."""
+        """Give back all that is held. A round that was cancelled before is returned as it is.
+
+        Raises RoundOver if it was settled.
+        """
         ...
 
     async def get(self, round_id: str) -> Round:

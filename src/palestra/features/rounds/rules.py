@@ -80,6 +80,11 @@ def ending_key(round_id: str) -> str:
     return f"round:{round_id}:end"
 
 
+def release_key(round_id: str, hold: int) -> str:
+    """The ledger's key of one hold that is given back by itself, because another one of its round was over already."""
+    return f"round:{round_id}:release:{hold}"
+
+
 # -- what callers give
 
 
@@ -194,9 +199,14 @@ def settle_steps(round: Round, payouts: Mapping[str, int], accounts: Mapping[str
     )
 
 
-def cancel_steps(round: Round) -> tuple[Step, ...]:
+def cancel_steps(round: Round) -> tuple[Void, ...]:
     """All that was held is given back."""
     return tuple(Void(hold, "round.void", round.id) for hold in round.holds or () if hold)
+
+
+def ended_without_entry(round: Round, lines: Iterable[Line]) -> bool:
+    """Whether a round ended though its holds could not all be ended by one entry."""
+    return round.ending is not None and all(line.step is LineKind.HOLD for line in lines)
 
 
 # -- what counts as the same

@@ -187,19 +187,29 @@ class RoundService:
                     raise
             except HoldNotOpen:
                 if fresh:
-                    # The ledger gives back, or gave back, what was held: all holds of a round expire together.
-                    ending = Ending("cancelled", "", asked.ended_at, "the holds expired before the round was ended")
+                    # It can never be settled any more: a hold that is over stays so.
+                    ending = Ending("cancelled", "", asked.ended_at, "a hold of it was over already")
             known, fresh = await self.get(known.id), True
         raise RoundChanged
 
     async def _finish(self, row: Ended, *, held: bool) -> bool:
-        """Write one end; whether this call did it. With `held` off the holds are left alone."""
+        """Write one end; whether this call did it. With `held` off some hold is over, and the others are given back."""
+        if not held:
+            # First, since a crash in between leaves a round that is open: the sweep comes back to it.
+            await self._release(row.round)
         steps = await self._ending_steps(row.round, row.ending) if held else ()
         if not steps:
             await self._store.end_alone(row)
             return True
         entry = Entry(rules.ending_key(row.round.id), steps, ((self._store.endings, row),))
         return not (await self._ledger.submit(entry)).repeated
+
+    async def _release(self, round: Round) -> None:
+        """Give back what is still held, each hold by itself."""
+        entries = [Entry(rules.release_key(round.id, step.hold), (step,)) for step in rules.cancel_steps(round)]
+        for outcome in await asyncio.gather(*map(self._ledger.submit, entries), return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, HoldNotOpen):
+                raise outcome
 
     async def _ending_steps(self, round: Round, ending: Ending) -> tuple[Step, ...]:
         if ending.how == "cancelled":
@@ -219,7 +229,10 @@ class RoundService:
         """See Rounds.record."""
         stored = await self._stored(round_id)
         lines = await self._found([*rules.stake_keys(stored), rules.ending_key(stored.round.id)])
-        return Record(_held(stored, lines), lines)
+        round = _held(stored, lines)
+        if rules.ended_without_entry(round, lines):
+            lines += await self._found([rules.release_key(round.id, step.hold) for step in rules.cancel_steps(round)])
+        return Record(round, lines)
 
     async def list(self, player_id: str, limit: int = PAGE_ROUNDS_MAX, cursor: str = "") -> RoundPage:
         """See Rounds.list."""
