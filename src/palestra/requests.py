@@ -97,6 +97,7 @@ from palestra.features.storage.wire import ListRequest as StorageList
 from palestra.features.storage.wire import ReadRequest as StorageRead
 from palestra.features.storage.wire import WriteRequest as StorageWrite
 from palestra.gateway.operation import Empty as AccountsDelete
+from palestra.gateway.operation import Empty as AccountsExport
 from palestra.gateway.operation import Empty as AccountsGet
 from palestra.gateway.operation import Empty as FairSeeds
 from palestra.gateway.operation import Empty as LimitsGet
@@ -112,6 +113,7 @@ __all__ = [
     "AccountsAuthenticateGoogle",
     "AccountsAuthenticateSteam",
     "AccountsDelete",
+    "AccountsExport",
     "AccountsGet",
     "AccountsLinkApple",
     "AccountsLinkCustom",
