@@ -73,9 +73,9 @@ def _check_step(step: Step) -> int:
     if isinstance(step, (Transfer, Hold)):
         _check_amount(step.amount)
         debit, credit = step.debit, step.credit
-        if type(debit) is not int or type(credit) is not int or not -AMOUNT_MAX <= debit <= AMOUNT_MAX >= abs(credit):
+        if type(debit) is not int or type(credit) is not int or not (fits(debit) and fits(credit)):
             raise BadEntry("An account is named by its id, a whole number of 64 bits.")
-        if step.debit == step.credit:
+        if debit == credit:
             raise BadEntry("Money cannot be moved from an account to itself.")
         if isinstance(step, Hold):
             if type(step.expires_at) is not int or not 0 < step.expires_at <= AMOUNT_MAX:

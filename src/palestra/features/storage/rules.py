@@ -11,6 +11,7 @@ import msgspec
 
 from palestra.core.cursors import open_cursor, seal_cursor
 from palestra.core.ids import SYSTEM_USER, parse_id
+from palestra.core.text import storable as text_is_storable
 from palestra.features.storage.contract import (
     CREATE_ONLY,
     READ_OWNER,
@@ -151,14 +152,8 @@ def owner_id(text: str) -> str:
 
 
 def storable(text: str) -> bool:
-    """Whether a collection or key fits its column: not too long, no NUL, no lone half of a surrogate pair."""
-    if text.isascii():
-        return len(text) <= TEXT_CHARS_MAX and "\0" not in text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return len(text) <= TEXT_CHARS_MAX and "\0" not in text
+    """Whether a collection or key fits its column."""
+    return len(text) <= TEXT_CHARS_MAX and text_is_storable(text)
 
 
 # -- decisions
