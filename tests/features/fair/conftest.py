@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from palestra.app.build import ThrowawayKeys
 from palestra.core.clock import ManualClock
 from palestra.core.config import DatabaseSettings
-from palestra.core.ids import new_id
 from palestra.database.pool import Database
 from palestra.database.sealed import Sealer
 from palestra.features.fair.service import FairService
@@ -38,23 +37,3 @@ async def new_fair(database: Database, clock: ManualClock) -> AsyncIterator[Call
 @pytest.fixture
 def fair(new_fair: Callable[[], FairService]) -> FairService:
     return new_fair()
-
-
-@pytest.fixture
-def new_player(database: Database) -> Callable[[], Awaitable[str]]:
-    async def make() -> str:
-        user_id = new_id()
-        await database.execute("INSERT INTO users (id, username) VALUES ($1, $2)", user_id, user_id)
-        return user_id
-
-    return make
-
-
-@pytest.fixture
-async def ann(new_player: Callable[[], Awaitable[str]]) -> str:
-    return await new_player()
-
-
-@pytest.fixture
-async def bob(new_player: Callable[[], Awaitable[str]]) -> str:
-    return await new_player()

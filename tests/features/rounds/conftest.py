@@ -132,13 +132,3 @@ def new_player(database: Database, world: World) -> NewPlayer:
         return user_id
 
     return make
-
-
-@pytest.fixture
-async def ann(new_player: NewPlayer) -> str:
-    return await new_player()
-
-
-@pytest.fixture
-async def bob(new_player: NewPlayer) -> str:
-    return await new_player()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import DatabaseSettings
-from palestra.core.ids import new_id
 from palestra.database.pool import Database
 from palestra.features.ledger.register import Register
 from palestra.features.ledger.service import LedgerService
 from palestra.features.ledger.store import LedgerStore
 from palestra.features.wallets.service import WalletService
-
-NewPlayer = Callable[[], Awaitable[str]]
 
 
 @asynccontextmanager
@@ -42,23 +39,3 @@ async def second_node(database: Database) -> AsyncIterator[WalletService]:
     """The wallets of another node on the same database."""
     async with wallets_of_a_node(database) as service:
         yield service
-
-
-@pytest.fixture
-def new_player(database: Database) -> NewPlayer:
-    async def make() -> str:
-        user_id = new_id()
-        await database.execute("INSERT INTO users (id, username) VALUES ($1, $2)", user_id, user_id)
-        return user_id
-
-    return make
-
-
-@pytest.fixture
-async def ann(new_player: NewPlayer) -> str:
-    return await new_player()
-
-
-@pytest.fixture
-async def bob(new_player: NewPlayer) -> str:
-    return await new_player()

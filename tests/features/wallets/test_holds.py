@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -16,8 +16,6 @@ from palestra.features.ledger.service import LedgerService
 from palestra.features.ledger.store import LedgerStore
 from palestra.features.wallets.contract import BadChange, InsufficientFunds
 from palestra.features.wallets.service import WalletService
-
-NewPlayer = Callable[[], Awaitable[str]]
 
 
 async def test_what_is_held_is_not_available_until_it_is_given_back(wallets: WalletService, ann: str) -> None:
@@ -66,10 +64,12 @@ async def test_nobody_ends_a_hold_of_somebody_else(wallets: WalletService, ann: 
 
 
 @pytest.fixture
-async def ledger(database: Database) -> LedgerService:
+async def ledger(database: Database) -> AsyncIterator[LedgerService]:
     settings, clock = DatabaseSettings(), SystemClock()
     store, register = LedgerStore(database, settings, clock), Register(database, settings)
-    return LedgerService(store, register, database, clock)
+    yield LedgerService(store, register, database, clock)
+    await store.stop()
+    await register.stop()
 
 
 async def test_holds_of_other_features_are_not_the_wallets_to_end(
