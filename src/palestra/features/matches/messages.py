@@ -5,9 +5,9 @@ from __future__ import annotations
 from palestra.core.ids import parse_id
 from palestra.features.matches import wire
 from palestra.features.matches.contract import NoMatchNamed
-from palestra.features.matches.rules import canonical_base64, plain_data, split_match_id
+from palestra.features.matches.rules import plain_data, split_match_id
 from palestra.features.matches.service import Joined, MatchesService
-from palestra.gateway.fields import BadInput
+from palestra.gateway.fields import BadInput, canonical_base64
 from palestra.gateway.operation import Call, Session
 
 Reply = tuple[str, wire.Match]
@@ -42,10 +42,7 @@ class MatchesMessages:
 
     async def send(self, call: Call, request: wire.MatchDataSend) -> None:
         """match_data_send in any of its forms."""
-        try:
-            content = canonical_base64(request.data)
-        except ValueError:
-            raise BadInput("invalid value for bytes field data") from None
+        content = canonical_base64(request.data, "data")
         match, node = split_match_id(request.match_id)
         if node:
             return

@@ -9,6 +9,7 @@ import msgspec
 from palestra.features.matches.rules import RELAYED_NODE
 from palestra.features.streams.contract import Presence, Stream
 from palestra.gateway.fields import Int32, Int64
+from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import Push
 
 encode = msgspec.json.Encoder().encode
@@ -34,23 +35,13 @@ class MatchLeave(msgspec.Struct):
     match_id: str = ""
 
 
-class Target(msgspec.Struct):
-    """A presence handed back by a client to say whom it means."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-    persistence: bool = False
-    status: str | None = None
-
-
 class MatchDataSend(msgspec.Struct):
     """Request of match_data_send; `data` is base64."""
 
     match_id: str = ""
     op_code: Int64 = 0
     data: str = ""
-    presences: list[Target] = []
+    presences: list[UserPresence] = []
     reliable: bool = False
 
 
@@ -63,14 +54,6 @@ class ListMatches(msgspec.Struct):
     min_size: Int32 | None = None
     max_size: Int32 | None = None
     query: str | None = None
-
-
-class UserPresence(msgspec.Struct, omit_defaults=True):
-    """A presence as match messages show it."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
 
 
 class Match(msgspec.Struct, omit_defaults=True):
