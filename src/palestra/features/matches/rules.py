@@ -13,22 +13,23 @@ LIST_LIMIT_MAX = 100
 TOKEN_SECONDS = 30
 
 _PLAIN = re.compile(
-    rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
+    rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.([^"\\]*)","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
     rb',"data":"([A-Za-z0-9+/]*(?:[AQgw]==|[AEIMQUYcgkosw048]=)?)"(?:,"presences":\[\])?(?:,"reliable":(?:(true)|false))?\}\}'
 ).fullmatch
 
 
-def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes | None] | None:
-    """(match, op code, data, reliable or not) of a match_data_send envelope in the form nearly all are sent in.
+def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes | None] | None:
+    """(match, node, op code, data, reliable or not) of a match_data_send envelope in the form nearly all are sent in.
 
     None for any other, valid or not. The pattern admits no member twice and only canonical base64, so it reads nothing
-    differently from the full decoder; but `match` may be any 36 bytes: it is good only if there is such a match.
+    differently from the full decoder; but `match` may be any 36 bytes and
+    `node` any at all: they are good only if there is such a match.
     """
     found = _PLAIN(payload)
     if found is None:
         return None
-    match, op_code, data, reliable = found.groups()
-    return None if len(data) & 3 else (match, op_code, data, reliable)
+    match, node, op_code, data, reliable = found.groups()
+    return None if len(data) & 3 else (match, node, op_code, data, reliable)
 
 
 def split_match_id(text: str) -> tuple[str, str]:
