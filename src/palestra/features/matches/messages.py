@@ -5,7 +5,7 @@ from __future__ import annotations
 from palestra.core.ids import parse_id
 from palestra.features.matches import wire
 from palestra.features.matches.contract import NoMatchNamed
-from palestra.features.matches.rules import canonical_base64, plain_data, split_match_id
+from palestra.features.matches.rules import canonical_base64, plain_data, plain_data_binary, split_match_id
 from palestra.features.matches.service import Joined, MatchesService
 from palestra.gateway.fields import BadInput
 from palestra.gateway.operation import Call, Session
@@ -66,6 +66,16 @@ class MatchesMessages:
         match, op_code, data, reliable = parts
         return self._service.relay(
             session, match.decode("latin-1"), op_code, data, reliable=reliable is not None, only=None
+        )
+
+    def send_plain_binary(self, session: Session, payload: bytes) -> bool:
+        """The same in Protobuf."""
+        parts = plain_data_binary(payload)
+        if parts is None:
+            return False
+        match, op_code, data, reliable = parts
+        return self._service.relay(
+            session, match.decode("latin-1"), b"%d" % op_code, data, raw=True, reliable=reliable, only=None
         )
 
 
