@@ -319,6 +319,7 @@ def _platform(
         limits=s.money.limits,
         wallet=s.money.wallets,
         matches=s.live.matches,
+        parties=s.live.parties,
         streams=s.live.streams(sockets.sessions),
         friends=s.friends,
         groups=s.groups,

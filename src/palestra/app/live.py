@@ -1,4 +1,4 @@
-"""What happens between sockets: presences, streams, matches."""
+"""What happens between sockets: presences, streams, matches, parties."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
+from palestra.features.parties import feature as parties_feature
+from palestra.features.parties.messages import PartyMessages
+from palestra.features.parties.routes import PartyRoutes
+from palestra.features.parties.service import PartyService
 from palestra.features.streams.contract import STATUS, Stream
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
@@ -25,14 +29,21 @@ class Live:
 
     presences: PresenceEngine
     matches: MatchesService
+    parties: PartyService
 
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
-        return [*matches_feature.messages(MatchesMessages(self.matches))]
+        return [
+            *matches_feature.messages(MatchesMessages(self.matches)),
+            *parties_feature.messages(PartyMessages(self.parties)),
+        ]
 
     def operations(self) -> list[Operation]:
         """What they may ask over HTTP."""
-        return [*matches_feature.operations(MatchesRoutes(self.matches))]
+        return [
+            *matches_feature.operations(MatchesRoutes(self.matches)),
+            *parties_feature.operations(PartyRoutes(self.parties)),
+        ]
 
     def streams(self, sessions: Mapping[str, Session]) -> StreamsService:
         """Streams for game modules."""
@@ -51,4 +62,8 @@ class Live:
 
 def build_live(settings: Settings, presences: PresenceEngine, clock: Clock) -> Live:
     """Make and connect the live features."""
-    return Live(presences=presences, matches=MatchesService(presences, settings.session, clock))
+    return Live(
+        presences=presences,
+        matches=MatchesService(presences, settings.session, clock),
+        parties=PartyService(presences, settings.party, settings.node, clock, single=settings.session.single_party),
+    )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from palestra.features.limits.contract import Limits
     from palestra.features.matches.contract import Matches
     from palestra.features.notifications.contract import Notifications
+    from palestra.features.parties.contract import Parties
     from palestra.features.providers.contract import Providers
     from palestra.features.purchases.contract import Purchases
     from palestra.features.rounds.contract import Rounds
@@ -50,6 +51,7 @@ class Platform:
     limits: Limits
     wallet: Wallets
     matches: Matches
+    parties: Parties
     streams: Streams
     friends: Friends
     groups: Groups
@@ -197,6 +199,11 @@ class Context:
     def matches(self) -> Matches:
         """Matches: list."""
         return self._platform.matches
+
+    @property
+    def parties(self) -> Parties:
+        """Parties: list."""
+        return self._platform.parties
 
     @property
     def streams(self) -> Streams:
