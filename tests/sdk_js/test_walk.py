@@ -24,7 +24,6 @@ SDK = Path(__file__).parents[2] / "src/palestra/_web/vendor/nakama-js.esm.mjs"
 SECONDS_MAX = 120
 UNKNOWN_TO_THE_SDK = {
     ("GET", "/v2/matchmaker/stats"),
-    ("GET", "/v2/party"),
     ("POST", "/v2/iap/purchase/samsung"),
 }
 
