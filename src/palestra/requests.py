@@ -82,6 +82,8 @@ from palestra.features.notifications.wire import ListRequest as NotificationsLis
 from palestra.features.parties.wire import ListParties as PartiesList
 from palestra.features.parties.wire import PartyCreate as PartiesCreate
 from palestra.features.parties.wire import PartyDataSend as PartiesSend
+from palestra.features.parties.wire import PartyMatchmakerAdd as PartiesMatchmakerAdd
+from palestra.features.parties.wire import PartyMatchmakerRemove as PartiesMatchmakerRemove
 from palestra.features.parties.wire import PartyNamed as PartiesClose
 from palestra.features.parties.wire import PartyNamed as PartiesJoin
 from palestra.features.parties.wire import PartyNamed as PartiesLeave
@@ -192,6 +194,8 @@ __all__ = [
     "PartiesLeave",
     "PartiesList",
     "PartiesListRequests",
+    "PartiesMatchmakerAdd",
+    "PartiesMatchmakerRemove",
     "PartiesPromote",
     "PartiesRemove",
     "PartiesSend",

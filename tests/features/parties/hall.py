@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from palestra.core.clock import ManualClock
 from palestra.core.config import PartySettings
+from palestra.core.errors import PalestraError
+from palestra.features.matchmaker.contract import TicketNotFound, TicketRequest
 from palestra.features.parties import feature
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.service import PartyService
+from palestra.features.streams.contract import Member
 from palestra.features.streams.engine import PresenceEngine
+from palestra.gateway.operation import Session
 from tests.gateway.websocket.node import Client, Node
 
 Json = dict[str, Any]
+
+
+class Tickets:
+    """A matchmaker that matches nobody: notes tickets, and says no when a test wants it to."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, dict[str, tuple[list[str], TicketRequest]]] = {}
+        self.refusal: PalestraError | None = None
+        self._made = 0
+
+    def add(self, caller: Session, members: Sequence[Member], party_id: str, request: TicketRequest) -> str:
+        """Note a ticket."""
+        if self.refusal is not None:
+            raise self.refusal
+        self._made += 1
+        ticket = f"ticket-{self._made}"
+        names = [one.presence.username for one in members]
+        self.waiting.setdefault(party_id, {})[ticket] = (names, request)
+        return ticket
+
+    def remove_party(self, party_id: str, ticket: str | None = None) -> None:
+        """Forget a party's tickets, or one of them."""
+        tickets = self.waiting.get(party_id, {})
+        if ticket is None:
+            tickets.clear()
+        elif tickets.pop(ticket, None) is None:
+            raise TicketNotFound
 
 
 class Hall(Node):
@@ -20,10 +52,9 @@ class Hall(Node):
 
     def __init__(self, *, single: bool = False, per_session_max: int = 64) -> None:
         self.engine = PresenceEngine()
-        self.party_clock = ManualClock()
-        self.parties = PartyService(
-            self.engine, PartySettings(per_session_max=per_session_max), "hall", self.party_clock, single=single
-        )
+        self.tickets = Tickets()
+        settings = PartySettings(per_session_max=per_session_max)
+        self.parties = PartyService(self.engine, self.tickets, settings, "hall", ManualClock(), single=single)
         super().__init__(feature.messages(PartyMessages(self.parties)))
         self.gateway.on_close(lambda socket, reason: self.engine.leave_all(socket.id))
 

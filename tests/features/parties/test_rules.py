@@ -1,4 +1,4 @@
-"""A party as a state machine, played at random against a model of plain lists; and what ids, labels and names may be."""
+"""A party as a state machine, played at random against plain lists; and what ids, labels and names may be."""
 
 from __future__ import annotations
 
@@ -234,7 +234,11 @@ def test_a_label_may_be_deep() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=9,
 )

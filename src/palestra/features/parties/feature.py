@@ -24,6 +24,10 @@ def messages(on: PartyMessages) -> list[Message]:
         Message("parties.remove", "party_remove", wire.PartyTarget, on.remove),
         Message("parties.close", "party_close", wire.PartyNamed, on.close),
         Message("parties.list_requests", "party_join_request_list", wire.PartyNamed, on.list_requests),
+        Message("parties.matchmaker_add", "party_matchmaker_add", wire.PartyMatchmakerAdd, on.matchmaker_add),
+        Message(
+            "parties.matchmaker_remove", "party_matchmaker_remove", wire.PartyMatchmakerRemove, on.matchmaker_remove
+        ),
         Message("parties.send", "party_data_send", wire.PartyDataSend, on.send),
         Message("parties.update", "party_update", wire.PartyUpdate, on.update),
     ]

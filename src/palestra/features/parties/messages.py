@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from palestra.features.matchmaker.contract import (
+    DuplicateSession,
+    NotAvailable,
+    QueryInvalid,
+    TicketNotFound,
+    TicketRequest,
+    TooManyPlayers,
+    TooManyTickets,
+)
 from palestra.features.parties import wire
 from palestra.features.parties.contract import PartyError
 from palestra.features.parties.service import PartyService
 from palestra.gateway.fields import canonical_base64
 from palestra.gateway.operation import Call
+
+_CAUSES = (PartyError, QueryInvalid, DuplicateSession, TooManyTickets, TooManyPlayers, NotAvailable, TicketNotFound)
 
 
 class PartyMessages:
@@ -61,6 +72,24 @@ class PartyMessages:
         with _trying("listing party join requests"):
             return "party_join_request", self._service.requests(call.connection, request.party_id)
 
+    async def matchmaker_add(self, call: Call, request: wire.PartyMatchmakerAdd) -> tuple[str, wire.PartyTicket]:
+        """party_matchmaker_add."""
+        asked = TicketRequest(
+            request.min_count,
+            request.max_count,
+            request.query,
+            request.string_properties,
+            request.numeric_properties,
+            request.count_multiple,
+        )
+        with _trying("adding party to matchmaker"):
+            return "party_matchmaker_ticket", self._service.matchmaker_add(call.connection, request.party_id, asked)
+
+    async def matchmaker_remove(self, call: Call, request: wire.PartyMatchmakerRemove) -> None:
+        """party_matchmaker_remove; its refusals speak of closing, and clients know them so."""
+        with _trying("closing party"):
+            self._service.matchmaker_remove(call.connection, request.party_id, request.ticket)
+
     async def send(self, call: Call, request: wire.PartyDataSend) -> None:
         """party_data_send."""
         data = canonical_base64(request.data, "data")
@@ -80,5 +109,5 @@ def _trying(what: str) -> Iterator[None]:
     """Say what failed in front of the cause, as clients expect it."""
     try:
         yield
-    except PartyError as error:
+    except _CAUSES as error:
         raise PartyError(f"Error {what}: {error.message}") from error

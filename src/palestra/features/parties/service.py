@@ -10,6 +10,7 @@ from functools import partial
 from palestra.core.clock import Clock
 from palestra.core.config import PartySettings
 from palestra.core.ids import new_id
+from palestra.features.matchmaker.contract import InvalidTicket, Matchmaker, TicketRequest
 from palestra.features.parties import wire
 from palestra.features.parties.contract import PartyNotFound, PartyPage, RequesterGone, TooManyParties
 from palestra.features.parties.listing import read_listing
@@ -27,14 +28,23 @@ class PartyService:
     """Implements `Parties`. A party lives in memory, from its maker's coming to the last one's going.
 
     Whether somebody is in a party is for the presence engine to say: its joins and leaves are what changes the members,
-    so whoever is in a party is on its stream. A party without members does not exist, not even between two steps, since
+    so whoever is in a party is on its stream. Tickets are for those who were in it when they were made: each coming and
+    going withdraws them. A party without members does not exist, not even between two steps, since
     nothing but listings ever waits.
     """
 
     def __init__(
-        self, presences: Presences, settings: PartySettings, node: str, clock: Clock, *, single: bool = False
+        self,
+        presences: Presences,
+        matchmaker: Matchmaker,
+        settings: PartySettings,
+        node: str,
+        clock: Clock,
+        *,
+        single: bool = False,
     ) -> None:
         self._presences = presences
+        self._matchmaker = matchmaker
         self._per_session_max = settings.per_session_max
         self._node = node
         self._clock = clock
@@ -133,6 +143,25 @@ class PartyService:
         party.require_member(session)
         self._tell_others(party, session, wire.data_push(party, session, op_code, data))
 
+    # -- looking for a match
+
+    def matchmaker_add(self, session: Session, party_id: str, request: TicketRequest) -> wire.PartyTicket:
+        """One ticket for all who are in it now. Raises LeaderOnly, and what `Matchmaker.add` raises."""
+        party = self._find(party_id)
+        party.require_leader(session)
+        members = list(self._presences.audience(party.stream).values())
+        ticket = wire.PartyTicket(party.id, self._matchmaker.add(session, members, party.id, request))
+        self._tell_others(party, session, Push("party_matchmaker_ticket", ticket))
+        return ticket
+
+    def matchmaker_remove(self, session: Session, party_id: str, ticket: str) -> None:
+        """Withdraw a ticket of the party. Raises InvalidTicket, LeaderOnly, TicketNotFound."""
+        if not ticket:
+            raise InvalidTicket
+        party = self._find(party_id)
+        party.require_leader(session)
+        self._matchmaker.remove_party(party.id, ticket)
+
     # -- for everybody
 
     async def list(
@@ -178,6 +207,7 @@ class PartyService:
 
     def _come(self, party: Party, session: Session) -> None:
         party.came(session)
+        self._matchmaker.remove_party(party.id)
         self._counts[session.id] += 1
         session.after_reply(partial(self._show, party, session))
 
@@ -193,6 +223,7 @@ class PartyService:
     def _gone(self, party: Party, session: Session) -> bool:
         """Note that a session is out; the last one ends the party. Whether another leads now."""
         led_anew = party.went(session)
+        self._matchmaker.remove_party(party.id)
         self._counts[session.id] -= 1
         if not self._counts[session.id]:
             del self._counts[session.id]
