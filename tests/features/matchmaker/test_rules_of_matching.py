@@ -72,18 +72,18 @@ def check_formed(queue: Waiting, mutual: bool, known: int) -> None:
 
 def play(events: list[Any], *, mutual: bool, sliced: bool) -> Waiting:
     queue = Waiting(interval_seconds=5, max_intervals=2, mutual_acceptance=mutual)
-    for number, (what, *given) in enumerate(events):
+    for number, (what, *values) in enumerate(events):
         known = len(queue.groups)
         if what == "add":
-            sessions, (least, most, multiple), query, properties = given
+            sessions, (least, most, multiple), query, properties = values
             party = f"p{number}" if len(sessions) > 1 else ""
             queue.add(sessions, least, most, query, party=party, multiple=multiple, **properties)
         elif what == "wait":
-            queue.now += given[0]
+            queue.now += values[0]
         elif what == "remove":
             waiting = list(queue.engine.pool)
-            if given[0] < len(waiting):
-                queue.engine.remove(waiting[given[0]])
+            if values[0] < len(waiting):
+                queue.engine.remove(waiting[values[0]])
         if sliced:
             # One step of work between any two events, however little it is.
             queue.groups += queue.engine.step(queue.now, lambda: True)
@@ -108,14 +108,14 @@ def test_matches_keep_the_rules_and_none_is_left_unmade(events: list[Any], mutua
 @given(EVENTS)
 def test_in_passes_too_matches_keep_the_rules(events: list[Any]) -> None:
     queue = Waiting(mode="interval", interval_seconds=5)
-    for number, (what, *given) in enumerate(events):
+    for number, (what, *values) in enumerate(events):
         if what == "add":
-            sessions, (least, most, multiple), query, properties = given
+            sessions, (least, most, multiple), query, properties = values
             party = f"p{number}" if len(sessions) > 1 else ""
             queue.add(sessions, least, most, query, party=party, multiple=multiple, **properties)
         elif what == "wait":
             known = len(queue.groups)
-            queue.after(given[0])
+            queue.after(values[0])
             check_formed(queue, True, known)
 
 

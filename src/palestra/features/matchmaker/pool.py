@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from sortedcontainers import SortedList
 
-from palestra.core.query import EVERYTHING, Clause, NumberRange, Query, Text
+from palestra.core.query import EVERYTHING, Clause, Number, NumberRange, Query, Text
 from palestra.features.matchmaker.contract import Entry, TicketInfo
 from palestra.features.matchmaker.rules import document_of
 from palestra.features.streams.contract import Member
 
-TextKey = tuple[str, str]
+Key = tuple[str, str | float]
+"""A field and a value of it."""
 
 
 class Ticket:
@@ -26,7 +27,7 @@ class Ticket:
         "entered_at",
         "entries",
         "id",
-        "key",
+        "keys",
         "least",
         "members",
         "most",
@@ -70,8 +71,8 @@ class Ticket:
         about = {"ticket": id, "party_id": party_id, "min_count": self.least, "max_count": self.most}
         self.document = document_of(properties, {**about, "created_at": int(created_at * 1e9)})
         self.entries = tuple(Entry(id, member.presence, properties, party_id, created_at) for member in members)
-        self.key: TextKey | None = None
-        """A text that its query requires, under which the pool finds it."""
+        self.keys: tuple[Key, ...] = ()
+        """One of these its query requires; the pool finds it under them."""
         self.relaxed = False
         """Whether it takes fewer players than it likes best."""
         self.passes = 0
@@ -114,9 +115,9 @@ class Pool:
 
     def __init__(self) -> None:
         self._by_number: dict[int, Ticket] = {}
-        self._by_text: dict[TextKey, dict[int, Ticket]] = {}
+        self._by_value: dict[Key, dict[int, Ticket]] = {}
         self._by_property: dict[str, SortedList] = {}
-        self._by_key: dict[TextKey, dict[int, Ticket]] = {}
+        self._by_key: dict[Key, dict[int, Ticket]] = {}
         self._keyless: dict[int, Ticket] = {}
 
     def __len__(self) -> int:
@@ -128,8 +129,8 @@ class Pool:
     def add(self, ticket: Ticket) -> None:
         """A ticket begins to wait."""
         self._by_number[ticket.number] = ticket
-        for key in _texts(ticket):
-            self._by_text.setdefault(key, {})[ticket.number] = ticket
+        for key in _values(ticket):
+            self._by_value.setdefault(key, {})[ticket.number] = ticket
         for field, value in _numbers(ticket):
             self._by_property.setdefault(field, SortedList()).add((value, ticket.number))
         self._file(ticket)
@@ -138,8 +139,8 @@ class Pool:
         """It is matched or withdrawn."""
         ticket.alive = False
         del self._by_number[ticket.number]
-        for key in _texts(ticket):
-            _take(self._by_text, key, ticket)
+        for key in _values(ticket):
+            _take(self._by_value, key, ticket)
         for field, value in _numbers(ticket):
             values = self._by_property[field]
             values.remove((value, ticket.number))
@@ -154,17 +155,21 @@ class Pool:
         self._file(ticket)
 
     def _file(self, ticket: Ticket) -> None:
-        keys = [(c.field, c.condition.text) for c in ticket.query.required if isinstance(c.condition, Text)]
-        # The rarest text tells most.
-        ticket.key = min(keys, key=lambda key: len(self._by_text.get(key, ())), default=None)
-        place = self._keyless if ticket.key is None else self._by_key.setdefault(ticket.key, {})
-        place[ticket.number] = ticket
+        # The rarest of what it requires tells most.
+        ticket.keys = min(_required(ticket.query), key=self._offered, default=())
+        for key in ticket.keys:
+            self._by_key.setdefault(key, {})[ticket.number] = ticket
+        if not ticket.keys:
+            self._keyless[ticket.number] = ticket
 
     def _unfile(self, ticket: Ticket) -> None:
-        if ticket.key is None:
-            del self._keyless[ticket.number]
-        else:
-            _take(self._by_key, ticket.key, ticket)
+        self._keyless.pop(ticket.number, None)
+        for key in ticket.keys:
+            _take(self._by_key, key, ticket)
+
+    def _offered(self, keys: tuple[Key, ...]) -> int:
+        """How many tickets have one of these values."""
+        return sum(len(self._by_value.get(key, ())) for key in keys)
 
     def likely(self, ticket: Ticket, *, mutual: bool) -> list[Ticket]:
         """All tickets that this one's query may accept, and some more, the oldest first.
@@ -172,14 +177,12 @@ class Pool:
         The smallest of what the indexes offer: a text that is required, a range of a number, or, if acceptance has to
         be mutual, those whose query may accept this ticket.
         """
-        best: Mapping[int, Ticket] = self._by_number
-        for clause in ticket.query.required:
-            if isinstance(clause.condition, Text) and clause.field.startswith("properties."):
-                offered = self._by_text.get((clause.field, clause.condition.text), {})
-                if len(offered) < len(best):
-                    best = offered
-        count = len(best)
-        chosen: Iterable[Ticket] = best.values()
+        count = len(self._by_number)
+        chosen: Iterable[Ticket] = self._by_number.values()
+        for keys in _required(ticket.query):
+            if (offered := self._offered(keys)) < count:
+                count = offered
+                chosen = [one for key in keys for one in self._by_value.get(key, {}).values()]
         for field, (low, high) in _ranges(ticket.query.required).items():
             values = self._by_property.get(field)
             if values is None:
@@ -197,7 +200,7 @@ class Pool:
         return sorted(self._asking(ticket, len(self._by_number) + 1) or (), key=_number)
 
     def _asking(self, ticket: Ticket, fewer_than: int) -> list[Ticket] | None:
-        places = [self._keyless, *(self._by_key.get(key, {}) for key in _texts(ticket))]
+        places = [self._keyless, *(self._by_key.get(key, {}) for key in _values(ticket))]
         if sum(map(len, places)) >= fewer_than:
             return None
         return [other for place in places for other in place.values()]
@@ -207,11 +210,23 @@ def _number(ticket: Ticket) -> int:
     return ticket.number
 
 
-def _texts(ticket: Ticket) -> Iterator[TextKey]:
-    for field, values in ticket.document.items():
-        for value in values:
-            if isinstance(value, str):
+def _values(ticket: Ticket) -> Iterator[Key]:
+    """What can be looked up of a ticket: the texts and numbers among its properties."""
+    for name in ticket.properties:
+        field = f"properties.{name}"
+        for value in ticket.document[field]:
+            if isinstance(value, str | int | float):
                 yield field, value
+
+
+def _required(query: Query) -> Iterator[tuple[Key, ...]]:
+    """For each value of the properties that a query requires: the keys, one of which others have."""
+    for clause in query.required:
+        if clause.field.startswith("properties."):
+            if isinstance(clause.condition, Text):
+                yield ((clause.field, clause.condition.text),)
+            elif isinstance(clause.condition, Number):
+                yield ((clause.field, clause.condition.number), (clause.field, clause.condition.text))
 
 
 def _numbers(ticket: Ticket) -> Iterator[tuple[str, float]]:
@@ -232,7 +247,7 @@ def _ranges(clauses: Iterable[Clause]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _take(index: dict[TextKey, dict[int, Ticket]], key: TextKey, ticket: Ticket) -> None:
+def _take(index: dict[Key, dict[int, Ticket]], key: Key, ticket: Ticket) -> None:
     place = index[key]
     del place[ticket.number]
     if not place:
