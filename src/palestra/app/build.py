@@ -259,7 +259,7 @@ def _services(
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
-        live=build_live(settings, presences, clock),
+        live=build_live(settings, presences, games, tasks, clock),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[
@@ -319,6 +319,7 @@ def _platform(
         limits=s.money.limits,
         wallet=s.money.wallets,
         matches=s.live.matches,
+        matchmaker=s.live.matchmaker,
         streams=s.live.streams(sockets.sessions),
         friends=s.friends,
         groups=s.groups,

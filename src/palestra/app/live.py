@@ -7,16 +7,22 @@ from dataclasses import dataclass
 
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
+from palestra.core.tasks import Tasks
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
+from palestra.features.matchmaker import feature as matchmaker_feature
+from palestra.features.matchmaker.messages import MatchmakerMessages
+from palestra.features.matchmaker.routes import MatchmakerRoutes
+from palestra.features.matchmaker.service import MatchmakerService
 from palestra.features.streams.contract import STATUS, Stream
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
 from palestra.gateway.operation import Message, Operation, Session
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
+from palestra.sdk.runtime import Runtime
 
 
 @dataclass(slots=True)
@@ -25,14 +31,21 @@ class Live:
 
     presences: PresenceEngine
     matches: MatchesService
+    matchmaker: MatchmakerService
 
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
-        return [*matches_feature.messages(MatchesMessages(self.matches))]
+        return [
+            *matches_feature.messages(MatchesMessages(self.matches)),
+            *matchmaker_feature.messages(MatchmakerMessages(self.matchmaker)),
+        ]
 
     def operations(self) -> list[Operation]:
         """What they may ask over HTTP."""
-        return [*matches_feature.operations(MatchesRoutes(self.matches))]
+        return [
+            *matches_feature.operations(MatchesRoutes(self.matches)),
+            *matchmaker_feature.operations(MatchmakerRoutes(self.matchmaker)),
+        ]
 
     def streams(self, sessions: Mapping[str, Session]) -> StreamsService:
         """Streams for game modules."""
@@ -46,9 +59,15 @@ class Live:
                 self.presences.join(socket, Stream(STATUS, socket.caller.user_id))
 
         sockets.on_open(opened)
+        sockets.on_close(lambda session, reason: self.matchmaker.session_ended(session.id))
         sockets.on_close(lambda session, reason: self.presences.leave_all(session.id))
 
 
-def build_live(settings: Settings, presences: PresenceEngine, clock: Clock) -> Live:
+def build_live(settings: Settings, presences: PresenceEngine, games: Runtime, tasks: Tasks, clock: Clock) -> Live:
     """Make and connect the live features."""
-    return Live(presences=presences, matches=MatchesService(presences, settings.session, clock))
+    matches = MatchesService(presences, settings.session, clock)
+    return Live(
+        presences=presences,
+        matches=matches,
+        matchmaker=MatchmakerService(settings.matchmaker, matches, games, tasks, clock),
+    )

@@ -9,10 +9,7 @@ import msgspec
 from palestra.core.errors import Code, PalestraError
 from palestra.gateway.operation import Auth, Call, Empty, Operation
 
-PATHS = (
-    ("GET", "/v2/matchmaker/stats"),
-    ("GET", "/v2/party"),
-)
+PATHS = (("GET", "/v2/party"),)
 
 
 class Named(msgspec.Struct):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from palestra.core.query import parse
+from palestra.features.matchmaker.contract import Drop, Window
 from palestra.features.matchmaker.engine import Backfill
-from palestra.features.matchmaker.rules import Drop, Window
 from tests.features.matchmaker.waiting import Waiting
 
 

@@ -10,8 +10,9 @@ import msgspec
 
 from palestra.core.config import MatchmakerSettings
 from palestra.core.query import EVERYTHING, Query, Value
+from palestra.features.matchmaker.contract import Relaxation
 from palestra.features.matchmaker.pool import Pool, Ticket
-from palestra.features.matchmaker.rules import Relaxation, next_change, query_after
+from palestra.features.matchmaker.rules import next_change, query_after
 from palestra.features.matchmaker.search import around, by_searcher
 
 
@@ -53,8 +54,7 @@ class Engine:
         self._relax_seconds = settings.interval_seconds * (settings.max_intervals - 1)
         self.pool = Pool()
         self._relaxations: Sequence[Relaxation] = ()
-        self.custom = False
-        """Whether somebody else forms the matches, so that nothing is searched here."""
+        self._custom = False
         self.backfills: dict[str, Backfill] = {}
         self._due: dict[int, Ticket] = {}
         self._due_numbers: list[int] = []
@@ -76,9 +76,8 @@ class Engine:
             self._pass_at = now + self._settings.interval_seconds
 
     def remove(self, ticket: Ticket) -> None:
-        """A ticket waits no more."""
-        if ticket.alive:
-            self.pool.remove(ticket)
+        """A ticket waits no more, or is not to begin."""
+        self.pool.discard(ticket)
 
     def add_backfill(self, backfill: Backfill) -> None:
         """A running match begins to take players: those who wait, then those who come."""
@@ -89,8 +88,15 @@ class Engine:
         """Make a match of waiting tickets."""
         ordered = tuple(sorted(tickets, key=lambda ticket: ticket.number))
         for ticket in ordered:
-            self.pool.remove(ticket)
+            self.pool.discard(ticket)
         return Group(ordered, match_id)
+
+    def leave_to_others(self, custom: bool) -> None:
+        """Whether somebody else forms new matches; here running ones are filled all the same."""
+        if self._custom and not custom:
+            for ticket in self.pool:
+                self._search(ticket)
+        self._custom = custom
 
     def relax_by(self, relaxations: Sequence[Relaxation], now: float) -> None:
         """How queries relax from now on, those of waiting tickets too."""
@@ -103,10 +109,10 @@ class Engine:
 
     def next_at(self) -> float | None:
         """From when on `step` has something to do: 0 for at once, None for not before something comes."""
-        if self._at_work or self._fresh or (self._due and not self.custom):
+        if self._at_work or self._fresh or self._due:
             return 0.0
         times = [self._changes[0][0]] if self._changes else []
-        if self._pass_at is not None and not self.custom:
+        if self._pass_at is not None:
             times.append(self._pass_at)
         return min(times, default=None)
 
@@ -174,7 +180,7 @@ class Engine:
             if backfill.id in self.backfills:
                 self._at_work = backfill, self._fill(backfill)
                 return True
-        while self._due and not self.custom:
+        while self._due:
             ticket = self._due.pop(heapq.heappop(self._due_numbers))
             if ticket.alive:
                 self._at_work = ticket, self._place(ticket)
@@ -202,6 +208,8 @@ class Engine:
             yield
             if ticket.alive and backfill.id in self.backfills and backfill.takes(ticket):
                 return [self._join(backfill, ticket)]
+        if self._custom:
+            return []
         if self._immediate:
             found = yield from around(self.pool, ticket, mutual=self._mutual)
         else:

@@ -135,10 +135,11 @@ class Pool:
             self._by_property.setdefault(field, SortedList()).add((value, ticket.number))
         self._file(ticket)
 
-    def remove(self, ticket: Ticket) -> None:
-        """It is matched or withdrawn."""
+    def discard(self, ticket: Ticket) -> None:
+        """It is matched or withdrawn, if it was here at all."""
         ticket.alive = False
-        del self._by_number[ticket.number]
+        if self._by_number.pop(ticket.number, None) is None:
+            return
         for key in _values(ticket):
             _take(self._by_value, key, ticket)
         for field, value in _numbers(ticket):

@@ -4,40 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from palestra.core.query import EVERYTHING, Clause, NumberRange, Query, Value, time_of
-from palestra.features.matchmaker.contract import InvalidCounts, TooManyPlayers
+from palestra.features.matchmaker.contract import Drop, InvalidCounts, Relaxation, TooManyPlayers, Window
 
 PLAYERS_MAX = 256
 """Of one match that is formed: each of its players is told of all."""
-
-
-class Drop(msgspec.Struct, frozen=True):
-    """After a while a field does not matter any more: clauses on it are dropped."""
-
-    after_seconds: float
-    field: str
-
-
-class Window(msgspec.Struct, frozen=True):
-    """A number of others must be near the ticket's own: within `start` at first, `step` more with each `every_seconds`.
-
-    Tickets without the number are not bound by it; those who have it are not matched with those who do not.
-    """
-
-    property: str
-    start: float
-    step: float
-    every_seconds: float
-    most: float
-
-    def width(self, waited_seconds: float) -> float:
-        """How far from the ticket's own number another may be."""
-        return min(self.most, self.start + self.step * int(waited_seconds / self.every_seconds))
-
-
-Relaxation = Drop | Window
 
 
 def counts(min_count: int, max_count: int, multiple: int | None) -> tuple[int, int, int]:
@@ -58,11 +29,11 @@ def counts(min_count: int, max_count: int, multiple: int | None) -> tuple[int, i
     return min_count, min(max_count, PLAYERS_MAX // multiple * multiple), multiple
 
 
-def document_of(properties: Mapping[str, str | float], others: Mapping[str, Value]) -> dict[str, list[Value]]:
+def document_of(properties: Mapping[str, str | float], others: Mapping[str, Value]) -> dict[str, tuple[Value, ...]]:
     """What queries are asked of for a ticket; texts that stand for a time are times there."""
-    found: dict[str, list[Value]] = {name: [value] for name, value in others.items()}
+    found: dict[str, tuple[Value, ...]] = {name: (value,) for name, value in others.items()}
     for name, value in properties.items():
-        found[f"properties.{name}"] = [(time_of(value) or value) if isinstance(value, str) else value]
+        found[f"properties.{name}"] = ((time_of(value) or value) if isinstance(value, str) else value,)
     return found
 
 
@@ -85,6 +56,11 @@ def query_after(
     return Query(text, required, optional, excluded) if text else EVERYTHING
 
 
+def width(window: Window, waited_seconds: float) -> float:
+    """How far from the ticket's own number another may be."""
+    return min(window.most, window.start + window.step * int(waited_seconds / window.every_seconds))
+
+
 def next_change(
     query: Query, properties: Mapping[str, str | float], relaxations: Sequence[Relaxation], waited_seconds: float
 ) -> float | None:
@@ -94,7 +70,7 @@ def next_change(
         if isinstance(one, Drop):
             if one.after_seconds > waited_seconds and any(clause.field == one.field for clause in _clauses(query)):
                 changes.append(one.after_seconds)
-        elif isinstance(properties.get(one.property), int | float) and one.width(waited_seconds) < one.most:
+        elif isinstance(properties.get(one.property), int | float) and width(one, waited_seconds) < one.most:
             changes.append((int(waited_seconds / one.every_seconds) + 1) * one.every_seconds)
     return min(changes, default=None)
 
@@ -108,7 +84,7 @@ def _kept(clauses: tuple[Clause, ...], dropped: set[str]) -> tuple[Clause, ...]:
 
 
 def _window(window: Window, own: float, waited_seconds: float) -> Iterable[Clause]:
-    width = window.width(waited_seconds)
+    far = width(window, waited_seconds)
     field = f"properties.{window.property}"
-    for operator, bound in ((">=", own - width), ("<=", own + width)):
+    for operator, bound in ((">=", own - far), ("<=", own + far)):
         yield Clause(field, NumberRange(operator, bound), 0.0, f"+{field}:{operator}{bound:g}")
