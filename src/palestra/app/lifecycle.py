@@ -107,6 +107,7 @@ class Node:
         await parts.services.boards.start()
         parts.sockets.start()
         parts.runtime.bounds.start()
+        parts.services.live.matchmaker.start()
         progress("starting the game")
         await self._bind(self.games)
         parts.services.announcer.start()
@@ -157,6 +158,7 @@ class Node:
         parts.runtime.bind(games, parts.platform)
         parts.jobs.declare("games", parts.runtime.jobs(games))
         parts.worker.refresh()
+        parts.services.live.matchmaker.games_changed()
         parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)
@@ -236,6 +238,7 @@ class Node:
     async def _drain(self, parts: Parts) -> None:
         """Let calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
+        parts.services.live.matchmaker.stop()
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.02)
         await parts.sockets.stop()

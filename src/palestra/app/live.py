@@ -1,4 +1,4 @@
-"""What happens between sockets: presences, streams, matches, parties."""
+"""What happens between sockets: presences, streams, matches, matchmaker, parties."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
+from palestra.core.tasks import Tasks
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
+from palestra.features.matchmaker import feature as matchmaker_feature
+from palestra.features.matchmaker.messages import MatchmakerMessages
+from palestra.features.matchmaker.routes import MatchmakerRoutes
+from palestra.features.matchmaker.service import MatchmakerService
 from palestra.features.parties import feature as parties_feature
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
@@ -21,6 +26,7 @@ from palestra.features.streams.service import StreamsService
 from palestra.gateway.operation import Message, Operation, Session
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
+from palestra.sdk.runtime import Runtime
 
 
 @dataclass(slots=True)
@@ -29,12 +35,14 @@ class Live:
 
     presences: PresenceEngine
     matches: MatchesService
+    matchmaker: MatchmakerService
     parties: PartyService
 
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
         return [
             *matches_feature.messages(MatchesMessages(self.matches)),
+            *matchmaker_feature.messages(MatchmakerMessages(self.matchmaker)),
             *parties_feature.messages(PartyMessages(self.parties)),
         ]
 
@@ -42,6 +50,7 @@ class Live:
         """What they may ask over HTTP."""
         return [
             *matches_feature.operations(MatchesRoutes(self.matches)),
+            *matchmaker_feature.operations(MatchmakerRoutes(self.matchmaker)),
             *parties_feature.operations(PartyRoutes(self.parties)),
         ]
 
@@ -57,13 +66,18 @@ class Live:
                 self.presences.join(socket, Stream(STATUS, socket.caller.user_id))
 
         sockets.on_open(opened)
+        sockets.on_close(lambda session, reason: self.matchmaker.session_ended(session.id))
         sockets.on_close(lambda session, reason: self.presences.leave_all(session.id))
 
 
-def build_live(settings: Settings, presences: PresenceEngine, clock: Clock) -> Live:
+def build_live(settings: Settings, presences: PresenceEngine, games: Runtime, tasks: Tasks, clock: Clock) -> Live:
     """Make and connect the live features."""
+    matches = MatchesService(presences, settings.session, clock)
+    matchmaker = MatchmakerService(settings.matchmaker, matches, games, tasks, clock)
+    single = settings.session.single_party
     return Live(
         presences=presences,
-        matches=MatchesService(presences, settings.session, clock),
-        parties=PartyService(presences, settings.party, settings.node, clock, single=settings.session.single_party),
+        matches=matches,
+        matchmaker=matchmaker,
+        parties=PartyService(presences, matchmaker, settings.party, settings.node, clock, single=single),
     )

@@ -93,6 +93,16 @@ class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     failed_keep_days: int = 30
 
 
+class MatchmakerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[matchmaker]`: who waits for a match, and how long for the largest one."""
+
+    max_tickets: int = 3
+    mode: Literal["immediate", "interval"] = "immediate"
+    interval_seconds: float = 15.0
+    max_intervals: int = 2
+    mutual_acceptance: bool = True
+
+
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
@@ -121,6 +131,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     limits: LimitSettings = LimitSettings()
     party: PartySettings = PartySettings()
     jobs: JobSettings = JobSettings()
+    matchmaker: MatchmakerSettings = MatchmakerSettings()
     social: SocialSettings = SocialSettings()
     iap: IapSettings = IapSettings()
     log: LogSettings = LogSettings()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from palestra.features.ledger.contract import Ledger
     from palestra.features.limits.contract import Limits
     from palestra.features.matches.contract import Matches
+    from palestra.features.matchmaker.contract import Matchmaking
     from palestra.features.notifications.contract import Notifications
     from palestra.features.parties.contract import Parties
     from palestra.features.providers.contract import Providers
@@ -51,6 +52,7 @@ class Platform:
     limits: Limits
     wallet: Wallets
     matches: Matches
+    matchmaker: Matchmaking
     parties: Parties
     streams: Streams
     friends: Friends
@@ -204,6 +206,11 @@ class Context:
     def parties(self) -> Parties:
         """Parties: list."""
         return self._platform.parties
+
+    @property
+    def matchmaker(self) -> Matchmaking:
+        """The matchmaker: figures, tickets, why one waits, players for running matches."""
+        return self._platform.matchmaker
 
     @property
     def streams(self) -> Streams:

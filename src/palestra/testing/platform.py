@@ -78,6 +78,12 @@ class Platform:
         assert parts is not None, "start it first"
         await parts.services.announcer.announce()
 
+    def match(self) -> None:
+        """Let the matchmaker look at the time; for tests that move a ManualClock past a relaxation."""
+        parts = self.node.parts
+        assert parts is not None, "start it first"
+        parts.services.live.matchmaker.work()
+
     async def bot(self, username: str = "", **vars: str) -> Bot:
         """A new player, logged in by a device id of its own; `vars` go into the session."""
         bot = Bot(self.http, self.url, self.node.settings.socket.server_key, f"device-{new_id()}")

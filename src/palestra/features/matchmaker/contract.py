@@ -11,6 +11,9 @@ from palestra.core.errors import FailedPrecondition, Internal, InvalidArgument, 
 from palestra.features.streams.contract import Member, Presence
 from palestra.gateway.operation import Session
 
+TICKET_FIELDS = ("ticket", "party_id", "min_count", "max_count", "created_at")
+"""What queries may ask of a ticket beside its `properties.*`; `created_at` in unix nanoseconds."""
+
 
 class TicketRequest(msgspec.Struct, frozen=True):
     """What a ticket asks for. Counts are of players, the ticket's own included; `count_multiple` None counts as 1."""
@@ -23,7 +26,7 @@ class TicketRequest(msgspec.Struct, frozen=True):
     count_multiple: int | None = None
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One player of a ticket. `properties` are the ticket's texts and numbers; `create_time` in unix seconds."""
 
     ticket: str
@@ -44,6 +47,29 @@ class Formed(msgspec.Struct, frozen=True):
         for entry in self.entries:
             found.setdefault(entry.ticket, []).append(entry)
         return list(found.values())
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """After a while a field does not matter any more: clauses on it are dropped."""
+
+    after_seconds: float
+    field: str
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A number of others must be near the ticket's own: within `start` at first, `step` more with each `every_seconds`.
+
+    Tickets without the number are not bound by it; those who have it are not matched with those who do not.
+    """
+
+    property: str
+    start: float
+    step: float
+    every_seconds: float
+    most: float
+
+
+Relaxation = Drop | Window
 
 
 class TicketInfo(msgspec.Struct, frozen=True):
@@ -88,10 +114,14 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class WhyNot(msgspec.Struct, frozen=True):
-    """Why a ticket still waits: how many others there are for each reason, and the first of them one by one."""
+    """Why a ticket still waits: how many others there are for each reason, and the first of them one by one.
+
+    Of many others the longest waiting are looked at, `looked_at` of them.
+    """
 
     ticket: TicketInfo
     waited_seconds: float
+    looked_at: int
     counts: Mapping[str, int]
     reasons: tuple[Reason, ...]
 
@@ -191,7 +221,7 @@ class Matchmaking(Protocol):
         ...
 
     async def explain(self, ticket: str, limit: int = 100) -> WhyNot:
-        """Why a ticket still waits. O(tickets). Raises TicketNotFound."""
+        """Why a ticket still waits. Looks at 1,000 others at most. Raises TicketNotFound."""
         ...
 
     async def remove(self, ticket: str) -> None:
@@ -218,4 +248,31 @@ class Matchmaking(Protocol):
 
     async def end_backfill(self, backfill: str) -> int:
         """Take nobody more; how many places were still open. Ending one that has ended is 0."""
+        ...
+
+
+class MatchmakerGames(Protocol):
+    """What games have to say about matches; implemented by the runtime."""
+
+    @property
+    def relaxations(self) -> Sequence[Relaxation]:
+        """How queries relax while tickets wait."""
+        ...
+
+    @property
+    def handles_formed(self) -> bool:
+        """Whether any game wants to know of a match before it is announced."""
+        ...
+
+    @property
+    def forms_every_seconds(self) -> float | None:
+        """How often a game forms the matches itself, None when none does."""
+        ...
+
+    async def formed(self, match: Formed) -> str | None:
+        """The id of the match that a game has made for these players; None for a relayed one. Raises nothing."""
+        ...
+
+    async def form(self, waiting: list[TicketInfo]) -> list[list[TicketInfo]]:
+        """Which of those who wait play together. Raises nothing."""
         ...
