@@ -77,6 +77,7 @@ from palestra.features.matches.wire import MatchCreate as MatchesCreate
 from palestra.features.matches.wire import MatchDataSend as MatchesSend
 from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
+from palestra.features.matchmaker.wire import MatchmakerAdd, MatchmakerRemove
 from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
 from palestra.features.notifications.wire import ListRequest as NotificationsList
 from palestra.features.parties.wire import ListParties as PartiesList
@@ -114,6 +115,7 @@ from palestra.gateway.operation import Empty as AccountsExport
 from palestra.gateway.operation import Empty as AccountsGet
 from palestra.gateway.operation import Empty as FairSeeds
 from palestra.gateway.operation import Empty as LimitsGet
+from palestra.gateway.operation import Empty as MatchmakerStats
 
 __all__ = [
     "AccountsAuthenticateApple",
@@ -185,6 +187,9 @@ __all__ = [
     "MatchesLeave",
     "MatchesList",
     "MatchesSend",
+    "MatchmakerAdd",
+    "MatchmakerRemove",
+    "MatchmakerStats",
     "NotificationsDelete",
     "NotificationsList",
     "PartiesAccept",
