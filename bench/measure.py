@@ -166,9 +166,12 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
             continue
         with _telling(results, relay.name):
             load = relay.matches, relay.players, relay.rate, options.seconds
-            for name, server in ((relay.floor, site.relay_floor), (relay.name, site.node)):
+            floor = site.node if relay.protobuf else site.relay_floor
+            for name, server, protobuf in ((relay.floor, floor, False), (relay.name, site.node, relay.protobuf)):
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    seen = runner.run(sockets.relay(HOST, server.port, server.pid, site.tokens, *load))
+                    seen = runner.run(
+                        sockets.relay(HOST, server.port, server.pid, site.tokens, *load, protobuf=protobuf)
+                    )
                 results.relays.setdefault(name, []).append(seen)
                 told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
                 say(f"{name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
