@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from palestra.core.errors import SetupError
 from palestra.core.log import get_logger
@@ -256,6 +257,8 @@ def _reader(code: type[Match[Any]], place: str) -> Callable[[bytes], Any] | None
     try:
         kind = typing.get_type_hints(code.init, include_extras=True).get(parameters[1], Any)
         decode = msgspec.msgpack.Decoder(kind).decode
+        if isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType):
+            raise TypeError(f"{kind!r} is neither a msgspec.Struct nor a dataclass nor a plain type")
     except (NameError, TypeError) as error:
         raise SetupError(f"{place}: the type of init's {parameters[1]!r} cannot be read: {error}") from None
 
