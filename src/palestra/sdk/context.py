@@ -195,7 +195,7 @@ class Context:
 
     @property
     def matches(self) -> Matches:
-        """Matches: list."""
+        """Matches: create, get, signal, list."""
         return self._platform.matches
 
     @property
