@@ -54,19 +54,21 @@ class Idle:
 
 
 @dataclass
-class _Tally:
+class Tally:
     on: bool = False
+    timed: bool = True
+    """Whether messages begin with the time of their sending."""
     received: int = 0
     delays_seconds: list[float] = field(default_factory=list)
 
 
-class _Player(WSListener):
+class Player(WSListener):
     """One player: counts what is relayed to it, and waits for the answers to its requests."""
 
     kind, form = WSMsgType.TEXT, ""
     relayed = b'{"match_data":'
 
-    def __init__(self, tally: _Tally) -> None:
+    def __init__(self, tally: Tally) -> None:
         self.tally = tally
         self.transport: WSTransport
         self.answer: asyncio.Future[dict[str, Any]] | None = None
@@ -86,7 +88,7 @@ class _Player(WSListener):
             tally = self.tally
             if tally.on:
                 tally.received += 1
-                if tally.received % SAMPLE_EVERY == 0:
+                if tally.timed and tally.received % SAMPLE_EVERY == 0:
                     tally.delays_seconds.append(time.monotonic() - self.sent_at(payload))
         elif self.answer is not None and not self.answer.done():
             answer = self.read(payload)
@@ -124,7 +126,7 @@ class _Player(WSListener):
         return struct.unpack("<d", base64.b64decode(payload[start : start + 12])[:8])[0]
 
 
-class _ProtobufPlayer(_Player):
+class ProtobufPlayer(Player):
     """The same in Protobuf."""
 
     kind, form = WSMsgType.BINARY, "protobuf"
@@ -151,7 +153,7 @@ class _ProtobufPlayer(_Player):
         return struct.unpack("<d", payload[-DATA_BYTES : 8 - DATA_BYTES])[0]
 
 
-async def _connect(players: list[Any], host: str, port: int, tokens: list[str], status: str, form: str = "") -> None:
+async def connect(players: list[Any], host: str, port: int, tokens: list[str], status: str, form: str = "") -> None:
     """Open one socket per player, a few at a time."""
     for begin in range(0, len(players), CONNECTING_AT_ONCE):
         some = range(begin, min(begin + CONNECTING_AT_ONCE, len(players)))
@@ -166,7 +168,7 @@ def _giving(listener: WSListener) -> Callable[[], WSListener]:
     return lambda: listener
 
 
-async def _disconnect(players: list[Any]) -> None:
+async def disconnect(players: list[Any]) -> None:
     for player in players:
         player.transport.disconnect()
     await asyncio.gather(*(player.transport.wait_disconnected() for player in players))
@@ -185,10 +187,10 @@ async def relay(
     protobuf: bool = False,
 ) -> Relay:
     """`matches` of `size` players, each sending `rate` messages a second to the others of its match."""
-    tally = _Tally()
-    kind = _ProtobufPlayer if protobuf else _Player
+    tally = Tally()
+    kind = ProtobufPlayer if protobuf else Player
     players = [kind(tally) for _ in range(matches * size)]
-    await _connect(players, host, port, tokens, "false", kind.form)
+    await connect(players, host, port, tokens, "false", kind.form)
     messages: list[tuple[bytes, bytes]] = []
     for begin in range(0, len(players), size):
         first, *others = players[begin : begin + size]
@@ -212,7 +214,7 @@ async def relay(
     await asyncio.sleep(SETTLE_SECONDS)
     tally.on = False
     lost = sum(player.lost for player in players)
-    await _disconnect(players)
+    await disconnect(players)
     if lost or not tally.delays_seconds:
         raise RuntimeError(f"{lost} of {len(players)} sockets were closed by the server; {tally.received} deliveries")
     delays = sorted(tally.delays_seconds)
@@ -236,8 +238,8 @@ async def idle(host: str, port: int, pid: int, tokens: list[str], count: int) ->
     """Open `count` sockets that say nothing, and look at the server's memory when it has come to rest."""
     sleepers = [_Sleeper() for _ in range(count)]
     before = resident_kib(pid)
-    await _connect(sleepers, host, port, tokens, "true")
+    await connect(sleepers, host, port, tokens, "true")
     await asyncio.sleep(4 * SETTLE_SECONDS)
     after = resident_kib(pid)
-    await _disconnect(sleepers)
+    await disconnect(sleepers)
     return Idle(count, before, after)

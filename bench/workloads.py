@@ -54,6 +54,20 @@ class RelayLoad:
         return f"{self.matches}x{self.players}x{self.rate}"
 
 
+@dataclass(frozen=True)
+class MatchLoad:
+    """Authoritative matches that tick `rate` times a second, whose players each send as often."""
+
+    matches: int
+    players: int
+    rate: int
+
+    @property
+    def name(self) -> str:
+        """As shown: authoritative_100x10x20."""
+        return f"authoritative_{self.matches}x{self.players}x{self.rate}"
+
+
 WORKLOADS = (
     Workload("healthcheck", HTTP),
     Workload("account", HTTP, 0.48),
@@ -75,6 +89,9 @@ RELAYS = (
     RelayLoad(100, 10, 4, 5.4),
     RelayLoad(20, 10, 40, 7.2, protobuf=True),
 )
+MATCHES = (MatchLoad(100, 10, 20),)
+LATE_P99_MS_MAX = 2.0
+MATCHES_CPU_PERCENT_MAX = 60.0
 RELAY_P99_MS_MAX = 2.0
 RELAY_DELIVERED_PERCENT_MIN = 99.9
 IDLE_EACH_KIB_MAX = 10.0
@@ -89,7 +106,7 @@ OTHERS = ("idle", "ready", "costs")
 
 def all_names() -> list[str]:
     """Every name that can be asked for."""
-    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *OTHERS]
+    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *(m.name for m in MATCHES), *OTHERS]
 
 
 def choose(asked: list[str]) -> set[str]:

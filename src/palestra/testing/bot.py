@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections import deque
 from typing import Any
@@ -116,6 +117,11 @@ class Bot:
             if not waiting.done():
                 waiting.set_exception(ConnectionError("the socket was closed"))
 
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is open."""
+        return self._socket is not None and not self._socket.closed
+
     async def ask(self, **message: Any) -> dict[str, Any]:
         """Send one message, `bot.ask(match_create={})`, and return the reply without its cid. Raises BotError."""
         assert self._socket is not None, "connect first"
@@ -135,6 +141,11 @@ class Bot:
     async def _send(self, envelope: dict[str, Any]) -> None:
         text = json.dumps(envelope)
         await self.send_raw(text if self._protobuf is None else self._protobuf.encode(text.encode()))
+
+    async def settle(self) -> None:
+        """Wait until what was sent has been dealt with, and what was sent here before that has arrived."""
+        with contextlib.suppress(ConnectionError):
+            await self.ask(ping={})
 
     async def send_raw(self, text: str | bytes) -> None:
         """Send a frame as it is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 import uuid
 
@@ -14,30 +13,29 @@ LIST_LIMIT_MAX = 100
 TOKEN_SECONDS = 30
 
 _PLAIN = re.compile(
-    rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
+    rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.([^"\\]*)","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
     rb',"data":"([A-Za-z0-9+/]*(?:[AQgw]==|[AEIMQUYcgkosw048]=)?)"(?:,"presences":\[\])?(?:,"reliable":(?:(true)|false))?\}\}'
 ).fullmatch
-_MATCH_DATA_SEND, _ID_OF_37_BYTES, _OP_CODE, _DATA, _RELIABLE = 0x7A, b"\x0a\x25", 0x10, 0x1A, 0x28
-"""Tags of the member and its fields, that of the id with its length."""
+_MATCH_DATA_SEND, _MATCH_ID, _OP_CODE, _DATA, _RELIABLE = 0x7A, 0x0A, 0x10, 0x1A, 0x28
+"""Tags of the member and its fields in Protobuf."""
 _DOT = 0x2E
-_FOREIGN = str.maketrans("-_", "+/", "\r\n")
-_DIGITS = re.compile(r"[A-Za-z0-9+/]*").fullmatch
 
 
-def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes | None] | None:
-    """(match, op code, data, reliable or not) of a match_data_send envelope in the form nearly all are sent in.
+def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes | None] | None:
+    """(match, node, op code, data, reliable or not) of a match_data_send envelope in the form nearly all are sent in.
 
     None for any other, valid or not. The pattern admits no member twice and only canonical base64, so it reads nothing
-    differently from the full decoder; but `match` may be any 36 bytes: it is good only if there is such a match.
+    differently from the full decoder; but `match` may be any 36 bytes and
+    `node` any at all: they are good only if there is such a match.
     """
     found = _PLAIN(payload)
     if found is None:
         return None
-    match, op_code, data, reliable = found.groups()
-    return None if len(data) & 3 else (match, op_code, data, reliable)
+    match, node, op_code, data, reliable = found.groups()
+    return None if len(data) & 3 else (match, node, op_code, data, reliable)
 
 
-def plain_data_binary(payload: bytes) -> tuple[bytes, int, bytes, bool] | None:
+def plain_data_binary(payload: bytes) -> tuple[bytes, bytes, int, bytes, bool] | None:
     """The same of an envelope in Protobuf, whose fields come in the order of their numbers as encoders write them.
 
     None for whatever has a cid, presences, unknown fields, fields twice or lengths that do not fit: the library reads
@@ -48,10 +46,13 @@ def plain_data_binary(payload: bytes) -> tuple[bytes, int, bytes, bool] | None:
             return None
         size, at = _varint(payload, 1)
         end = at + size
-        if end != len(payload) or payload[at : at + 2] != _ID_OF_37_BYTES or payload[at + 38] != _DOT:
+        if end != len(payload) or payload[at] != _MATCH_ID:
             return None
-        match = payload[at + 2 : at + 38]
-        at += 39
+        size, at = _varint(payload, at + 1)
+        match, node = payload[at : at + 36], payload[at + 37 : at + size]
+        if size < 37 or payload[at + 36] != _DOT:
+            return None
+        at += size
         op_code, data, reliable = 0, b"", 0
         if at < end and payload[at] == _OP_CODE:
             op_code, at = _varint(payload, at + 1)
@@ -63,7 +64,7 @@ def plain_data_binary(payload: bytes) -> tuple[bytes, int, bytes, bool] | None:
             reliable, at = _varint(payload, at + 1)
     except IndexError:
         return None
-    return (match, op_code, data, reliable != 0) if at == end else None
+    return (match, node, op_code, data, reliable != 0) if at == end else None
 
 
 def _varint(payload: bytes, at: int) -> tuple[int, int]:
@@ -77,17 +78,6 @@ def _varint(payload: bytes, at: int) -> tuple[int, int]:
         number |= (byte & 127) << shift
         shift, at = shift + 7, at + 1
     return number, at
-
-
-def canonical_base64(text: str) -> bytes:
-    """Base64 in the standard alphabet with padding, from any of its forms. Raises ValueError."""
-    text = text.translate(_FOREIGN)
-    body = text.rstrip("=")
-    padding = len(text) - len(body)
-    if not _DIGITS(body) or len(body) % 4 == 1 or (padding and padding != -len(body) % 4):
-        raise ValueError("invalid base64")
-    raw = binascii.a2b_base64(body + "=" * (-len(body) % 4))
-    return binascii.b2a_base64(raw, newline=False)
 
 
 def split_match_id(text: str) -> tuple[str, str]:

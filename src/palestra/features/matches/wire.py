@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from palestra.features.matches.contract import MatchInfo
 from palestra.features.matches.rules import RELAYED_NODE
 from palestra.features.streams.contract import Member, Presence, Stream
 from palestra.gateway.fields import Int32, Int64
+from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import BinaryFormat, Push
 from palestra.gateway.websocket.frames import binary_frame_of
 from palestra.gateway.websocket.protobuf import delimited, tag_of, varint
@@ -38,23 +40,13 @@ class MatchLeave(msgspec.Struct):
     match_id: str = ""
 
 
-class Target(msgspec.Struct):
-    """A presence handed back by a client to say whom it means."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-    persistence: bool = False
-    status: str | None = None
-
-
 class MatchDataSend(msgspec.Struct):
     """Request of match_data_send; `data` is base64."""
 
     match_id: str = ""
     op_code: Int64 = 0
     data: str = ""
-    presences: list[Target] = []
+    presences: list[UserPresence] = []
     reliable: bool = False
 
 
@@ -69,18 +61,12 @@ class ListMatches(msgspec.Struct):
     query: str | None = None
 
 
-class UserPresence(msgspec.Struct, omit_defaults=True):
-    """A presence as match messages show it."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-
-
 class Match(msgspec.Struct, omit_defaults=True):
     """The `match` reply to create and join."""
 
     match_id: str
+    authoritative: bool = False
+    label: str | None = None
     size: int = 0
     presences: list[UserPresence] = []
     own: UserPresence | None = msgspec.field(name="self", default=None)
@@ -98,7 +84,11 @@ class ListedMatch(msgspec.Struct, omit_defaults=True):
     """One match of a listing."""
 
     match_id: str
+    authoritative: bool = False
+    label: str | None = None
     size: int = 0
+    tick_rate: int = 0
+    handler_name: str = ""
 
 
 class MatchList(msgspec.Struct, omit_defaults=True):
@@ -110,6 +100,11 @@ class MatchList(msgspec.Struct, omit_defaults=True):
 def user_presence(presence: Presence) -> UserPresence:
     """A presence in match messages."""
     return UserPresence(presence.user_id, presence.session_id, presence.username)
+
+
+def listed(info: MatchInfo) -> ListedMatch:
+    """A match in a listing."""
+    return ListedMatch(info.match_id, info.authoritative, info.label, info.size, info.tick_rate, info.handler_name)
 
 
 def match_id_of(stream: Stream) -> str:
@@ -125,8 +120,18 @@ def match_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequ
     return Push("match_presence_event", event)
 
 
+class Origin:
+    """Whom data is from when that is no member: somebody who has gone, or the match itself. Like a member otherwise."""
+
+    __slots__ = ("encoded", "encoded_binary", "presence")
+
+    def __init__(self, presence: Presence | None = None) -> None:
+        self.presence = presence
+        self.encoded = self.encoded_binary = b""
+
+
 class MatchData(Push):
-    """A match_data envelope, encoded by hand. Hot: see the relay bench.
+    """A match_data envelope, encoded by hand. Hot: see the benches of matches.
 
     `op_code` is canonical decimal. `data` is canonical base64, or with `raw` the bytes themselves: one is turned into
     the other only for receivers of the other format.
@@ -135,7 +140,7 @@ class MatchData(Push):
     __slots__ = ("_data", "_op_code", "_raw", "_sender", "_stream")
 
     def __init__(
-        self, stream: Stream, sender: Member, op_code: bytes, data: bytes, *, raw: bool, reliable: bool
+        self, stream: Stream, sender: Member | Origin, op_code: bytes, data: bytes, *, raw: bool, reliable: bool
     ) -> None:
         self._stream = stream
         self._sender = sender
@@ -170,18 +175,19 @@ class MatchData(Push):
         return self.binary
 
 
-def _data_prefix(stream: Stream, presence: Presence) -> bytes:
-    """The part of a match_data envelope that is the same for everything a member sends."""
-    return b'{"match_data":{"match_id":%b,"presence":%b' % (
-        encode(match_id_of(stream)),
-        encode(user_presence(presence)),
-    )
+def _data_prefix(stream: Stream, presence: Presence | None) -> bytes:
+    """The part of a match_data envelope that is the same for everything a member, or the match itself, sends."""
+    match_id = encode(match_id_of(stream))
+    if presence is None:
+        return b'{"match_data":{"match_id":%b' % match_id
+    return b'{"match_data":{"match_id":%b,"presence":%b' % (match_id, encode(user_presence(presence)))
 
 
-def _data_prefix_binary(stream: Stream, presence: Presence) -> bytes:
+def _data_prefix_binary(stream: Stream, presence: Presence | None) -> bytes:
     """The same in Protobuf: fields 1 and 2 of the member."""
+    match_id = delimited(b"\x0a", match_id_of(stream).encode())
+    if presence is None:
+        return match_id
     shown = (presence.user_id, presence.session_id, presence.username)
-    fields = b"".join(
-        delimited(tag, text.encode()) for tag, text in zip((b"\x0a", b"\x12", b"\x1a"), shown, strict=True)
-    )
-    return delimited(b"\x0a", match_id_of(stream).encode()) + delimited(b"\x12", fields)
+    fields = (delimited(bytes((tag,)), text.encode()) for tag, text in zip((0x0A, 0x12, 0x1A), shown, strict=True))
+    return match_id + delimited(b"\x12", b"".join(fields))
