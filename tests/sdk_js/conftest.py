@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 import uvloop
 
-from palestra import Context, Game, Stream
+from palestra import Context, Game, Match, MatchMessage, Stream
 from palestra.testing import Platform
 
 
@@ -37,6 +37,21 @@ def made_game() -> Game:
     @game.rpc
     async def shout(ctx: Context, payload: str) -> None:
         await ctx.streams.send(square, payload)
+
+    @game.match("tower")
+    class Tower(Match[dict[str, int]]):
+        def init(self) -> dict[str, int]:
+            self.label = {"mode": "walk"}
+            return {}
+
+        def tick(self, messages: list[MatchMessage]) -> None:
+            for message in messages:
+                self.broadcast(message.op_code, message.data, sender=message.sender)
+                self.broadcast(0, message.data, to=[message.sender])
+
+    @game.rpc
+    async def tower(ctx: Context, payload: str) -> str:
+        return await ctx.matches.create("tower")
 
     return game
 

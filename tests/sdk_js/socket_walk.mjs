@@ -148,6 +148,22 @@ const STEPS = [
     same(bob.pushed.concat(cid.pushed).filter(([event]) => event === "onmatchdata"), []);
   }],
 
+  ["joinMatch, of a match that the server runs", "match_join", async ({ ann, bob }) => {
+    const match_id = (await ann.socket.rpc("tower", "")).payload;
+    for (const player of [ann, bob]) {
+      const joined = await player.socket.joinMatch(match_id);
+      same([joined.authoritative, joined.label, joined.self.username], [true, '{"mode":"walk"}', player.name]);
+    }
+    await ann.socket.sendMatchState(match_id, 2, "up");
+    for (const player of [ann, bob]) {
+      const { presence, op_code, data } = await player.next("onmatchdata", (one) => one.presence);
+      same([presence.username, op_code, text(data)], [ann.name, 2, "up"]);
+    }
+    // From the match itself; in JSON an op code of 0 is absent, of which the SDK makes NaN.
+    const { match_id: from, op_code, data } = await ann.next("onmatchdata", (one) => !one.presence);
+    same([from, op_code || 0, text(data)], [match_id, 0, "up"]);
+  }],
+
   ["followUsers", "status_follow", async ({ ann, bob, cid }) => {
     const { presences } = await ann.socket.followUsers([bob.id, cid.id]);
     same(names(presences), [cid.name]); // Bob did not ask to be shown
