@@ -12,9 +12,8 @@ from playwright.async_api import ConsoleMessage, Frame, Page
 from palestra.gateway.operation import Message
 from palestra.testing import Platform
 from tests.chromium import chromium
-from tests.sdk_js.node_js import PROTOBUF_ADAPTER, SDK, node_js
+from tests.sdk_js.node_js import HERE, PROTOBUF_ADAPTER, SDK, node_js
 
-HERE = Path(__file__).parent
 FORMATS = ("json", "protobuf")
 RUNS = 3
 
