@@ -126,7 +126,7 @@ class Player(WSListener):
         return struct.unpack("<d", base64.b64decode(payload[start : start + 12])[:8])[0]
 
 
-class ProtobufPlayer(Player):
+class _ProtobufPlayer(Player):
     """The same in Protobuf."""
 
     kind, form = WSMsgType.BINARY, "protobuf"
@@ -188,7 +188,7 @@ async def relay(
 ) -> Relay:
     """`matches` of `size` players, each sending `rate` messages a second to the others of its match."""
     tally = Tally()
-    kind = ProtobufPlayer if protobuf else Player
+    kind = _ProtobufPlayer if protobuf else Player
     players = [kind(tally) for _ in range(matches * size)]
     await connect(players, host, port, tokens, "false", kind.form)
     messages: list[tuple[bytes, bytes]] = []

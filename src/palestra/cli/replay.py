@@ -1,4 +1,4 @@
-"""`palestra replay`."""
+"""The command that runs a recorded match again and compares."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from palestra.features.matches.contract import (
 from palestra.features.matches.desk import Desk, Sending
 from palestra.features.matches.pace import Pace
 from palestra.features.matches.recording import Recording
-from palestra.features.matches.wire import MatchData, Origin
+from palestra.features.matches.wire import MatchData, Origin, origin_of
 from palestra.features.streams.contract import Member, Presence, Presences, Stream
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
@@ -95,7 +95,7 @@ class Actor:
         self._task: asyncio.Task[None] | None = None
         self._owed: dict[str, list[Push]] = {}
         self._empty_ticks = 0
-        self._itself = Origin()
+        self._origin = Origin(stream, None)
         desk.outlet = self
         if recording is not None:
             recording.code = code
@@ -357,13 +357,15 @@ class Actor:
     def send(self, sending: Sending) -> None:
         """Send to members: one envelope, encoded once. Hot: see the bench of authoritative matches."""
         audience = self._presences.audience(self.stream)
-        origin: Member | Origin = self._itself
+        origin = self._origin
         sender = sending.sender
         if sender is not None:
             member = audience.get(sender.session_id)
-            origin = member or Origin(Presence(sender.id, sender.session_id, sender.username))
-        op_code = b"%d" % sending.op_code
-        push = MatchData(self.stream, origin, op_code, sending.data, raw=True, reliable=sending.reliable)
+            if member is None:
+                origin = Origin(self.stream, Presence(sender.id, sender.session_id, sender.username))
+            else:
+                origin = origin_of(self.stream, member)
+        push = MatchData(origin, b"%d" % sending.op_code, sending.data, raw=True, reliable=sending.reliable)
         if sending.to is None:
             members: Iterable[Member] = audience.values()
         else:
