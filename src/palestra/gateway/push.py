@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Protocol
 
 import msgspec
@@ -23,15 +24,19 @@ class Push:
     """One envelope without a cid: what its one member is called, and that member.
 
     `text` and `binary` are whole frames, b"" until the first socket of that format asks. `droppable` is what a receiver
-    may miss: when it does not keep up, such envelopes go first.
+    may miss: when it does not keep up, such envelopes go first. Of envelopes with one `topic` it may miss all but the
+    latest.
     """
 
-    __slots__ = ("_key", "_member", "binary", "droppable", "text")
+    __slots__ = ("_key", "_member", "binary", "droppable", "text", "topic")
 
-    def __init__(self, key: str, member: msgspec.Struct, *, droppable: bool = False) -> None:
+    def __init__(
+        self, key: str, member: msgspec.Struct, *, droppable: bool = False, topic: Hashable | None = None
+    ) -> None:
         self._key = key
         self._member = member
         self.droppable = droppable
+        self.topic = topic
         self.text = self.binary = b""
 
     def envelope(self) -> bytes:
@@ -57,6 +62,7 @@ class RawPush(Push):
     def __init__(self, envelope: bytes, *, droppable: bool = False) -> None:
         self._envelope = envelope
         self.droppable = droppable
+        self.topic = None
         self.text = self.binary = b""
 
     def envelope(self) -> bytes:
