@@ -21,7 +21,6 @@ MARKS = 5
 """Messages to everybody while they are away; whoever misses one was not resumed."""
 BACK_WITHIN_SECONDS = 5.0
 CONNECTING_AT_ONCE = 50
-SETTLE_SECONDS = 0.5
 ARRIVE_SECONDS_MAX = 20.0
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends RST, as when a network has gone."""
@@ -91,9 +90,9 @@ async def _connect(players: list[_Player]) -> None:
         await asyncio.gather(*(player.connect() for player in players[begin : begin + CONNECTING_AT_ONCE]))
 
 
-async def _until(players: list[_Player], ready: Callable[[_Player], bool]) -> None:
+async def _until(players: list[_Player], ready: Callable[[_Player], bool], seconds_max: float) -> None:
     """Wait until something is so of all of them, or for as long as one waits."""
-    until = time.monotonic() + ARRIVE_SECONDS_MAX
+    until = time.monotonic() + seconds_max
     while time.monotonic() < until and not all(ready(player) for player in players):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
@@ -103,7 +102,15 @@ async def _return(player: _Player, within_seconds: float) -> None:
     await player.connect()
 
 
-async def storm(host: str, port: int, pid: int, tokens: list[str], count: int) -> Storm:
+async def storm(
+    host: str,
+    port: int,
+    pid: int,
+    tokens: list[str],
+    count: int,
+    within_seconds: float = BACK_WITHIN_SECONDS,
+    arrive_seconds_max: float = ARRIVE_SECONDS_MAX,
+) -> Storm:
     """`count` players in matches of ten, each match with one more who stays and watches; needs a token for each.
 
     Everybody is gone at once, is told some marks by those who stay, and is back at a random moment of the next seconds.
@@ -115,16 +122,17 @@ async def storm(host: str, port: int, pid: int, tokens: list[str], count: int) -
     for number, player in enumerate([*watchers, *players]):
         match = number if number < len(watchers) else (number - len(watchers)) // MATCH_PLAYERS
         player.say(b'{"cid":"1","match_create":{"name":"storm %d"}}' % match)
-    await _until([*watchers, *players], lambda player: player.match_id != "")
-    await asyncio.sleep(SETTLE_SECONDS)
+    await _until([*watchers, *players], lambda player: player.match_id != "", ARRIVE_SECONDS_MAX)
+    step_seconds = within_seconds / (2 * MARKS)
+    await asyncio.sleep(step_seconds)
 
     started, cpu_before = time.monotonic(), cpu_seconds(pid)
     for player in players:
         player.reset()
-    returning = asyncio.gather(*(_return(player, BACK_WITHIN_SECONDS - SETTLE_SECONDS) for player in players))
+    returning = asyncio.gather(*(_return(player, within_seconds - step_seconds) for player in players))
     for mark in range(MARKS):
         # The first when the node has seen that they are gone: what is on the way to a dead connection is lost.
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(step_seconds)
         data = base64.b64encode(b"%d" % mark)
         for watcher in watchers:
             match_id = watcher.match_id.encode()
@@ -133,7 +141,7 @@ async def storm(host: str, port: int, pid: int, tokens: list[str], count: int) -
             )
     await returning
     back = time.monotonic() - started
-    await _until(players, lambda player: len(player.marks) >= MARKS)
+    await _until(players, lambda player: len(player.marks) >= MARKS, arrive_seconds_max)
     cpu = cpu_seconds(pid) - cpu_before
     everybody = [*watchers, *players]
     seen = Storm(

@@ -315,6 +315,15 @@ async def test_a_log_in_that_was_revoked_is_not_waited_for_and_not_taken_over() 
         assert (await node.endings.wait(2))[1] == "connection lost"
 
 
+async def test_a_log_in_that_is_revoked_meanwhile_is_waited_for_no_longer() -> None:
+    async with World() as node:
+        client, socket = await node.met("ann.stolen")
+        await node.lose(client, socket)
+        node.authenticator.revoked.add("token-ann.stolen")
+        node.later(0)
+        assert await node.endings.wait() == ["server-side session disconnect"]
+
+
 async def test_more_than_may_wait_ends_the_session_and_what_may_be_missed_goes_first() -> None:
     async with World(resume=ResumeSettings(queue_max=8)) as node:
         client, socket = await node.met()

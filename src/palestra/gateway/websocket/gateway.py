@@ -411,3 +411,5 @@ class SocketGateway:
         for socket in self._away.expired(now):
             self.expired_count += 1
             socket.close(socket.reason or CONNECTION_LOST)
+        for socket in [one for one in self._away if not self.waits_for(one)]:
+            socket.close(DISCONNECTED)
