@@ -24,19 +24,17 @@ class Push:
     """One envelope without a cid: what its one member is called, and that member.
 
     `text` and `binary` are whole frames, b"" until the first socket of that format asks. `droppable` is what a receiver
-    may miss: when it does not keep up, such envelopes go first. Of envelopes with one `topic` it may miss all but the
-    latest.
+    may miss: when it does not keep up, such envelopes go first.
     """
 
-    __slots__ = ("_key", "_member", "binary", "droppable", "text", "topic")
+    topic: Hashable | None = None
 
-    def __init__(
-        self, key: str, member: msgspec.Struct, *, droppable: bool = False, topic: Hashable | None = None
-    ) -> None:
+    __slots__ = ("_key", "_member", "binary", "droppable", "text")
+
+    def __init__(self, key: str, member: msgspec.Struct, *, droppable: bool = False) -> None:
         self._key = key
         self._member = member
         self.droppable = droppable
-        self.topic = topic
         self.text = self.binary = b""
 
     def envelope(self) -> bytes:
@@ -54,6 +52,16 @@ class Push:
         return self.binary
 
 
+class LatestPush(Push):
+    """An envelope that replaces those before it on the same topic: who does not keep up gets only the latest."""
+
+    __slots__ = ("topic",)
+
+    def __init__(self, key: str, member: msgspec.Struct, topic: Hashable) -> None:
+        super().__init__(key, member)
+        self.topic = topic
+
+
 class RawPush(Push):
     """An envelope whose JSON text is at hand already."""
 
@@ -62,7 +70,6 @@ class RawPush(Push):
     def __init__(self, envelope: bytes, *, droppable: bool = False) -> None:
         self._envelope = envelope
         self.droppable = droppable
-        self.topic = None
         self.text = self.binary = b""
 
     def envelope(self) -> bytes:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from palestra.gateway.push import Push, RawPush
+from palestra.gateway.push import LatestPush, RawPush
 from palestra.gateway.websocket.frames import PING, frame_of, pong_of
 from palestra.gateway.websocket.outbox import Bounds, Holding, Outbox, Replay, is_envelope, is_push
 from tests.gateway.websocket.talk import Status
@@ -15,8 +15,8 @@ FIRM = RawPush(b"{}")
 LOOSE = RawPush(b"{}", droppable=True)
 
 
-def on(topic: str) -> Push:
-    return Push("status", Status("x"), topic=topic)
+def on(topic: str) -> LatestPush:
+    return LatestPush("status", Status("x"), topic)
 
 
 def outbox(frames: int = 100, size: int = 1_000, seconds: float = math.inf, node: int = 10_000) -> Outbox:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from palestra.core.config import ResumeSettings
-from palestra.gateway.push import Push, RawPush
+from palestra.core.metrics import Metrics
+from palestra.gateway.push import LatestPush, RawPush
 from palestra.gateway.websocket.frames import frame_of
 from palestra.gateway.websocket.socket import Socket
 from tests.gateway.websocket.node import CLOSE, Client, Node
@@ -500,6 +501,48 @@ async def test_of_one_topic_only_the_latest_waits() -> None:
         client, socket = await node.met()
         await node.lose(client, socket)
         for word in ("away", "busy", "back"):
-            socket.send(Push("status", Status(word), topic=("status", "ann")))
+            socket.send(LatestPush("status", Status(word), ("status", "ann")))
             say(socket, f"after {word}")
         assert await words(await node.client(), 4) == ["after away", "after busy", "back", "after back"]
+
+
+async def test_a_session_is_taken_over_by_a_connection_of_its_own_format_only() -> None:
+    async with World(Talk()) as node:
+        client = await node.client(protobuf=True)
+        (socket,) = node.gateway.sessions.values()
+        socket._answer(b'{"cid":"1","pong":{}}')
+        socket.send(RawPush(b'{"rpc":{"id":"gathered"}}'))
+        socket.give_up("no sign of life")
+        await client.ended()
+        socket.send(RawPush(b'{"rpc":{"id":"missed"}}'))
+        _, other = await node.met()
+        assert (other is socket, socket.away) == (False, True)
+        again = await node.client(protobuf=True)
+        assert [(await again.hear())["rpc"]["id"] for _ in range(2)] == ["gathered", "missed"]
+        assert await silent(again)
+        keyed = await node.client("bob", KEY, protobuf=True)
+        assert await keyed.hear() == {"cid": "opened"}
+        in_text = await node.client("bob", KEY)
+        assert await in_text.hear() == {"cid": "opened"}
+        assert await node.endings.wait() == ["server-side session disconnect"]
+
+
+async def test_operators_see_what_becomes_of_sessions() -> None:
+    async with World(resume=ResumeSettings(queue_max=2)) as node:
+        metrics = Metrics()
+        node.gateway.measure(metrics)
+        pairs = [await node.met(name) for name in ("ann", "bob", "eve")]
+        for client, socket in pairs:
+            await node.lose(client, socket)
+        await node.client("ann")
+        say(pairs[1][1], "missed", "missed", droppable=True)
+        shown = metrics.render().decode()
+        for line in (
+            "sockets 1.0",
+            "sessions_away 2.0",
+            "sessions_resumed_total 1.0",
+            "socket_frames_dropped_total 1.0",
+        ):
+            assert f"palestra_{line}\n" in shown
+        node.later(15)
+        assert "palestra_sessions_expired_total 2.0\n" in metrics.render().decode()

@@ -20,6 +20,7 @@ from palestra.gateway.websocket.away import AwaySessions, OnAway
 from palestra.gateway.websocket.envelope import Envelopes
 from palestra.gateway.websocket.frames import PING
 from palestra.gateway.websocket.handshake import (
+    PROTOBUF,
     UNAVAILABLE,
     Accepted,
     Headers,
@@ -28,6 +29,8 @@ from palestra.gateway.websocket.handshake import (
     client_address,
 )
 from palestra.gateway.websocket.outbox import Bounds, Holding, Outbox, Replay
+from palestra.gateway.websocket.protobuf import Protobuf, tag_of
+from palestra.gateway.websocket.protobuf_socket import ProtobufSocket
 from palestra.gateway.websocket.protocol import SocketProtocol, upgrade_request
 from palestra.gateway.websocket.sender import QUEUE_FULL
 from palestra.gateway.websocket.socket import CONNECTION_LOST, Socket
@@ -72,6 +75,10 @@ class SocketGateway:
         self.direct: dict[bytes, Any] = {
             message.key.encode(): message for message in table if message.direct is not None
         }
+        self.direct_binary: dict[bytes, Any] = {
+            tag_of(message.key): message for message in table if message.direct_binary is not None
+        }
+        self.protobuf = Protobuf(settings.protobuf_party)
         self.backoff_messages = settings.ping_backoff_messages
         self.loop: asyncio.AbstractEventLoop
         self.sessions: dict[str, Socket] = {}
@@ -208,7 +215,7 @@ class SocketGateway:
         """Turn an HTTP connection whose handshake was accepted into a socket."""
         peer = transport.get_extra_info("peername")
         address = client_address(headers, str(peer[0]) if peer else "", self.settings.proxy_count)
-        kind = Socket
+        kind = ProtobufSocket if accepted.format == PROTOBUF else Socket
         socket = self._returning(kind, accepted) or kind(self)
         socket.meet(accepted, address)
         protocol = SocketProtocol(socket, self.settings.message_bytes_max)

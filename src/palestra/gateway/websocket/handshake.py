@@ -12,7 +12,8 @@ import msgspec
 from palestra.gateway.operation import Authenticator, Caller
 
 PATH = b"/ws"
-FORMATS = ("", "json")
+PROTOBUF = "protobuf"
+FORMATS = ("", "json", PROTOBUF)
 LANGUAGE = "en"
 _RESUME_KEY = re.compile(r"[A-Za-z0-9_-]{16,64}").fullmatch
 _COUNT = re.compile(r"[0-9]{1,15}").fullmatch
@@ -52,6 +53,7 @@ class Accepted(msgspec.Struct, frozen=True):
     language: str
     status: bool
     key: bytes
+    format: str
     resume: str = ""
     received: int | None = None
 
@@ -73,7 +75,8 @@ def check_handshake(authenticator: Authenticator, method: str, query: bytes, hea
         values = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=64)
     except ValueError:
         return BAD_FORMAT
-    if values.get("format", [""])[0] not in FORMATS:
+    form = values.get("format", [""])[0]
+    if form not in FORMATS:
         return BAD_FORMAT
     resume, received = values.get("resume", [""])[0], values.get("received", [""])[0]
     if (resume and not _RESUME_KEY(resume)) or (received and not _COUNT(received)):
@@ -102,8 +105,9 @@ def check_handshake(authenticator: Authenticator, method: str, query: bytes, hea
         language,
         values.get("status", [""])[0] in _ON,
         key,
-        resume=resume,
-        received=int(received) if received else None,
+        form,
+        resume,
+        int(received) if received else None,
     )
 
 
