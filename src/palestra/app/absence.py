@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from palestra.app.live import Live
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
 from palestra.features.notifications.wire import single_socket_push
@@ -19,7 +22,7 @@ from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
 
 
-def follow_absence(sockets: SocketGateway, presences: Presences, settings: Settings, clock: Clock) -> None:
+def follow_absence(sockets: SocketGateway, live: Live, settings: Settings, clock: Clock) -> None:
     """Let features go earlier than the session where the settings say so; end older sockets if there may be but one."""
     resume = settings.resume
     for after_seconds, modes in (
@@ -29,19 +32,19 @@ def follow_absence(sockets: SocketGateway, presences: Presences, settings: Setti
         (resume.chat_seconds, (ROOM, GROUP, DIRECT)),
     ):
         if after_seconds is not None:
-            _leave_after(sockets, presences, after_seconds, modes)
-
-    def close_others(socket: Socket) -> None:
-        sockets.disconnect_user(socket.caller.user_id, last=single_socket_push(clock.now()), but=socket)
-
+            sockets.on_away(after_seconds, partial(_leave, live.presences, modes))
+    if resume.matchmaker_seconds is not None:
+        sockets.on_away(resume.matchmaker_seconds, lambda socket: live.matchmaker.session_ended(socket.id))
     if settings.session.single_socket:
+        close_others = partial(_close_others, sockets, clock)
         sockets.on_open(close_others)
         sockets.on_resume(close_others)
 
 
-def _leave_after(sockets: SocketGateway, presences: Presences, after_seconds: float, modes: tuple[int, ...]) -> None:
-    def leave(socket: Socket) -> None:
-        for mode in modes:
-            presences.leave_mode(socket.id, mode)
+def _leave(presences: Presences, modes: tuple[int, ...], socket: Socket) -> None:
+    for mode in modes:
+        presences.leave_mode(socket.id, mode)
 
-    sockets.on_away(after_seconds, leave)
+
+def _close_others(sockets: SocketGateway, clock: Clock, socket: Socket) -> None:
+    sockets.disconnect_user(socket.caller.user_id, last=single_socket_push(clock.now()), but=socket)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from palestra.app import health, openapi, unoffered
+from palestra.app import health, openapi
 from palestra.app.absence import follow_absence
 from palestra.app.live import Live, build_live
 from palestra.app.money import Money, build_money
@@ -178,13 +178,12 @@ def build(
         settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock, resume=settings.resume
     )
     services.live.follow(sockets)
-    follow_absence(sockets, services.live.presences, settings, clock)
+    follow_absence(sockets, services.live, settings, clock)
     notifications = NotificationService(services.notification_store, sockets, tasks, clock)
     operations = [
         *health.operations(ready),
         *_operations(services, rpc, clock),
         *notifications_feature.operations(NotificationRoutes(notifications)),
-        *unoffered.operations(),
         *openapi.operations(lambda: operations),
     ]
     runtime.table = [*operations, *messages]
@@ -323,6 +322,8 @@ def _platform(
         limits=s.money.limits,
         wallet=s.money.wallets,
         matches=s.live.matches,
+        matchmaker=s.live.matchmaker,
+        parties=s.live.parties,
         streams=s.live.streams(sockets.sessions),
         friends=s.friends,
         groups=s.groups,

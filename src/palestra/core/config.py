@@ -25,6 +25,7 @@ class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     encryption_key: str = "defaultencryptionkey"
     refresh_encryption_key: str = "defaultrefreshencryptionkey"
     single_socket: bool = False
+    single_party: bool = False
 
 
 class ResumeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class ResumeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     seconds: float = 15.0
     match_seconds: float | None = None
     party_seconds: float | None = None
+    matchmaker_seconds: float | None = None
     status_seconds: float | None = None
     chat_seconds: float | None = None
     queue_max: int = 1_024
@@ -110,6 +112,12 @@ class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     increase_after_seconds: int = 86_400
 
 
+class PartySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[party]`: parties."""
+
+    per_session_max: int = 64
+
+
 class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[jobs]`: durable jobs."""
 
@@ -119,6 +127,16 @@ class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     heartbeat_timeout_seconds: float = 30.0
     log_keep_days: int = 7
     failed_keep_days: int = 30
+
+
+class MatchmakerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[matchmaker]`: who waits for a match, and how long for the largest one."""
+
+    max_tickets: int = 3
+    mode: Literal["immediate", "interval"] = "immediate"
+    interval_seconds: float = 15.0
+    max_intervals: int = 2
+    mutual_acceptance: bool = True
 
 
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -149,7 +167,9 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     match: MatchSettings = MatchSettings()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
+    party: PartySettings = PartySettings()
     jobs: JobSettings = JobSettings()
+    matchmaker: MatchmakerSettings = MatchmakerSettings()
     social: SocialSettings = SocialSettings()
     iap: IapSettings = IapSettings()
     log: LogSettings = LogSettings()
@@ -179,7 +199,7 @@ MAY_BE_ZERO = frozenset(
     (
         *("port", "console_port", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"),
         *("resume.seconds", "resume.match_seconds", "resume.party_seconds"),
-        *("resume.status_seconds", "resume.chat_seconds"),
+        *("resume.matchmaker_seconds", "resume.status_seconds", "resume.chat_seconds"),
     )
 )
 """All other numbers are limits and times that must be above zero."""

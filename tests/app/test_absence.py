@@ -1,4 +1,4 @@
-"""Players whose connection breaks off during a match, on a whole node."""
+"""Players whose connection breaks off, on a whole node."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from palestra.core.clock import ManualClock
 from palestra.core.config import ResumeSettings, SessionSettings, Settings
+from palestra.features.streams.contract import PARTY
 from palestra.testing import Bot, Platform
 
 
@@ -129,6 +130,53 @@ async def test_a_feature_may_wait_for_less_long_than_the_session(database_url: s
         await arena.ann_returns()
         assert arena.sockets.resumed_count == 1
         assert (await arena.ann.ask(match_join={"match_id": arena.match_id}))["match"]["size"] == 1
+
+
+async def in_party_and_queue(arena: Arena) -> None:
+    """Bob opens a party that ann joins, and ann asks for a match by herself."""
+    party = (await arena.bob.ask(party_create={"open": True, "max_size": 4}))["party"]
+    await arena.ann.ask(party_join={"party_id": party["party_id"]})
+    await arena.ann.ask(matchmaker_add={"min_count": 2, "max_count": 2, "query": "*"})
+    await arena.bob.ask(ping={})
+
+
+def seats_and_tickets(arena: Arena) -> tuple[int, int]:
+    """How many seats in parties are taken, and how many sessions have tickets."""
+    parts = arena.platform.node.parts
+    assert parts is not None
+    seats = sum(len(members) for members in arena.presences.of_mode(PARTY).values())
+    return seats, len(parts.services.live.matchmaker._by_session)
+
+
+async def test_seats_in_parties_and_tickets_are_kept_and_end_with_the_session(database_url: str) -> None:
+    clock = ManualClock()
+    async with Platform.start(database_url=database_url, clock=clock) as platform:
+        arena = await arena_on(platform, clock)
+        await in_party_and_queue(arena)
+        assert seats_and_tickets(arena) == (2, 1)
+        await arena.drop_ann()
+        arena.later(14)
+        await arena.ann_returns()
+        assert seats_and_tickets(arena) == (2, 1)
+        await arena.drop_ann()
+        arena.later(15)
+        await turn_until(lambda: len(arena.sockets.sessions) == 1)
+        assert seats_and_tickets(arena) == (1, 0)
+
+
+async def test_parties_and_the_matchmaker_may_let_go_earlier(database_url: str) -> None:
+    clock = ManualClock()
+    chosen = settings(party_seconds=2, matchmaker_seconds=4, status_seconds=0, chat_seconds=0)
+    async with Platform.start(database_url=database_url, clock=clock, settings=chosen) as platform:
+        arena = await arena_on(platform, clock)
+        await in_party_and_queue(arena)
+        assert seats_and_tickets(arena) == (2, 1)
+        await arena.drop_ann()
+        arena.later(3)
+        assert seats_and_tickets(arena) == (1, 1)
+        arena.later(2)
+        assert seats_and_tickets(arena) == (1, 0)
+        assert len(arena.sockets.sessions) == 2
 
 
 async def test_without_a_grace_everybody_leaves_at_once(database_url: str) -> None:
