@@ -1,54 +1,140 @@
-"""What happens between sockets: presences, streams, matches."""
+"""What happens between sockets: presences, streams, statuses, channels, matches."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
+from palestra.core.events import EventBus
+from palestra.core.tasks import Tasks
+from palestra.features.accounts.contract import Users
+from palestra.features.chat import feature as chat_feature
+from palestra.features.chat.addresses import Addresses
+from palestra.features.chat.channels import ChannelService
+from palestra.features.chat.messages import ChatMessages
+from palestra.features.chat.service import ChatService
+from palestra.features.chat.store import ChatStore
+from palestra.features.events.service import EventService
+from palestra.features.friends.contract import Friends
+from palestra.features.groups.contract import Groups
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
-from palestra.features.streams.contract import STATUS, Stream
+from palestra.features.notifications.contract import PlatformCode
+from palestra.features.notifications.wire import last_push
+from palestra.features.status import feature as status_feature
+from palestra.features.status.messages import StatusMessages
+from palestra.features.status.service import StatusService
 from palestra.features.streams.engine import PresenceEngine
-from palestra.features.streams.service import StreamsService
+from palestra.features.streams.service import SocketsService, StreamsService
 from palestra.gateway.operation import Message, Operation, Session
-from palestra.gateway.websocket.gateway import SocketGateway
+from palestra.gateway.websocket.gateway import DISCONNECTED, SocketGateway
 from palestra.gateway.websocket.socket import Socket
+
+
+class OpenSockets:
+    """The sockets of the gateway, for features that it is made of: it is set when it is there."""
+
+    gateway: SocketGateway
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """All of them by session id."""
+        return self.gateway.sessions
+
+    def of_user(self, user_id: str) -> Sequence[Session]:
+        """Those of a player."""
+        return self.gateway.of_user(user_id)
+
+
+@dataclass(slots=True, frozen=True)
+class Others:
+    """The features that live ones ask."""
+
+    users: Users
+    friends: Friends
+    groups: Groups
 
 
 @dataclass(slots=True)
 class Live:
     """The live features, one object each."""
 
+    settings: Settings
+    clock: Clock
     presences: PresenceEngine
+    open_sockets: OpenSockets
+    streams: StreamsService
+    sockets: SocketsService
+    status: StatusService
+    chat: ChatService
+    channels: ChannelService
     matches: MatchesService
 
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
-        return [*matches_feature.messages(MatchesMessages(self.matches))]
+        return [
+            *chat_feature.messages(ChatMessages(self.channels)),
+            *status_feature.messages(StatusMessages(self.status)),
+            *matches_feature.messages(MatchesMessages(self.matches)),
+        ]
 
     def operations(self) -> list[Operation]:
         """What they may ask over HTTP."""
         return [*matches_feature.operations(MatchesRoutes(self.matches))]
 
-    def streams(self, sessions: Mapping[str, Session]) -> StreamsService:
-        """Streams for game modules."""
-        return StreamsService(self.presences, sessions)
-
-    def follow(self, sockets: SocketGateway) -> None:
+    def follow(self, gateway: SocketGateway, events: EventService) -> None:
         """Who asks for it while connecting is shown as online; who is gone is nowhere any more."""
+        self.open_sockets.gateway = gateway
 
         def opened(socket: Socket) -> None:
             if socket.show_status:
-                self.presences.join(socket, Stream(STATUS, socket.caller.user_id))
+                self.status.show(socket)
+            if self.settings.session.single_socket:
+                self._displace(socket)
+            events.session_started(socket)
 
-        sockets.on_open(opened)
-        sockets.on_close(lambda session, reason: self.presences.leave_all(session.id))
+        def closed(socket: Socket, reason: str) -> None:
+            self.presences.leave_all(socket.id)
+            self.status.ended(socket.id)
+            events.session_ended(socket, reason)
+
+        gateway.on_open(opened)
+        gateway.on_close(closed)
+
+    def _displace(self, socket: Socket) -> None:
+        """A player's new socket takes the place of those before it."""
+        for other in self.open_sockets.of_user(socket.caller.user_id):
+            if other is not socket:
+                other.send(last_push(PlatformCode.SINGLE_SOCKET, self.clock.now()))
+                other.close(DISCONNECTED)
 
 
-def build_live(settings: Settings, presences: PresenceEngine, clock: Clock) -> Live:
+def build_live(
+    settings: Settings,
+    presences: PresenceEngine,
+    messages: ChatStore,
+    others: Others,
+    events: EventBus,
+    tasks: Tasks,
+    clock: Clock,
+) -> Live:
     """Make and connect the live features."""
-    return Live(presences=presences, matches=MatchesService(presences, settings.session, clock))
+    sockets = OpenSockets()
+    addresses = Addresses(others.users, others.friends, others.groups)
+    chat = ChatService(messages, presences, addresses, others.groups, clock)
+    return Live(
+        settings=settings,
+        clock=clock,
+        presences=presences,
+        open_sockets=sockets,
+        streams=StreamsService(presences, sockets),
+        sockets=SocketsService(sockets),
+        status=StatusService(presences, others.users, sockets),
+        chat=chat,
+        channels=ChannelService(chat, presences, addresses, events, tasks),
+        matches=MatchesService(presences, settings.session, clock),
+    )

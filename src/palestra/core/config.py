@@ -24,6 +24,7 @@ class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     refresh_token_seconds: int = 7 * 24 * 3600
     encryption_key: str = "defaultencryptionkey"
     refresh_encryption_key: str = "defaultrefreshencryptionkey"
+    single_socket: bool = False
 
 
 class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from palestra.features.streams.contract import Presence, ReservedMode, SessionCl
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
 from palestra.gateway.push import RawPush
-from tests.features.listener import Listener
+from tests.features.listener import Connected, Listener
 
 LOBBY = Stream(10, "", "", "lobby")
 
@@ -28,7 +28,7 @@ def event(**parts: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def engine() -> PresenceEngine:
-    return PresenceEngine()
+    return PresenceEngine(soon=lambda callback: callback())
 
 
 def test_a_joiner_reads_its_own_join_but_only_after_its_reply(engine: PresenceEngine) -> None:
@@ -162,7 +162,7 @@ def test_a_stream_closed_as_a_whole_is_empty_and_silent(engine: PresenceEngine) 
 
 async def test_game_modules_use_streams_of_their_own_modes_by_session_id(engine: PresenceEngine) -> None:
     ann = Listener("ann")
-    streams = StreamsService(engine, {ann.id: ann})
+    streams = StreamsService(engine, Connected(ann))
     assert await streams.join(ann.id, LOBBY) is True
     assert await streams.join(ann.id, LOBBY) is False
     assert await streams.count(LOBBY) == 1
@@ -176,6 +176,6 @@ async def test_game_modules_use_streams_of_their_own_modes_by_session_id(engine:
     assert await streams.count(LOBBY) == 0
     with pytest.raises(UnknownSession):
         await streams.join("session-nobody", LOBBY)
-    for mode in (0, 5, 7, 256, -1):
+    for mode in (0, 1, 6, 7, 256, -1):
         with pytest.raises(ReservedMode):
             await streams.join(ann.id, Stream(mode))
