@@ -17,17 +17,19 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import costs, parse, servers, signed, sockets
+from bench import costs, crowd, fanout, parse, servers, signed, sockets
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
-from bench.workloads import BOARD_ROWS, COMMITS, HTTP, PLAYERS, RELAYS, WORKLOADS, Workload
+from bench.workloads import BOARD_ROWS, COMMITS, CROWDS, HTTP, PLAYERS, RELAYS, WORKLOADS, CrowdLoad, Workload
 from palestra.database.embedded import binaries
 
 CONNECTIONS = 64
 LUA = servers.HERE / "lua" / "requests.lua"
 TRANSFER = servers.HERE / "transfer.pgbench"
 GRACE_SECONDS = 30
+CROWD_SECONDS = 60
+"""For a crowd to come together."""
 GLANCE_SECONDS = 1
 """Long enough to know the CPU time of a request to the HTTP floor."""
 
@@ -52,6 +54,7 @@ class Results:
 
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     relays: dict[str, list[sockets.Relay]] = field(default_factory=dict)
+    crowds: dict[str, list[crowd.Seen]] = field(default_factory=dict)
     ready: list[tuple[float, float]] = field(default_factory=list)
     idle: list[sockets.Idle] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
@@ -93,15 +96,15 @@ def run(options: Options, folder: Path, say: Say) -> Results:
     results = Results()
     if "costs" in options.chosen:
         with _telling(results, "costs"):
-            say("costs of sealing and of batches")
-            results.costs_us = {**costs.sealing(folder), **costs.batching()}
-    rounds_of = [w for w in WORKLOADS if w.name in options.chosen], [r for r in RELAYS if r.name in options.chosen]
-    if any(rounds_of):
+            say("costs of sealing, of batches and of telling followers")
+            results.costs_us = {**costs.sealing(folder), **costs.batching(), **fanout.status()}
+    workloads = [one for one in WORKLOADS if one.name in options.chosen]
+    if workloads or any(one.name in options.chosen for one in (*RELAYS, *CROWDS)):
         with _telling(results, "the rounds"), _site(folder, say) as site:
             results.postgres = site.postgres.settings
-            if any(workload.callers for workload in rounds_of[0]):
+            if any(workload.callers for workload in workloads):
                 say("opening the accounts of the ledger")
-                _engine(rounds_of[0][-1], 1, site, None)
+                _engine(workloads[-1], 1, site, None)
             if "leaderboard_list" in options.chosen:
                 _fill_board(site)
             total, busy, ours = _cpu(site)
@@ -170,6 +173,21 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
                 results.relays.setdefault(name, []).append(seen)
                 told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
                 say(f"{name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
+    for load in CROWDS:
+        if load.name not in options.chosen:
+            continue
+        with _telling(results, load.name):
+            seen = _crowd(load, options.seconds, site)
+            results.crowds.setdefault(load.name, []).append(seen)
+            told = f"{seen.cpu_us:.2f} µs CPU  joined in {seen.joined_seconds:.1f} s"
+            say(f"{load.name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
+
+
+def _crowd(load: CrowdLoad, seconds: int, site: _Site) -> crowd.Seen:
+    """The listeners in a process of their own."""
+    node, arguments = site.node, (site.tokens_file, load.listeners, load.rate, seconds)
+    command = [sys.executable, "-m", "bench.crowd", load.kind, *map(str, (node.port, node.pid, *arguments))]
+    return msgspec.json.decode(_output(command, seconds + CROWD_SECONDS), type=crowd.Seen)
 
 
 def _floor(kind: str, seconds: int, site: _Site) -> Sample:

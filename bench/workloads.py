@@ -49,6 +49,17 @@ class RelayLoad:
         return f"picows_{self.matches}x{self.players}x{self.rate}"
 
 
+@dataclass(frozen=True)
+class CrowdLoad:
+    """One player who is heard by a crowd. `goal_us` is the most CPU per envelope that reached a listener."""
+
+    name: str
+    kind: str
+    listeners: int
+    rate: int
+    goal_us: float
+
+
 WORKLOADS = (
     Workload("healthcheck", HTTP),
     Workload("account", HTTP, 0.48),
@@ -66,6 +77,10 @@ WORKLOADS = (
     Workload("ledger_hot_4096", COMMITS, 3.0, callers=4_096, hot=True),
 )
 RELAYS = (RelayLoad(20, 10, 40, 4.8), RelayLoad(100, 10, 4, 5.4))
+CROWDS = (
+    CrowdLoad("chat_room_5000", "chat", 5_000, 20, 3.5),
+    CrowdLoad("status_fanout_1000", "status", 1_000, 20, 6.0),
+)
 RELAY_P99_MS_MAX = 2.0
 RELAY_DELIVERED_PERCENT_MIN = 99.9
 IDLE_EACH_KIB_MAX = 10.0
@@ -80,7 +95,7 @@ OTHERS = ("idle", "ready", "costs")
 
 def all_names() -> list[str]:
     """Every name that can be asked for."""
-    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *OTHERS]
+    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *(c.name for c in CROWDS), *OTHERS]
 
 
 def choose(asked: list[str]) -> set[str]:

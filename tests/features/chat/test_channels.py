@@ -316,6 +316,16 @@ async def test_a_session_is_in_so_many_channels_and_no_more(platform: Platform) 
     await join(ann, "one more")
 
 
+async def test_of_a_full_room_the_reply_lists_those_who_came_first(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palestra.features.chat.channels.PRESENCES_LISTED_MAX", 2)
+    ann, bob, cid, dan = await connected(platform, "ann", "bob", "cid", "dan")
+    for bot in (ann, bob, cid):
+        await join(bot, "lobby")
+    assert [one["username"] for one in (await join(dan, "lobby"))["presences"]] == ["ann", "bob"]
+
+
 async def test_game_code_writes_changes_and_removes_live(platform: Platform) -> None:
     (ann,) = await connected(platform, "ann")
     await join(ann, "lobby")

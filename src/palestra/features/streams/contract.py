@@ -16,6 +16,8 @@ NOTIFICATIONS, STATUS, ROOM, GROUP, DIRECT, RELAYED_MATCH, MATCH, PARTY = range(
 OWN_MODE_MIN, MODE_MAX = 8, 255
 OPEN_MODES = frozenset((ROOM, GROUP, DIRECT, RELAYED_MATCH, *range(OWN_MODE_MIN, MODE_MAX + 1)))
 """The modes in which game modules may change who is there; the features of the others keep accounts of their own."""
+NAME_CHARS_MAX = 255
+"""The longest subject, subcontext and label that game modules may give a stream."""
 ENVELOPE_BYTES_MAX = 1 << 18
 """The longest envelope that game modules may send, and the longest text in one."""
 
@@ -89,6 +91,13 @@ class ReservedMode(InvalidArgument):
             f"Stream mode {mode} is not for game modules: use {OWN_MODE_MIN} to {MODE_MAX}, "
             f"or {ROOM} to {RELAYED_MATCH} for channels and relayed matches."
         )
+
+
+class BadStream(InvalidArgument):
+    """A name that no stream may have."""
+
+    def __init__(self) -> None:
+        super().__init__(f"The parts of a stream's name are texts of at most {NAME_CHARS_MAX} characters.")
 
 
 class BadEnvelope(InvalidArgument):
@@ -202,7 +211,10 @@ class Streams(Protocol):
     async def join(
         self, session_id: str, stream: Stream, *, hidden: bool = False, persistence: bool = True, status: str = ""
     ) -> bool:
-        """Put a session on a stream; whether it was not there before. Raises UnknownSession, SessionClosing."""
+        """Put a session on a stream; whether it was not there before.
+
+        Raises UnknownSession, SessionClosing, BadStream.
+        """
         ...
 
     async def update(

@@ -20,6 +20,7 @@ from palestra.features.streams.contract import (
     Stream,
     Watcher,
 )
+from palestra.features.streams.crowds import Crowds, Later
 from palestra.features.streams.wire import stream_presence_event
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
@@ -38,6 +39,10 @@ def _when_the_loop_is_free(callback: Callable[[], None]) -> object:
     return asyncio.get_running_loop().call_soon(callback)
 
 
+def _later(seconds: float, callback: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(seconds, callback)
+
+
 class _Gathered:
     """What is still to be told of a stream. No session is in it twice, so its order does not matter."""
 
@@ -53,10 +58,10 @@ class PresenceEngine:
     """Implements `Presences`. Owns the presences of the sessions connected to this node, and only those.
 
     A stream exists while somebody is on it. Nothing here waits, so every call sees and leaves a whole state. `soon`
-    calls back when the loop has worked through what it has in hand.
+    calls back when the loop has worked through what it has in hand, `later` after some seconds.
     """
 
-    def __init__(self, soon: Soon = _when_the_loop_is_free) -> None:
+    def __init__(self, soon: Soon = _when_the_loop_is_free, later: Later = _later) -> None:
         self._soon = soon
         self._modes: dict[int, dict[Stream, dict[str, Member]]] = {}
         self._streams_of: dict[str, dict[Stream, Member]] = {}
@@ -66,6 +71,7 @@ class PresenceEngine:
         self._shapes: dict[int, Shape] = dict.fromkeys(own, stream_presence_event)
         self._gathering: set[int] = set(own)
         self._gathered: dict[Stream, _Gathered] = {}
+        self._crowds = Crowds(self._deliver, later)
 
     def announce(self, mode: int, shape: Shape, *, gathers: bool = False, hearers: Hearers | None = None) -> None:
         """Make presence events of a mode look so."""
@@ -102,6 +108,7 @@ class PresenceEngine:
         if (gathered := self._gathered.get(stream)) is not None and session.id in gathered.sessions:
             # Its leave is still to be told, to those who stayed and not to itself.
             self._tell_gathered(stream)
+        self._crowds.returns(stream, session.id)
         caller = session.caller
         presence = Presence(caller.user_id, session.id, caller.username, hidden, persistence, status)
         member = Member(session, presence)
@@ -160,6 +167,7 @@ class PresenceEngine:
     def close(self, stream: Stream) -> None:
         """Remove everybody, telling nobody."""
         self._gathered.pop(stream, None)
+        self._crowds.flush(stream)
         audiences = self._modes.get(stream.mode)
         if audiences is None:
             return
@@ -209,13 +217,21 @@ class PresenceEngine:
         """Send one envelope to everybody on a stream."""
         if stream in self._gathered:
             self._tell_gathered(stream)
-        audience = self.audience(stream)
-        for member in audience.values():
-            if member.awaiting:
-                _send_after_reply(member.session, push)
-            else:
-                member.session.send(push)
-        return len(audience)
+        members = len(self.audience(stream))
+        if stream.mode in self._gathering:
+            self._crowds.send(stream, push, members)
+        else:
+            self._deliver(stream, (push,))
+        return members
+
+    def _deliver(self, stream: Stream, pushes: Sequence[Push]) -> None:
+        for member in self.audience(stream).values():
+            session = member.session
+            for push in pushes:
+                if member.awaiting:
+                    _send_after_reply(session, push)
+                else:
+                    session.send(push)
 
     def _tell_later(
         self, member: Member, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]
@@ -253,7 +269,9 @@ class PresenceEngine:
 
     def _tell_gathered(self, stream: Stream) -> None:
         gathered = self._gathered.pop(stream)
-        self._announce(stream, gathered.joins, gathered.leaves)
+        if members := len(self.audience(stream)):
+            push = self._shapes[stream.mode](stream, gathered.joins, gathered.leaves)
+            self._crowds.send(stream, push, members, [one.session_id for one in gathered.leaves])
 
     def _announce(self, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> None:
         shape, hearers = self._shapes[stream.mode], self._hearers.get(stream.mode)
@@ -262,7 +280,7 @@ class PresenceEngine:
             for session in hearers(stream):
                 session.send(push)
         elif self.audience(stream):
-            self.send(stream, shape(stream, joins, leaves))
+            self._deliver(stream, (shape(stream, joins, leaves),))
 
 
 def _visible(presence: Presence) -> tuple[Presence, ...]:

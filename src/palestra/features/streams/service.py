@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from palestra.features.streams.contract import (
+    NAME_CHARS_MAX,
     OPEN_MODES,
+    BadStream,
     ConnectedSockets,
     Presence,
     Presences,
@@ -30,6 +32,7 @@ class StreamsService:
     ) -> bool:
         """Put a session on a stream; whether it was not there before."""
         _check_mode(stream)
+        _check_name(stream)
         session = self._sockets.sessions.get(session_id)
         if session is None:
             raise UnknownSession
@@ -137,3 +140,18 @@ def send_to(sockets: ConnectedSockets, session_ids: Iterable[str], push: Push) -
 def _check_mode(stream: Stream) -> None:
     if stream.mode not in OPEN_MODES:
         raise ReservedMode(stream.mode)
+
+
+def _check_name(stream: Stream) -> None:
+    """A name is written to everybody on the stream, so it has to be text that can be written."""
+    for part in (stream.subject, stream.subcontext, stream.label):
+        if len(part) > NAME_CHARS_MAX or not _is_text(part):
+            raise BadStream
+
+
+def _is_text(part: str) -> bool:
+    try:
+        part.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
