@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from palestra.app import health, openapi, unoffered
-from palestra.app.live import Live, Others, build_live
+from palestra.app import health, openapi
+from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
@@ -179,7 +179,6 @@ def build(
         *health.operations(ready),
         *_operations(services, rpc, clock),
         *notifications_feature.operations(NotificationRoutes(notifications)),
-        *unoffered.operations(),
         *openapi.operations(lambda: operations),
     ]
     runtime.table = [*operations, *messages]
@@ -257,7 +256,7 @@ def _services(
         friends=friends,
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
-        live=build_live(settings, presences, chat_store, Others(accounts, friends, groups), events, tasks, clock),
+        live=build_live(settings, presences, chat_store, Asked(accounts, friends, groups, games), events, tasks, clock),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[
@@ -317,6 +316,8 @@ def _platform(
         limits=s.money.limits,
         wallet=s.money.wallets,
         matches=s.live.matches,
+        matchmaker=s.live.matchmaker,
+        parties=s.live.parties,
         sockets=s.live.sockets,
         status=s.live.status,
         streams=s.live.streams,

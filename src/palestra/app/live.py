@@ -1,4 +1,4 @@
-"""What happens between sockets: presences, streams, statuses, channels, matches."""
+"""What happens between sockets: presences, streams, statuses, channels, matches, matchmaker, parties."""
 
 from __future__ import annotations
 
@@ -21,10 +21,20 @@ from palestra.features.friends.contract import Friends
 from palestra.features.groups.contract import Groups
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
+from palestra.features.matches.recording import Recordings
 from palestra.features.matches.routes import MatchesRoutes
+from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.service import MatchesService
+from palestra.features.matchmaker import feature as matchmaker_feature
+from palestra.features.matchmaker.messages import MatchmakerMessages
+from palestra.features.matchmaker.routes import MatchmakerRoutes
+from palestra.features.matchmaker.service import MatchmakerService
 from palestra.features.notifications.contract import PlatformCode
 from palestra.features.notifications.wire import last_push
+from palestra.features.parties import feature as parties_feature
+from palestra.features.parties.messages import PartyMessages
+from palestra.features.parties.routes import PartyRoutes
+from palestra.features.parties.service import PartyService
 from palestra.features.status import feature as status_feature
 from palestra.features.status.messages import StatusMessages
 from palestra.features.status.service import StatusService
@@ -33,6 +43,7 @@ from palestra.features.streams.service import SocketsService, StreamsService
 from palestra.gateway.operation import Message, Operation, Session
 from palestra.gateway.websocket.gateway import DISCONNECTED, SocketGateway
 from palestra.gateway.websocket.socket import Socket
+from palestra.sdk.runtime import Runtime
 
 
 class OpenSockets:
@@ -51,12 +62,13 @@ class OpenSockets:
 
 
 @dataclass(slots=True, frozen=True)
-class Others:
-    """The features that live ones ask."""
+class Asked:
+    """Whom the live features ask."""
 
     users: Users
     friends: Friends
     groups: Groups
+    games: Runtime
 
 
 @dataclass(slots=True)
@@ -72,7 +84,10 @@ class Live:
     status: StatusService
     chat: ChatService
     channels: ChannelService
+    running: RunningMatches
     matches: MatchesService
+    matchmaker: MatchmakerService
+    parties: PartyService
 
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
@@ -80,11 +95,17 @@ class Live:
             *chat_feature.messages(ChatMessages(self.channels)),
             *status_feature.messages(StatusMessages(self.status)),
             *matches_feature.messages(MatchesMessages(self.matches)),
+            *matchmaker_feature.messages(MatchmakerMessages(self.matchmaker)),
+            *parties_feature.messages(PartyMessages(self.parties)),
         ]
 
     def operations(self) -> list[Operation]:
         """What they may ask over HTTP."""
-        return [*matches_feature.operations(MatchesRoutes(self.matches))]
+        return [
+            *matches_feature.operations(MatchesRoutes(self.matches)),
+            *matchmaker_feature.operations(MatchmakerRoutes(self.matchmaker)),
+            *parties_feature.operations(PartyRoutes(self.parties)),
+        ]
 
     def follow(self, gateway: SocketGateway, events: EventService) -> None:
         """Who asks for it while connecting is shown as online; who is gone is nowhere any more."""
@@ -98,6 +119,7 @@ class Live:
             events.session_started(socket)
 
         def closed(socket: Socket, reason: str) -> None:
+            self.matchmaker.session_ended(socket.id)
             self.presences.leave_all(socket.id)
             self.status.ended(socket.id)
             events.session_ended(socket, reason)
@@ -117,15 +139,22 @@ def build_live(
     settings: Settings,
     presences: PresenceEngine,
     messages: ChatStore,
-    others: Others,
+    asked: Asked,
     events: EventBus,
     tasks: Tasks,
     clock: Clock,
 ) -> Live:
     """Make and connect the live features."""
     sockets = OpenSockets()
-    addresses = Addresses(others.users, others.friends, others.groups)
-    chat = ChatService(messages, presences, addresses, others.groups, clock)
+    addresses = Addresses(asked.users, asked.friends, asked.groups)
+    chat = ChatService(messages, presences, addresses, asked.groups, clock)
+    recordings = Recordings(settings.match, settings.data_dir)
+    running = RunningMatches(
+        presences, asked.games, settings.match, settings.node, tasks=tasks, clock=clock, recordings=recordings
+    )
+    matches = MatchesService(presences, running, settings.session, clock)
+    matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
+    single = settings.session.single_party
     return Live(
         settings=settings,
         clock=clock,
@@ -133,8 +162,11 @@ def build_live(
         open_sockets=sockets,
         streams=StreamsService(presences, sockets),
         sockets=SocketsService(sockets),
-        status=StatusService(presences, others.users, sockets),
+        status=StatusService(presences, asked.users, sockets),
         chat=chat,
         channels=ChannelService(chat, presences, addresses, events, tasks),
-        matches=MatchesService(presences, settings.session, clock),
+        running=running,
+        matches=matches,
+        matchmaker=matchmaker,
+        parties=PartyService(presences, matchmaker, settings.party, settings.node, clock, single=single),
     )

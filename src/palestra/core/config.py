@@ -25,6 +25,7 @@ class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     encryption_key: str = "defaultencryptionkey"
     refresh_encryption_key: str = "defaultrefreshencryptionkey"
     single_socket: bool = False
+    single_party: bool = False
 
 
 class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -49,6 +50,7 @@ class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     requests_in_flight_max: int = 4_096
     proxy_count: int = 0
     response_headers: tuple[str, ...] = ()
+    protobuf_party: Literal["legacy", "current"] = "legacy"
 
 
 class RuntimeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -58,6 +60,22 @@ class RuntimeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     hook_seconds_max: float = 10.0
     event_queue_max: int = 65_536
     env: dict[str, str] = {}
+
+
+class MatchSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[match]`: authoritative matches."""
+
+    running_max: int = 10_000
+    input_queue_max: int = 128
+    call_queue_max: int = 128
+    join_attempt_queue_max: int = 128
+    signal_queue_max: int = 10
+    deferred_queue_max: int = 128
+    max_empty_seconds: int = 0
+    record_dir: str = ""
+    record_bytes_max: int = 67_108_864
+    record_files_max: int = 1_000
+    record_hash_ticks: int = 10
 
 
 class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -76,6 +94,12 @@ class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     increase_after_seconds: int = 86_400
 
 
+class PartySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[party]`: parties."""
+
+    per_session_max: int = 64
+
+
 class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[jobs]`: durable jobs."""
 
@@ -85,6 +109,16 @@ class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     heartbeat_timeout_seconds: float = 30.0
     log_keep_days: int = 7
     failed_keep_days: int = 30
+
+
+class MatchmakerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[matchmaker]`: who waits for a match, and how long for the largest one."""
+
+    max_tickets: int = 3
+    mode: Literal["immediate", "interval"] = "immediate"
+    interval_seconds: float = 15.0
+    max_intervals: int = 2
+    mutual_acceptance: bool = True
 
 
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -111,9 +145,12 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     session: SessionSettings = SessionSettings()
     socket: SocketSettings = SocketSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    match: MatchSettings = MatchSettings()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
+    party: PartySettings = PartySettings()
     jobs: JobSettings = JobSettings()
+    matchmaker: MatchmakerSettings = MatchmakerSettings()
     social: SocialSettings = SocialSettings()
     iap: IapSettings = IapSettings()
     log: LogSettings = LogSettings()
@@ -139,7 +176,7 @@ HIDDEN = (
     "iap.facebook_instant.app_secret",
 )
 """Keys that may hold secrets and have none by default; `palestra config` hides them too."""
-MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
+MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"))
 """All other numbers are limits and times that must be above zero."""
 PORT_MAX = 65_535
 TABLES = ("runtime.env", "social.oidc", "providers")

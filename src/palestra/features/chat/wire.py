@@ -13,6 +13,7 @@ from palestra.features.chat import contract
 from palestra.features.chat.rules import channel_id, channel_of
 from palestra.features.streams.contract import GROUP, ROOM, Member, Presence, Stream
 from palestra.gateway.fields import Int32, JsonText
+from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import Push
 
 _encode = msgspec.json.Encoder().encode
@@ -89,15 +90,6 @@ class ChannelMessageRemove(msgspec.Struct):
 
     channel_id: str = ""
     message_id: str = ""
-
-
-class UserPresence(msgspec.Struct, omit_defaults=True):
-    """A presence in a channel."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-    persistence: bool = False
 
 
 _NOBODY = msgspec.Raw(b"[]")

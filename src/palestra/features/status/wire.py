@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from palestra.features.streams.contract import Presence, Stream
+from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import Push
 
 
@@ -29,15 +30,6 @@ class StatusUpdate(msgspec.Struct):
     status: str | None = None
 
 
-class UserPresence(msgspec.Struct, omit_defaults=True):
-    """What a session shows; an empty status is written."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-    status: str | None = None
-
-
 class Status(msgspec.Struct, omit_defaults=True):
     """The `status` reply to status_follow."""
 
@@ -52,8 +44,8 @@ class StatusPresenceEvent(msgspec.Struct, omit_defaults=True):
 
 
 def shown(presences: Sequence[Presence]) -> list[UserPresence]:
-    """Presences as followers see them."""
-    return [UserPresence(one.user_id, one.session_id, one.username, one.status) for one in presences]
+    """Presences as followers see them; an empty status is written."""
+    return [UserPresence(one.user_id, one.session_id, one.username, status=one.status) for one in presences]
 
 
 def status_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> Push:

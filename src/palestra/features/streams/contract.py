@@ -45,13 +45,13 @@ class Presence(msgspec.Struct, frozen=True):
 class Member(msgspec.Struct, eq=False):
     """A live presence: the session it belongs to, and what it shows of itself.
 
-    `encoded` is room for the owner of the stream's mode to keep the presence's wire form, "" until it does. `awaiting`
-    while the answer to its join is still to come; `silent` when its stream was closed, of which nobody is told.
+    `encoded` is room for the owner of the stream's mode to keep the presence's wire forms, None until it does. It is
+    `awaiting` while the answer to its join is still to come, and `silent` when its stream was closed: nobody is told.
     """
 
     session: Session
     presence: Presence
-    encoded: bytes = b""
+    encoded: Any = None
     awaiting: bool = False
     silent: bool = False
 

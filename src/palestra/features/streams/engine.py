@@ -160,7 +160,7 @@ class PresenceEngine:
         given = {"status": status, "hidden": hidden, "persistence": persistence}
         former = member.presence
         member.presence = replace(former, **{name: value for name, value in given.items() if value is not None})
-        member.encoded = b""
+        member.encoded = None
         self._tell_later(member, stream, _visible(member.presence), _visible(former))
         return True
 

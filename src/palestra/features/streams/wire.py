@@ -8,17 +8,9 @@ from typing import Any
 import msgspec
 
 from palestra.features.streams.contract import ENVELOPE_BYTES_MAX, BadEnvelope, BadText, Presence, Stream
+from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import Push, RawPush
 from palestra.gateway.websocket.envelope import MEMBERS
-
-
-class UserPresence(msgspec.Struct, omit_defaults=True):
-    """A presence as clients see it."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-    persistence: bool = False
 
 
 class StreamName(msgspec.Struct, omit_defaults=True):
