@@ -251,7 +251,7 @@ class Game:
         return declare
 
     def relax(self, *, drop: str, after_seconds: float) -> None:
-        """Drop a field from the queries of waiting tickets: `game.relax(drop="properties.region", after_seconds=10)`."""
+        """Drop a field from queries of waiting tickets: `game.relax(drop="properties.region", after_seconds=10)`."""
         if not drop.startswith("properties.") and drop not in TICKET_FIELDS:
             raise SetupError(f"relax: queries know no field {drop!r}; did you mean 'properties.{drop}'?")
         if after_seconds < 0:
