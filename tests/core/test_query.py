@@ -158,10 +158,10 @@ def test_a_query_tells_which_clause_fails() -> None:
 def test_no_pattern_can_hang_the_node() -> None:
     started = time.perf_counter()
     for pattern in ("/(a*)*b/", "/(a|a)*b/", "/(a?){60}a{60}/", "/(.*)(.*)(.*)(.*)(.*)x/", "*a*a*a*a*a*a*b"):
-        assert parse(f"f:{pattern}").score({"f": ["a" * 1_024]}) is None
+        assert parse(f"f:{pattern}").score({"f": ["a" * 512]}) is None
     assert parse("f:*a*a*a*a*a*a*a*a*b").score({"f": ["a" * 100_000]}) is None
-    assert parse("f:/a+/").score({"f": ["a" * 1_024]}) == 1
-    assert parse("f:/a+/").score({"f": ["a" * 1_025]}) is None
+    assert parse("f:/a+/").score({"f": ["a" * 512]}) == 1
+    assert parse("f:/a+/").score({"f": ["a" * 513]}) is None
     assert time.perf_counter() - started < 2
 
 

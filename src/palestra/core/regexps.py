@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 PATTERN_CHARS_MAX = 512
-TEXT_CHARS_MAX = 1_024
+TEXT_CHARS_MAX = 512
 """Longer texts match no regular expression."""
 POSITIONS_MAX = 128
 """Characters of a pattern after its counted repeats are written out."""
@@ -45,7 +45,7 @@ class Automaton:
     follow: list[int] = field(default_factory=list)
     whole: _Part = field(default_factory=lambda: _Part(0, 0, True))
     _of_char: dict[str, int] = field(default_factory=dict)
-    _of_byte: dict[tuple[int, int], int] = field(default_factory=dict)
+    _of_byte: dict[int, int] = field(default_factory=dict)
 
     def matches(self, text: str) -> bool:
         """Whether the pattern covers the whole text, which may have `TEXT_CHARS_MAX` characters."""
@@ -73,20 +73,19 @@ class Automaton:
 
     def _after(self, states: int) -> int:
         """The positions that may come after a set of them, eight at a time."""
-        found, base = 0, 0
-        while states:
-            if eight := states & 0xFF:
-                key = (base, eight)
-                known = self._of_byte.get(key)
-                if known is None:
-                    known = 0
-                    for bit in range(8):
-                        if eight >> bit & 1:
-                            known |= self.follow[base + bit]
-                    self._of_byte[key] = known
-                found |= known
-            states >>= 8
-            base += 8
+        found = 0
+        for base, eight in enumerate(states.to_bytes((states.bit_length() + 7) // 8, "little")):
+            if eight:
+                known = self._of_byte.get(base << 8 | eight)
+                found |= self._learn(base, eight) if known is None else known
+        return found
+
+    def _learn(self, base: int, eight: int) -> int:
+        found = 0
+        for bit in range(8):
+            if eight >> bit & 1:
+                found |= self.follow[base * 8 + bit]
+        self._of_byte[base << 8 | eight] = found
         return found
 
     # -- building
