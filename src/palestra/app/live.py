@@ -10,7 +10,9 @@ from palestra.core.config import Settings
 from palestra.core.tasks import Tasks
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
+from palestra.features.matches.recording import Recordings
 from palestra.features.matches.routes import MatchesRoutes
+from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.service import MatchesService
 from palestra.features.matchmaker import feature as matchmaker_feature
 from palestra.features.matchmaker.messages import MatchmakerMessages
@@ -30,6 +32,7 @@ class Live:
     """The live features, one object each."""
 
     presences: PresenceEngine
+    running: RunningMatches
     matches: MatchesService
     matchmaker: MatchmakerService
 
@@ -65,9 +68,14 @@ class Live:
 
 def build_live(settings: Settings, presences: PresenceEngine, games: Runtime, tasks: Tasks, clock: Clock) -> Live:
     """Make and connect the live features."""
-    matches = MatchesService(presences, settings.session, clock)
+    recordings = Recordings(settings.match, settings.data_dir)
+    running = RunningMatches(
+        presences, games, settings.match, settings.node, tasks=tasks, clock=clock, recordings=recordings
+    )
+    matches = MatchesService(presences, running, settings.session, clock)
     return Live(
         presences=presences,
+        running=running,
         matches=matches,
         matchmaker=MatchmakerService(settings.matchmaker, matches, games, tasks, clock),
     )
