@@ -80,6 +80,19 @@ from palestra.features.matches.wire import MatchLeave as MatchesLeave
 from palestra.features.matchmaker.wire import MatchmakerAdd, MatchmakerRemove
 from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
 from palestra.features.notifications.wire import ListRequest as NotificationsList
+from palestra.features.parties.wire import ListParties as PartiesList
+from palestra.features.parties.wire import PartyCreate as PartiesCreate
+from palestra.features.parties.wire import PartyDataSend as PartiesSend
+from palestra.features.parties.wire import PartyMatchmakerAdd as PartiesMatchmakerAdd
+from palestra.features.parties.wire import PartyMatchmakerRemove as PartiesMatchmakerRemove
+from palestra.features.parties.wire import PartyNamed as PartiesClose
+from palestra.features.parties.wire import PartyNamed as PartiesJoin
+from palestra.features.parties.wire import PartyNamed as PartiesLeave
+from palestra.features.parties.wire import PartyNamed as PartiesListRequests
+from palestra.features.parties.wire import PartyTarget as PartiesAccept
+from palestra.features.parties.wire import PartyTarget as PartiesPromote
+from palestra.features.parties.wire import PartyTarget as PartiesRemove
+from palestra.features.parties.wire import PartyUpdate as PartiesUpdate
 from palestra.features.purchases.wire import AppleReceipt as PurchasesValidateApple
 from palestra.features.purchases.wire import AppleReceipt as PurchasesValidateSubscriptionApple
 from palestra.features.purchases.wire import GooglePurchase as PurchasesValidateGoogle
@@ -179,6 +192,19 @@ __all__ = [
     "MatchmakerStats",
     "NotificationsDelete",
     "NotificationsList",
+    "PartiesAccept",
+    "PartiesClose",
+    "PartiesCreate",
+    "PartiesJoin",
+    "PartiesLeave",
+    "PartiesList",
+    "PartiesListRequests",
+    "PartiesMatchmakerAdd",
+    "PartiesMatchmakerRemove",
+    "PartiesPromote",
+    "PartiesRemove",
+    "PartiesSend",
+    "PartiesUpdate",
     "PurchasesGetSubscription",
     "PurchasesListSubscriptions",
     "PurchasesValidateApple",

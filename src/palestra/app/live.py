@@ -1,4 +1,4 @@
-"""What happens between sockets: presences, streams, matches."""
+"""What happens between sockets: presences, streams, matches, matchmaker, parties."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from palestra.features.matchmaker import feature as matchmaker_feature
 from palestra.features.matchmaker.messages import MatchmakerMessages
 from palestra.features.matchmaker.routes import MatchmakerRoutes
 from palestra.features.matchmaker.service import MatchmakerService
+from palestra.features.parties import feature as parties_feature
+from palestra.features.parties.messages import PartyMessages
+from palestra.features.parties.routes import PartyRoutes
+from palestra.features.parties.service import PartyService
 from palestra.features.streams.contract import STATUS, Stream
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
@@ -35,12 +39,14 @@ class Live:
     running: RunningMatches
     matches: MatchesService
     matchmaker: MatchmakerService
+    parties: PartyService
 
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
         return [
             *matches_feature.messages(MatchesMessages(self.matches)),
             *matchmaker_feature.messages(MatchmakerMessages(self.matchmaker)),
+            *parties_feature.messages(PartyMessages(self.parties)),
         ]
 
     def operations(self) -> list[Operation]:
@@ -48,6 +54,7 @@ class Live:
         return [
             *matches_feature.operations(MatchesRoutes(self.matches)),
             *matchmaker_feature.operations(MatchmakerRoutes(self.matchmaker)),
+            *parties_feature.operations(PartyRoutes(self.parties)),
         ]
 
     def streams(self, sessions: Mapping[str, Session]) -> StreamsService:
@@ -73,9 +80,12 @@ def build_live(settings: Settings, presences: PresenceEngine, games: Runtime, ta
         presences, games, settings.match, settings.node, tasks=tasks, clock=clock, recordings=recordings
     )
     matches = MatchesService(presences, running, settings.session, clock)
+    matchmaker = MatchmakerService(settings.matchmaker, matches, games, tasks, clock)
+    single = settings.session.single_party
     return Live(
         presences=presences,
         running=running,
         matches=matches,
-        matchmaker=MatchmakerService(settings.matchmaker, matches, games, tasks, clock),
+        matchmaker=matchmaker,
+        parties=PartyService(presences, matchmaker, settings.party, settings.node, clock, single=single),
     )

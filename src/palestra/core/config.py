@@ -24,6 +24,7 @@ class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     refresh_token_seconds: int = 7 * 24 * 3600
     encryption_key: str = "defaultencryptionkey"
     refresh_encryption_key: str = "defaultrefreshencryptionkey"
+    single_party: bool = False
 
 
 class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -92,6 +93,12 @@ class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     increase_after_seconds: int = 86_400
 
 
+class PartySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[party]`: parties."""
+
+    per_session_max: int = 64
+
+
 class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[jobs]`: durable jobs."""
 
@@ -140,6 +147,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     match: MatchSettings = MatchSettings()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
+    party: PartySettings = PartySettings()
     jobs: JobSettings = JobSettings()
     matchmaker: MatchmakerSettings = MatchmakerSettings()
     social: SocialSettings = SocialSettings()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from palestra.features.matches.contract import Matches
     from palestra.features.matchmaker.contract import Matchmaking
     from palestra.features.notifications.contract import Notifications
+    from palestra.features.parties.contract import Parties
     from palestra.features.providers.contract import Providers
     from palestra.features.purchases.contract import Purchases
     from palestra.features.rounds.contract import Rounds
@@ -52,6 +53,7 @@ class Platform:
     wallet: Wallets
     matches: Matches
     matchmaker: Matchmaking
+    parties: Parties
     streams: Streams
     friends: Friends
     groups: Groups
@@ -199,6 +201,11 @@ class Context:
     def matches(self) -> Matches:
         """Matches: list."""
         return self._platform.matches
+
+    @property
+    def parties(self) -> Parties:
+        """Parties: list."""
+        return self._platform.parties
 
     @property
     def matchmaker(self) -> Matchmaking:
