@@ -2,13 +2,11 @@
 // browsers. A step names the method it is about and the message that the node must serve for it.
 
 const SECONDS_MAX = 15;
+let assert;
 const text = (data) => new TextDecoder().decode(data);
 const names = (presences) => (presences ?? []).map((one) => one.username).sort();
 
-function same(actual, expected) {
-  const [a, b] = [JSON.stringify(actual), JSON.stringify(expected)];
-  if (a !== b) throw new Error(`expected ${b}, got ${a}`);
-}
+const same = (actual, expected) => assert.deepEqual(actual, expected);
 
 async function refused(promise, code, message) {
   let error;
@@ -311,7 +309,8 @@ const STEPS = [
 ];
 
 // `run` sets these players apart from those of other walks on the same node.
-export async function walk({ sdk, host, port, format, run, served }) {
+export async function walk({ sdk, assert: given, host, port, format, run, served }) {
+  assert = given;
   const { Client, DefaultSocket, WebSocketAdapterText, WebSocketAdapterPb } = sdk;
   const client = new Client("defaultkey", host, port, false, 20_000);
   const called = new Set();
