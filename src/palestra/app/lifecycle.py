@@ -110,6 +110,7 @@ class Node:
         if self._clock is None:
             # Where a test holds the clock, matches tick at its word.
             parts.services.live.running.scheduler.start()
+        parts.services.live.matchmaker.start()
         progress("starting the game")
         await self._bind(self.games)
         parts.services.announcer.start()
@@ -160,6 +161,7 @@ class Node:
         parts.runtime.bind(games, parts.platform)
         parts.jobs.declare("games", parts.runtime.jobs(games))
         parts.worker.refresh()
+        parts.services.live.matchmaker.games_changed()
         parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)
@@ -240,6 +242,7 @@ class Node:
         """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
         await parts.services.live.running.drain(self.settings.drain_seconds)
+        parts.services.live.matchmaker.stop()
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.02)
         await parts.sockets.stop()

@@ -1,4 +1,4 @@
-"""`palestra replay`: a recorded match is run again and compared with its record."""
+"""The command that runs a recorded match again and compares."""
 
 from __future__ import annotations
 
