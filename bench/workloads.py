@@ -95,13 +95,14 @@ MATCHES_CPU_PERCENT_MAX = 60.0
 RELAY_P99_MS_MAX = 2.0
 RELAY_DELIVERED_PERCENT_MIN = 99.9
 IDLE_EACH_KIB_MAX = 10.0
+STORM_CPU_SECONDS_MAX = 2.0
 IDLE_PROCESS_MIB_MAX = 110.0
 READY_FIRST_SECONDS_MAX = 4.0
 READY_AGAIN_SECONDS_MAX = 2.0
 
 PLAYERS = 500
 BOARD_ROWS = 20
-OTHERS = ("idle", "ready", "costs")
+OTHERS = ("idle", "ready", "costs", "resume_storm")
 
 
 def all_names() -> list[str]:

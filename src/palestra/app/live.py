@@ -62,13 +62,14 @@ class Live:
         return StreamsService(self.presences, sessions)
 
     def follow(self, sockets: SocketGateway) -> None:
-        """Who asks for it while connecting is shown as online; who is gone is nowhere any more."""
+        """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
 
         def opened(socket: Socket) -> None:
             if socket.show_status:
                 self.presences.join(socket, Stream(STATUS, socket.caller.user_id))
 
         sockets.on_open(opened)
+        sockets.on_resume(opened)
         sockets.on_close(lambda session, reason: self.matchmaker.session_ended(session.id))
         sockets.on_close(lambda session, reason: self.presences.leave_all(session.id))
 

@@ -108,8 +108,8 @@ def test_the_quick_way_never_reads_protobuf_differently(
         assert b"\xff" in found[0] + found[1]
         return
     op_code, data = int(tree.get("op_code", 0)), base64.b64decode(tree.get("data", ""))
-    assert b"%b.%b" % found[:2] == tree["match_id"].encode()
-    assert found[2:] == (op_code, data, tree.get("reliable", False))
+    named, _, node = tree["match_id"].partition(".")
+    assert found == (named.encode(), node.encode(), op_code, data, tree.get("reliable", False))
     assert set(tree) <= {"match_id", "op_code", "data", "reliable"}
 
 

@@ -28,7 +28,7 @@ from palestra.features.matches.desk import Desk, Sending
 from palestra.features.matches.pace import Pace
 from palestra.features.matches.recording import Recording
 from palestra.features.matches.wire import MatchData, Origin, origin_of
-from palestra.features.streams.contract import Member, Presence, Presences, Stream
+from palestra.features.streams.contract import Audience, Member, Presence, Presences, Stream
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
 
@@ -353,14 +353,7 @@ class Actor:
     def send(self, sending: Sending) -> None:
         """Send to members: one envelope, encoded once. Hot: see the bench of authoritative matches."""
         audience = self._presences.audience(self.stream)
-        origin = self._origin
-        sender = sending.sender
-        if sender is not None:
-            member = audience.get(sender.session_id)
-            if member is None:
-                origin = Origin(self.stream, Presence(sender.id, sender.session_id, sender.username))
-            else:
-                origin = origin_of(self.stream, member)
+        origin = self._origin if sending.sender is None else self._origin_of(sending.sender, audience)
         push = MatchData(origin, b"%d" % sending.op_code, sending.data, raw=True, reliable=sending.reliable)
         if sending.to is None:
             members: Iterable[Member] = audience.values()
@@ -373,6 +366,12 @@ class Actor:
         else:
             for member in members:
                 member.session.send(push)
+
+    def _origin_of(self, sender: MatchPlayer, audience: Audience) -> Origin:
+        member = audience.get(sender.session_id)
+        if member is not None:
+            return origin_of(self.stream, member)
+        return Origin(self.stream, Presence(sender.id, sender.session_id, sender.username))
 
     def _send_or_keep(self, member: Member, push: Push) -> None:
         owed = self._owed.get(member.session.id)
