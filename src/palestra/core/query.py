@@ -50,6 +50,16 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Phrase:
+    """A text in quotes. Fields hold whole values and no phrases, so it is found nowhere; clients know it so."""
+
+    text: str
+
+    def matches(self, value: Value) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
 class Number:
     """Equal to a number, or the text that the number was written as."""
 
@@ -115,7 +125,7 @@ class Fuzzy:
         return isinstance(value, str) and within_edits(self.text, value, self.edits)
 
 
-Condition = Text | Number | NumberRange | TimeRange | Regexp | Wildcard | Fuzzy
+Condition = Text | Phrase | Number | NumberRange | TimeRange | Regexp | Wildcard | Fuzzy
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +386,7 @@ def _condition(token: _Token, operator: str, negative: bool, edits: float | None
             raise BadQuery(f"at character {token.at + 1} of the query: {token.text!r} is no RFC 3339 time")
         return TimeRange(operator, bound)
     if token.kind == "phrase":
-        return Text(token.text)
+        return Phrase(token.text)
     try:
         if len(token.text) > 1 and token.text[0] == token.text[-1] == "/":
             return Regexp(token.text[1:-1], regexp(token.text[1:-1]))
