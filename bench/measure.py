@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import costs, parse, servers, signed, sockets
+from bench import costs, parse, servers, signed, sockets, state
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
@@ -55,6 +55,8 @@ class Results:
     ready: list[tuple[float, float]] = field(default_factory=list)
     idle: list[sockets.Idle] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
+    state: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Bytes per player and tick, and µs per tick, of each way to tell a state."""
     postgres: dict[str, str] = field(default_factory=dict)
     others_percent: float | None = None
     """Share of all CPUs that went to processes which are not ours while the rounds ran: figures suffer beyond a few."""
@@ -95,6 +97,10 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         with _telling(results, "costs"):
             say("costs of sealing and of batches")
             results.costs_us = {**costs.sealing(folder), **costs.batching()}
+    if "state" in options.chosen:
+        with _telling(results, "state"):
+            say("ways to tell what has changed in a state")
+            results.state = state.measured()
     rounds_of = [w for w in WORKLOADS if w.name in options.chosen], [r for r in RELAYS if r.name in options.chosen]
     if any(rounds_of):
         with _telling(results, "the rounds"), _site(folder, say) as site:

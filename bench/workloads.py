@@ -75,7 +75,7 @@ READY_AGAIN_SECONDS_MAX = 2.0
 
 PLAYERS = 500
 BOARD_ROWS = 20
-OTHERS = ("idle", "ready", "costs")
+OTHERS = ("idle", "ready", "costs", "state")
 
 
 def all_names() -> list[str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,6 +25,7 @@ from palestra.sdk.sync import (
     StateSync,
     StateTooLarge,
     SyncMessage,
+    shape_for,
 )
 from palestra.testing.mirror import Mirror
 from tests.client.browser import Browser, started
@@ -141,7 +145,7 @@ def test_a_follower_sees_every_state_as_it_is(encoding: Encoding, browser: Brows
     @given(st.builds(State, **FIELDS), st.lists(st.lists(mutation(), min_size=1, max_size=3), max_size=6))
     @settings(max_examples=150, deadline=None)
     def follow(state: State, steps: list[list[tuple[str, Any, bool]]]) -> None:
-        sync, mirror = StateSync([State], encoding), Mirror()
+        sync, mirror = StateSync(shape_for([State], encoding)), Mirror()
         browser.begin()
         seen: dict[str, Any] | None = None
         for step in [[], *steps]:
@@ -159,7 +163,7 @@ def test_a_follower_sees_every_state_as_it_is(encoding: Encoding, browser: Brows
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_what_did_not_change_is_not_sent(encoding: Encoding) -> None:
-    sync, state = StateSync([State], encoding), State(units={"a": Unit(1.001, 2)})
+    sync, state = StateSync(shape_for([State], encoding)), State(units={"a": Unit(1.001, 2)})
     assert [one.op_code for one in told(sync, state)] == [SNAPSHOT_OP]
     assert told(sync, state) == []
     state.units["a"].x = 1.004  # less than a step away
@@ -170,7 +174,7 @@ def test_what_did_not_change_is_not_sent(encoding: Encoding) -> None:
 
 def test_messages_look_as_the_reference_says() -> None:
     state = State(units={"a": Unit(1.5, 2)}, board=[[1, 2], [3]])
-    as_json, as_binary = StateSync([State], "json"), StateSync([State], "binary")
+    as_json, as_binary = StateSync(shape_for([State], "json")), StateSync(shape_for([State], "binary"))
     (snapshot,) = told(as_json, state)
     assert snapshot.data.startswith(b'{"format":1,"version":0,"state":{"units":{"a":{"x":1.5,"y":2,')
     (packed,) = told(as_binary, state)
@@ -194,7 +198,7 @@ def test_messages_look_as_the_reference_says() -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_follower_that_missed_a_message_asks_once_and_catches_up(encoding: Encoding, browser: Browser) -> None:
-    sync, mirror, state = StateSync([State], encoding), Mirror(), State(by_seat={1: 0})
+    sync, mirror, state = StateSync(shape_for([State], encoding)), Mirror(), State(by_seat={1: 0})
     browser.begin()
     for lost in (False, False, True, False, False):
         state.by_seat[1] += 1
@@ -240,7 +244,7 @@ class Hand(msgspec.Struct):
 
 
 def test_players_see_only_their_view_and_equal_views_share_one_message() -> None:
-    sync, hands = StateSync([Hand], "json"), {"ada": [1, 2], "bob": [3]}
+    sync, hands = StateSync(shape_for([Hand], "json")), {"ada": [1, 2], "bob": [3]}
 
     def see(session: str) -> Hand:
         own = hands.get(session, [])
@@ -264,14 +268,14 @@ def test_players_see_only_their_view_and_equal_views_share_one_message() -> None
 
 
 def test_a_state_that_is_too_large_is_refused_with_its_size() -> None:
-    sync = StateSync([State], "binary")
+    sync = StateSync(shape_for([State], "binary"))
     with pytest.raises(StateTooLarge, match=f"at most {STATE_BYTES_MAX}"):
         told(sync, State(extra="x" * STATE_BYTES_MAX))
 
 
 def test_numbers_that_no_step_can_hold_arrive_as_nothing() -> None:
     for encoding in ENCODINGS:
-        sync, mirror = StateSync([Circle], encoding), Mirror()
+        sync, mirror = StateSync(shape_for([Circle], encoding)), Mirror()
         seen = []
         for x in (float("nan"), 1.0, float("inf"), -1e306, 1e308):
             for message in told(sync, Circle(x)):
@@ -291,7 +295,7 @@ class Counted(msgspec.Struct):
 @pytest.mark.parametrize("kind", [Mixed, Counted])
 def test_a_field_that_cannot_be_quantised_is_refused_at_once(kind: type) -> None:
     with pytest.raises(SetupError, match="quantised"):
-        StateSync([kind], "json")
+        StateSync(shape_for([kind], "json"))
 
 
 @pytest.mark.parametrize("step", [0, -1, 0.3, 2, float("nan")])
@@ -303,4 +307,22 @@ def test_a_step_divides_one(step: float) -> None:
 def test_an_encoding_that_does_not_exist_is_refused() -> None:
     encoding: Any = "xml"
     with pytest.raises(SetupError, match="xml"):
-        StateSync([State], encoding)
+        StateSync(shape_for([State], encoding))
+
+
+def test_the_example_of_the_reference_is_true(browser: Browser) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/delta-sync.md").read_text()
+    before, changes, after = (json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", page, re.M | re.S))
+    snapshot = msgspec.json.encode({"format": 1, "version": 41, "state": before})
+    keys = ["turn", "units", ["x", 100], "hp", "board"]
+    inside = {0: "bob", 1: {"9": [], "7": {2: 175}, "8": [{2: 400, 3: 9}]}, 4: {"#": 2, 0: {1: 5}}}
+    numbered = {"format": 1, "version": 41, "keys": keys, "state": before}
+    for first, second in (
+        (snapshot, msgspec.json.encode(changes)),
+        (msgspec.msgpack.encode(numbered), msgspec.msgpack.encode([41, 42, inside])),
+    ):
+        mirror = Mirror()
+        browser.begin()
+        mirror.receive(SNAPSHOT_OP, first), browser.receive(SNAPSHOT_OP, first)
+        mirror.receive(CHANGES_OP, second)
+        assert mirror.state == browser.receive(CHANGES_OP, second)["state"] == after

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import msgspec.inspect as inspect
+from msgspec.structs import astuple
 
 from palestra.core.errors import SetupError
 
@@ -32,28 +33,39 @@ def quantised(step: float) -> msgspec.Meta:
     return msgspec.Meta(extra={_STEP: round(1 / step)})
 
 
+class _Flat(NamedTuple):
+    """A struct of nothing but scalars, which is kept alive so that its id stays its own; its fields; its tree."""
+
+    value: Any
+    row: tuple[Any, ...]
+    tree: dict[str | int, Any]
+
+
 class Shape:
-    """How states of one type become trees.
+    """How the states of one match become trees.
 
     `numbered` trees have the index in `keys` instead of the name of a field, and whole numbers of steps instead of
-    quantised floats.
+    quantised floats. Trees are never changed once made, so what is flat and has not changed keeps its tree.
     """
 
     def __init__(self, kinds: Sequence[Any], *, numbered: bool) -> None:
+        self.numbered = numbered
         self.keys: list[Key] = []
         self._numbers: dict[Key, int] = {}
-        self._numbered = numbered
         self._structs: dict[type, Plain] = {}
+        self._flat: dict[int, _Flat] = {}
+        self._flat_before: dict[int, _Flat] = {}
         # One look at all kinds, so that structs they share are read once.
         for info in inspect.multi_type_info(kinds):
             self._plain(info, None)
 
-    def plain(self, value: Any) -> Any:
-        """The tree of a state, which shares nothing that could change with it."""
-        return self._structs.get(type(value), _builtins)(value)
+    def trees(self, values: Iterable[Any]) -> list[Any]:
+        """The trees of what players see at one moment; they share nothing that could change with it."""
+        self._flat_before, self._flat = self._flat, {}
+        return [self._structs.get(type(value), _builtins)(value) for value in values]
 
     def _key(self, name: str, steps: int | None) -> str | int:
-        if not self._numbered:
+        if not self.numbered:
             return name
         key = name if steps is None else (name, steps)
         if key not in self._numbers:
@@ -75,7 +87,7 @@ class Shape:
             case inspect.DictType() if isinstance(info.key_type, inspect.StrType | inspect.IntType):
                 return _entries(self._plain(info.value_type, steps), isinstance(info.key_type, inspect.IntType))
             case inspect.FloatType() if steps is not None:
-                return _in_steps(steps, whole=self._numbered)
+                return _in_steps(steps, whole=self.numbered)
             case _ if steps is not None:
                 raise SetupError("only floats can be quantised, and lists, tuples and dicts of floats")
             case inspect.StructType() if not info.array_like:
@@ -88,26 +100,40 @@ class Shape:
             return self._structs[kind]
         keys: list[str | int] = []
         inner: list[tuple[str | int, Plain]] = []
-        tag = None if info.tag_field is None else self._key(info.tag_field, None)
+        tag = {} if info.tag_field is None else {self._key(info.tag_field, None): info.tag}
 
-        def plain(value: Any) -> Any:
-            if type(value) is not kind:
-                return _builtins(value)
-            tree: dict[str | int, Any] = dict(zip(keys, msgspec.structs.astuple(value), strict=True))
+        def tree_of(row: tuple[Any, ...]) -> dict[str | int, Any]:
+            tree: dict[str | int, Any] = dict(zip(keys, row, strict=True))
             for key, convert in inner:
                 tree[key] = convert(tree[key])
-            if tag is not None:
-                tree[tag] = info.tag
-            return tree
+            return tree | tag if tag else tree
 
-        self._structs[kind] = plain  # before its fields are read: they may hold structs of this kind
+        def plain(value: Any) -> Any:
+            return tree_of(astuple(value)) if type(value) is kind else _builtins(value)
+
+        def plain_flat(value: Any) -> Any:
+            name = id(value)
+            if (known := self._flat.get(name)) is not None:
+                return known.tree
+            if type(value) is not kind:
+                return _builtins(value)
+            row = astuple(value)
+            known = self._flat_before.get(name)
+            if known is None or known.value is not value or known.row != row:
+                known = _Flat(value, row, tree_of(row))
+            self._flat[name] = known
+            return known.tree
+
+        flat = all(_is_scalar(field.type) for field in info.fields)
+        # Before its fields are read: they may hold structs of this kind.
+        self._structs[kind] = plain_flat if flat else plain
         for field in info.fields:
             steps = _steps_in(field.type)
             key = self._key(field.encode_name, steps)
             keys.append(key)
             if (convert := self._plain(field.type, steps)) is not None:
                 inner.append((key, convert))
-        return plain
+        return self._structs[kind]
 
     def _union(self, info: inspect.UnionType, steps: int | None) -> Plain | None:
         structs = {one.cls: self._plain(one, None) for one in info.types if isinstance(one, inspect.StructType)}
@@ -123,6 +149,15 @@ class Shape:
             return value if convert is None else convert(value)
 
         return plain
+
+
+def _is_scalar(info: inspect.Type) -> bool:
+    match info:
+        case inspect.Metadata():
+            return _is_scalar(info.type)
+        case inspect.UnionType():
+            return all(_is_scalar(part) for part in info.types)
+    return isinstance(info, _SCALARS)
 
 
 def _builtins(value: Any) -> Any:

@@ -19,6 +19,13 @@ Encoding = Literal["json", "binary"]
 _NOTHING = object()
 
 
+def shape_for(kinds: Sequence[Any], encoding: Encoding) -> Shape:
+    """What states of these kinds look like in an encoding. Raises SetupError."""
+    if encoding not in ("json", "binary"):
+        raise SetupError(f'a state is synchronised as "json" or as "binary", not as {encoding!r}')
+    return Shape(kinds, numbered=encoding == "binary")
+
+
 class StateTooLarge(InvalidArgument):
     """A synchronised state has at most STATE_BYTES_MAX bytes when encoded."""
 
@@ -58,14 +65,12 @@ class StateSync:
     the state) for each distinct look, and O(changes) for each message.
     """
 
-    def __init__(self, kinds: Sequence[Any], encoding: Encoding) -> None:
-        if encoding not in ("json", "binary"):
-            raise SetupError(f'a state is synchronised as "json" or as "binary", not as {encoding!r}')
-        self._shape = Shape(kinds, numbered=encoding == "binary")
-        self._encode = (msgspec.msgpack.Encoder() if encoding == "binary" else msgspec.json.Encoder()).encode
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._encode = (msgspec.msgpack.Encoder() if shape.numbered else msgspec.json.Encoder()).encode
         self._head: dict[str, Any] = {"format": FORMAT}
-        if encoding == "binary":
-            self._head["keys"] = self._shape.keys
+        if shape.numbered:
+            self._head["keys"] = shape.keys
         self._known: dict[str, _Known] = {}
         self._version = 0
 
@@ -102,21 +107,17 @@ class StateSync:
 
     def _looks(self, seen: dict[str, Any]) -> dict[str, _Look]:
         """Looks of all sessions; the same object for all who see the same."""
-        by_object: dict[int, _Look] = {}
+        values = {id(value): value for value in seen.values()}
         by_bytes: dict[bytes, _Look] = {}
-        made: dict[str, _Look] = {}
-        for session_id, value in seen.items():
-            look = by_object.get(id(value))
-            if look is None:
-                look = self._look(value)
-                look = by_object[id(value)] = by_bytes.setdefault(look.encoded, look)
-            made[session_id] = look
-        return made
+        by_value: dict[int, _Look] = {}
+        for name, tree in zip(values, self._shape.trees(values.values()), strict=True):
+            look = self._look(tree)
+            by_value[name] = by_bytes.setdefault(look.encoded, look)
+        return {session_id: by_value[id(value)] for session_id, value in seen.items()}
 
-    def _look(self, value: Any) -> _Look:
-        tree = self._shape.plain(value)
+    def _look(self, tree: Any) -> _Look:
         if type(tree) is not dict:
-            raise TypeError(f"what a player sees of a state is a struct or a dict, not {type(value).__name__}")
+            raise TypeError(f"what a player sees of a state is a struct or a dict, not {tree!r:.100}")
         encoded = self._encode(tree)
         if len(encoded) > STATE_BYTES_MAX:
             raise StateTooLarge(len(encoded))
