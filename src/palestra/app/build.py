@@ -259,7 +259,7 @@ def _services(
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
-        live=build_live(settings, presences, clock),
+        live=build_live(settings, presences, games, tasks, clock),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[

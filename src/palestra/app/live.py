@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
+from palestra.core.tasks import Tasks
 from palestra.features.matches import feature as matches_feature
+from palestra.features.matches.contract import MatchGames
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.routes import MatchesRoutes
+from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.service import MatchesService
 from palestra.features.streams.contract import STATUS, Stream
 from palestra.features.streams.engine import PresenceEngine
@@ -24,6 +27,7 @@ class Live:
     """The live features, one object each."""
 
     presences: PresenceEngine
+    running: RunningMatches
     matches: MatchesService
 
     def messages(self) -> list[Message]:
@@ -49,6 +53,9 @@ class Live:
         sockets.on_close(lambda session, reason: self.presences.leave_all(session.id))
 
 
-def build_live(settings: Settings, presences: PresenceEngine, clock: Clock) -> Live:
+def build_live(settings: Settings, presences: PresenceEngine, games: MatchGames, tasks: Tasks, clock: Clock) -> Live:
     """Make and connect the live features."""
-    return Live(presences=presences, matches=MatchesService(presences, settings.session, clock))
+    running = RunningMatches(presences, games, settings.match, settings.node, tasks=tasks, clock=clock)
+    return Live(
+        presences=presences, running=running, matches=MatchesService(presences, running, settings.session, clock)
+    )

@@ -59,6 +59,22 @@ class RuntimeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     env: dict[str, str] = {}
 
 
+class MatchSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[match]`: authoritative matches."""
+
+    running_max: int = 10_000
+    input_queue_max: int = 128
+    call_queue_max: int = 128
+    join_attempt_queue_max: int = 128
+    signal_queue_max: int = 10
+    deferred_queue_max: int = 128
+    max_empty_seconds: int = 0
+    record_dir: str = ""
+    record_bytes_max: int = 67_108_864
+    record_files_max: int = 1_000
+    record_hash_ticks: int = 10
+
+
 class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[database]`: PostgreSQL."""
 
@@ -110,6 +126,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     session: SessionSettings = SessionSettings()
     socket: SocketSettings = SocketSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    match: MatchSettings = MatchSettings()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
     jobs: JobSettings = JobSettings()
@@ -138,7 +155,7 @@ HIDDEN = (
     "iap.facebook_instant.app_secret",
 )
 """Keys that may hold secrets and have none by default; `palestra config` hides them too."""
-MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
+MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"))
 """All other numbers are limits and times that must be above zero."""
 PORT_MAX = 65_535
 TABLES = ("runtime.env", "social.oidc", "providers")

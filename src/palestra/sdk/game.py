@@ -16,9 +16,11 @@ import msgspec.inspect
 
 from palestra.core.errors import SetupError
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.sdk.match import Match, MatchType, match_type
 
 AsyncCode = Callable[..., Coroutine[Any, Any, Any]]
 F = TypeVar("F", bound=AsyncCode)
+M = TypeVar("M", bound=type[Match[Any]])
 FUNCTION_ID_CHARS_MAX = 128
 
 
@@ -87,11 +89,13 @@ class Game:
         self.event_hooks: list[AsyncCode] = []
         self.end_hooks: dict[type, list[AsyncCode]] = {}
         self.jobs: list[GameJob] = []
+        self.matches: dict[str, MatchType] = {}
         self.static_folders: list[StaticFolder] = []
         self.round_settler: AsyncCode | None = None
         self.purchase_hooks: list[AsyncCode] = []
         self.refund_hooks: list[AsyncCode] = []
         file = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve()
+        self.file = file
         self._folder = file.parent
         self.version = source_version(file.parent, [file])
         """Which code this is; records of rounds hold it. See `source_version`."""
@@ -244,6 +248,22 @@ class Game:
             _reader(payload, place)
         self.jobs.append(GameJob(name, code, payload, cron, attempts_max, seconds_max, place))
         return code
+
+    def match(self, name: str, *, ticks_per_second: int = 10, record: bool = False) -> Callable[[M], M]:
+        """Declare matches that this server runs: `@game.match("arena", ticks_per_second=20)` on a class of `Match`.
+
+        `await ctx.matches.create("arena", params)` begins one. 1 to 60 ticks a second. With `record`, what happens to
+        each is written to a file that `palestra replay` can run again.
+        """
+
+        def declare(code: M) -> M:
+            declared = match_type(name, code, ticks_per_second, record)
+            if name in self.matches:
+                raise SetupError(f"{declared.place}: {name!r} is already the name of {self.matches[name].place}")
+            self.matches[name] = declared
+            return code
+
+        return declare
 
     def static(self, path: str, folder: str) -> None:
         """Serve the files of a folder beside the module under `path`, such as a web client."""

@@ -6,6 +6,7 @@ import copy
 import difflib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.context import Context, Platform
 from palestra.sdk.game import Function, Game, GameJob, Hook, place_of
 from palestra.sdk.jobs import queue_name
+from palestra.sdk.match import BoundHandler
 from palestra.sdk.traces import trace_of
 
 log = get_logger(__name__)
@@ -40,6 +42,7 @@ class Runtime:
         self._functions: dict[str, Function] = {}
         self._games: list[Game] = []
         self._platform: Platform | None = None
+        self._match_handlers: dict[str, BoundHandler] = {}
         self.failures = 0
 
     # -- binding
@@ -62,6 +65,7 @@ class Runtime:
                 if key in seen:
                     raise SetupError(f"{function.place}: {function.id!r} is already the id of {seen[key]}")
                 seen[key] = function.place
+        self._handlers(games)
         self.jobs(games)
 
     def bind(self, games: list[Game], platform: Platform) -> None:
@@ -69,6 +73,8 @@ class Runtime:
         self.check(games)
         self._platform = platform
         self._games = games
+        # Matches that run keep the code they began with.
+        self._match_handlers = self._handlers(games)
         self._functions = {key: function for game in games for key, function in game.functions.items()}
         for entry in self.table:
             before = [hook for game in games for hook in game.before_hooks if hook.operation == entry.name]
@@ -225,6 +231,24 @@ class Runtime:
                     if ends_task(error) or isinstance(error, Unavailable | Overloaded):
                         raise
                     self._report(place_of(code), error)
+
+    # -- matches
+
+    @property
+    def match_handlers(self) -> Mapping[str, BoundHandler]:
+        """See MatchGames.match_handlers."""
+        return self._match_handlers
+
+    def _handlers(self, games: Iterable[Game]) -> dict[str, BoundHandler]:
+        handlers: dict[str, BoundHandler] = {}
+        for game in games:
+            for declared in game.matches.values():
+                if declared.name in handlers:
+                    other = handlers[declared.name].declared.place
+                    raise SetupError(f"{declared.place}: {declared.name!r} is already the name of {other}")
+                context = partial(self._context, None, declared.name)
+                handlers[declared.name] = BoundHandler(declared, game, self.bounds, context)
+        return handlers
 
     # -- rounds
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections import deque
 from typing import Any
@@ -110,6 +111,11 @@ class Bot:
             if not waiting.done():
                 waiting.set_exception(ConnectionError("the socket was closed"))
 
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is open."""
+        return self._socket is not None and not self._socket.closed
+
     async def ask(self, **message: Any) -> dict[str, Any]:
         """Send one message, `bot.ask(match_create={})`, and return the reply without its cid. Raises BotError."""
         assert self._socket is not None, "connect first"
@@ -126,6 +132,11 @@ class Bot:
         """Send one message that has no reply."""
         assert self._socket is not None, "connect first"
         await self._socket.send_str(json.dumps(message))
+
+    async def settle(self) -> None:
+        """Wait until what was sent has been dealt with, and what was sent here before that has arrived."""
+        with contextlib.suppress(ConnectionError):
+            await self.ask(ping={})
 
     async def send_raw(self, text: str | bytes) -> None:
         """Send a frame as it is."""

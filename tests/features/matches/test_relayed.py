@@ -19,6 +19,7 @@ from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
 from palestra.features.streams.engine import PresenceEngine
 from palestra.gateway.operation import Call
+from tests.features.matches.games import running_matches
 from tests.gateway.websocket.node import Client, Node
 
 HELLO = base64.b64encode(b"hello").decode()
@@ -30,7 +31,8 @@ class Arena(Node):
     def __init__(self, **settings: Any) -> None:
         self.engine = PresenceEngine()
         self.match_clock = ManualClock()
-        self.matches = MatchesService(self.engine, SessionSettings(), self.match_clock)
+        running = running_matches(self.engine, self.match_clock)
+        self.matches = MatchesService(self.engine, running, SessionSettings(), self.match_clock)
         super().__init__(feature.messages(MatchesMessages(self.matches)), **settings)
         self.gateway.on_close(lambda socket, reason: self.engine.leave_all(socket.id))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 import uuid
 
@@ -14,35 +13,23 @@ LIST_LIMIT_MAX = 100
 TOKEN_SECONDS = 30
 
 _PLAIN = re.compile(
-    rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
+    rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.([^"\\]*)","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
     rb',"data":"([A-Za-z0-9+/]*(?:[AQgw]==|[AEIMQUYcgkosw048]=)?)"(?:,"presences":\[\])?(?:,"reliable":(?:(true)|false))?\}\}'
 ).fullmatch
-_FOREIGN = str.maketrans("-_", "+/", "\r\n")
-_DIGITS = re.compile(r"[A-Za-z0-9+/]*").fullmatch
 
 
-def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes | None] | None:
-    """(match, op code, data, reliable or not) of a match_data_send envelope in the form nearly all are sent in.
+def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes | None] | None:
+    """(match, node, op code, data, reliable or not) of a match_data_send envelope in the form nearly all are sent in.
 
     None for any other, valid or not. The pattern admits no member twice and only canonical base64, so it reads nothing
-    differently from the full decoder; but `match` may be any 36 bytes: it is good only if there is such a match.
+    differently from the full decoder; but `match` may be any 36 bytes and
+    `node` any at all: they are good only if there is such a match.
     """
     found = _PLAIN(payload)
     if found is None:
         return None
-    match, op_code, data, reliable = found.groups()
-    return None if len(data) & 3 else (match, op_code, data, reliable)
-
-
-def canonical_base64(text: str) -> bytes:
-    """Base64 in the standard alphabet with padding, from any of its forms. Raises ValueError."""
-    text = text.translate(_FOREIGN)
-    body = text.rstrip("=")
-    padding = len(text) - len(body)
-    if not _DIGITS(body) or len(body) % 4 == 1 or (padding and padding != -len(body) % 4):
-        raise ValueError("invalid base64")
-    raw = binascii.a2b_base64(body + "=" * (-len(body) % 4))
-    return binascii.b2a_base64(raw, newline=False)
+    match, node, op_code, data, reliable = found.groups()
+    return None if len(data) & 3 else (match, node, op_code, data, reliable)
 
 
 def split_match_id(text: str) -> tuple[str, str]:

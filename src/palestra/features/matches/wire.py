@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from collections.abc import Sequence
 
 import msgspec
 
+from palestra.features.matches.contract import MatchInfo
 from palestra.features.matches.rules import RELAYED_NODE
 from palestra.features.streams.contract import Presence, Stream
 from palestra.gateway.fields import Int32, Int64
-from palestra.gateway.push import Push
+from palestra.gateway.presence import UserPresence
+from palestra.gateway.push import Push, RawPush
 
 encode = msgspec.json.Encoder().encode
 
@@ -34,23 +37,13 @@ class MatchLeave(msgspec.Struct):
     match_id: str = ""
 
 
-class Target(msgspec.Struct):
-    """A presence handed back by a client to say whom it means."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-    persistence: bool = False
-    status: str | None = None
-
-
 class MatchDataSend(msgspec.Struct):
     """Request of match_data_send; `data` is base64."""
 
     match_id: str = ""
     op_code: Int64 = 0
     data: str = ""
-    presences: list[Target] = []
+    presences: list[UserPresence] = []
     reliable: bool = False
 
 
@@ -65,18 +58,12 @@ class ListMatches(msgspec.Struct):
     query: str | None = None
 
 
-class UserPresence(msgspec.Struct, omit_defaults=True):
-    """A presence as match messages show it."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-
-
 class Match(msgspec.Struct, omit_defaults=True):
     """The `match` reply to create and join."""
 
     match_id: str
+    authoritative: bool = False
+    label: str | None = None
     size: int = 0
     presences: list[UserPresence] = []
     own: UserPresence | None = msgspec.field(name="self", default=None)
@@ -94,7 +81,11 @@ class ListedMatch(msgspec.Struct, omit_defaults=True):
     """One match of a listing."""
 
     match_id: str
+    authoritative: bool = False
+    label: str | None = None
     size: int = 0
+    tick_rate: int = 0
+    handler_name: str = ""
 
 
 class MatchList(msgspec.Struct, omit_defaults=True):
@@ -106,6 +97,11 @@ class MatchList(msgspec.Struct, omit_defaults=True):
 def user_presence(presence: Presence) -> UserPresence:
     """A presence in match messages."""
     return UserPresence(presence.user_id, presence.session_id, presence.username)
+
+
+def listed(info: MatchInfo) -> ListedMatch:
+    """A match in a listing."""
+    return ListedMatch(info.match_id, info.authoritative, info.label, info.size, info.tick_rate, info.handler_name)
 
 
 def match_id_of(stream: Stream) -> str:
@@ -121,12 +117,12 @@ def match_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequ
     return Push("match_presence_event", event)
 
 
-def data_prefix(stream: Stream, presence: Presence) -> bytes:
-    """The part of a match_data envelope that is the same for everything a member sends."""
-    return b'{"match_data":{"match_id":%b,"presence":%b' % (
-        encode(match_id_of(stream)),
-        encode(user_presence(presence)),
-    )
+def data_prefix(stream: Stream, presence: Presence | None) -> bytes:
+    """The part of a match_data envelope that is the same for everything a member, or the match itself, sends."""
+    match_id = encode(match_id_of(stream))
+    if presence is None:
+        return b'{"match_data":{"match_id":%b' % match_id
+    return b'{"match_data":{"match_id":%b,"presence":%b' % (match_id, encode(user_presence(presence)))
 
 
 def data_envelope(prefix: bytes, op_code: bytes, data: bytes, reliable: bool) -> bytes:
@@ -134,3 +130,9 @@ def data_envelope(prefix: bytes, op_code: bytes, data: bytes, reliable: bool) ->
     op = b',"op_code":"%b"' % op_code if op_code != b"0" else b""
     body = b',"data":"%b"' % data if data else b""
     return prefix + op + body + (b',"reliable":true}}' if reliable else b"}}")
+
+
+def data_push(prefix: bytes, op_code: int, data: bytes, reliable: bool) -> Push:
+    """The same for data as it is."""
+    envelope = data_envelope(prefix, b"%d" % op_code, b2a_base64(data, newline=False), reliable)
+    return RawPush(envelope, droppable=not reliable)
