@@ -13,6 +13,7 @@ from palestra.features.streams.contract import Stream
 from palestra.sdk.context import Context, Player
 from palestra.sdk.game import Game
 from palestra.sdk.match import Match
+from palestra.sdk.shapes import quantised
 
 __all__ = [
     "ClientEvent",
@@ -41,4 +42,5 @@ __all__ = [
     "Stream",
     "TournamentEnd",
     "TournamentReset",
+    "quantised",
 ]
