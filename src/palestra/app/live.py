@@ -11,6 +11,7 @@ from palestra.core.tasks import Tasks
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.contract import MatchGames
 from palestra.features.matches.messages import MatchesMessages
+from palestra.features.matches.recording import Recordings
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.service import MatchesService
@@ -55,7 +56,10 @@ class Live:
 
 def build_live(settings: Settings, presences: PresenceEngine, games: MatchGames, tasks: Tasks, clock: Clock) -> Live:
     """Make and connect the live features."""
-    running = RunningMatches(presences, games, settings.match, settings.node, tasks=tasks, clock=clock)
+    recordings = Recordings(settings.match, settings.data_dir)
+    running = RunningMatches(
+        presences, games, settings.match, settings.node, tasks=tasks, clock=clock, recordings=recordings
+    )
     return Live(
         presences=presences, running=running, matches=MatchesService(presences, running, settings.session, clock)
     )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 State = TypeVar("State")
 
 NAME_CHARS_MAX = 128
+REPLAY_SECONDS_MAX = 60.0
+"""How long a callback may take in a replay, perhaps under a debugger."""
 _encode = msgspec.json.Encoder().encode
 _write = msgspec.msgpack.Encoder(order="deterministic").encode
 _CALLBACKS = {
@@ -278,6 +280,26 @@ def _reader(code: type[Match[Any]], place: str) -> Callable[[bytes], Any] | None
 
 class MatchCodeFailed(Exception):
     """Match code did what it may not; the match ends."""
+
+
+class NoPlatformInReplay(Exception):
+    """`self.ctx` was asked for while a match is replayed."""
+
+    def __init__(self) -> None:
+        super().__init__("a replay has no platform: give the match what it needs from ctx as parameters or by signal")
+
+
+def replay_handler(games: Iterable[Game], name: str) -> BoundHandler:
+    """The match of a name, to be run without a node. Raises SetupError."""
+    found = [(game, game.matches[name]) for game in games if name in game.matches]
+    if not found:
+        raise SetupError(f"there is no @game.match({name!r}) in the game module")
+
+    def no_platform() -> NoReturn:
+        raise NoPlatformInReplay
+
+    game, declared = found[0]
+    return BoundHandler(declared, game, Bounds(REPLAY_SECONDS_MAX), no_platform)
 
 
 class BoundHandler:

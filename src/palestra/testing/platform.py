@@ -50,7 +50,7 @@ class Platform:
         """Start a node with these games on free ports, with a throw-away data directory; stop it at the end.
 
         Without `database_url` an embedded PostgreSQL is made, which takes about a second. `modules` are loaded from
-        their files instead of `games`. With a ManualClock, tokens and periods expire and matches tick at the test's word.
+        their files instead of `games`. With a ManualClock, periods expire and matches tick at the test's word.
         """
         folder = tempfile.mkdtemp(prefix="palestra-test-")
         chosen = msgspec.structs.replace(

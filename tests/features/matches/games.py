@@ -7,6 +7,7 @@ from collections.abc import Callable
 from palestra.core.clock import Clock
 from palestra.core.config import MatchSettings
 from palestra.core.tasks import Tasks
+from palestra.features.matches.recording import Recordings
 from palestra.features.matches.running import RunningMatches
 from palestra.features.streams.contract import Presences
 from palestra.sdk.bounds import Bounds
@@ -33,7 +34,16 @@ class Games:
 
 
 def running_matches(
-    presences: Presences, clock: Clock, *games: Game, settings: MatchSettings | None = None
+    presences: Presences, clock: Clock, *games: Game, settings: MatchSettings | None = None, tasks: Tasks | None = None
 ) -> RunningMatches:
     """The matches of a node named `node`; they tick at the test's word."""
-    return RunningMatches(presences, Games(*games), settings or MatchSettings(), "node", tasks=Tasks(), clock=clock)
+    chosen = settings or MatchSettings()
+    return RunningMatches(
+        presences,
+        Games(*games),
+        chosen,
+        "node",
+        tasks=tasks or Tasks(),
+        clock=clock,
+        recordings=Recordings(chosen, ".palestra"),
+    )

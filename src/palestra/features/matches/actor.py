@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from palestra.core.config import MatchSettings
 from palestra.core.errors import PalestraError
@@ -26,6 +26,7 @@ from palestra.features.matches.contract import (
 )
 from palestra.features.matches.desk import Desk, Sending
 from palestra.features.matches.pace import Pace
+from palestra.features.matches.recording import Recording
 from palestra.features.matches.wire import data_prefix, data_push
 from palestra.features.streams.contract import Member, Presence, Presences, Stream
 from palestra.gateway.operation import Session
@@ -50,22 +51,6 @@ class Step(NamedTuple):
     then: Callable[[Any, BaseException | None], None]
 
 
-class Recorder(Protocol):
-    """Writes down what happens to a match."""
-
-    def note(self, name: str, arguments: tuple[Any, ...]) -> None:
-        """A callback is about to run."""
-        ...
-
-    def noted(self, name: str, tick_number: int) -> None:
-        """It has run."""
-        ...
-
-    def close(self) -> None:
-        """The match is over."""
-        ...
-
-
 class Surroundings(NamedTuple):
     """What the matches of a node share."""
 
@@ -84,7 +69,7 @@ class Actor:
     """
 
     def __init__(
-        self, desk: Desk, code: MatchCode, stream: Stream, around: Surroundings, recorder: Recorder | None
+        self, desk: Desk, code: MatchCode, stream: Stream, around: Surroundings, recording: Recording | None
     ) -> None:
         self.desk = desk
         self.code = code
@@ -96,8 +81,8 @@ class Actor:
         """What a listing keeps of the label, and of which version of it."""
         self._around = around
         self._presences = around.presences
-        self._recorder = recorder
-        self._busy = False
+        self._recording = recording
+        self._busy = self._awaiting = False
         self._waiting: deque[Step] = deque()
         self._waiting_calls = self._waiting_attempts = self._waiting_signals = 0
         self._due: float | None = None
@@ -112,13 +97,15 @@ class Actor:
         self._empty_ticks = 0
         self._data_prefix = data_prefix(stream, None)
         desk.outlet = self
+        if recording is not None:
+            recording.code = code
 
     # -- what happens to the match
 
     def begin(self, params: bytes) -> Awaitable[None] | None:
         """Run `init`; the match is not to be found by anybody yet."""
-        if self._recorder is not None:
-            self._recorder.note("init", (params,))
+        if self._recording is not None:
+            self._recording.note("init", (params,))
         return self.code.init(params)
 
     async def join(self, session: Session, metadata: dict[str, str]) -> tuple[Presence, bool]:
@@ -309,8 +296,8 @@ class Actor:
     def _work(self, step: Step | None) -> None:
         """Do a step and those that wait, until there is none or one of them has to wait itself."""
         while step is not None:
-            if self._recorder is not None:
-                self._recorder.note(step.name, step.arguments)
+            if self._recording is not None:
+                self._recording.note(step.name, step.arguments)
             self._step = step.name
             try:
                 result = step.code(*step.arguments)
@@ -320,6 +307,7 @@ class Actor:
                 self._done(step, None, error)
             else:
                 if result is not None and isinstance(result, Awaitable):
+                    self._awaiting = True
                     self._task = self._around.tasks.spawn(self._rest(step, result), f"match {self.desk.id}")
                     return
                 self._done(step, result, None)
@@ -332,8 +320,10 @@ class Actor:
         except BaseException as error:
             if ends_task(error):
                 raise
+            self._awaiting = False
             self._done(step, None, error)
         else:
+            self._awaiting = False
             self._done(step, value, None)
         self._work(self._next())
 
@@ -352,8 +342,8 @@ class Actor:
             return
         self.desk.send_deferred()
         step.then(result, error)
-        if self._recorder is not None and not self.over:
-            self._recorder.noted(step.name, self.desk.tick_number)
+        if self._recording is not None and not self.over:
+            self._recording.noted(step.name)
         if self.desk.ended:
             self.stop()
 
@@ -413,6 +403,8 @@ class Actor:
         if isinstance(error, EndMatch):
             self.desk.end()
             return
+        if self._recording is not None:
+            self._recording.failed(error)
         log.error("match failed", match=self.desk.name, match_id=self.desk.id, callback=self._step, exc_info=error)
         self.fail()
 
@@ -436,8 +428,8 @@ class Actor:
         for step in waiting:
             if step.name in _ASKED:
                 step.then(None, EndMatch())
-        if self._recorder is not None:
-            self._recorder.close()
+        if self._recording is not None:
+            self._recording.close(whole=not (self.failed or self._awaiting))
 
     @staticmethod
     def _refuse(answer: asyncio.Future[Any], error: PalestraError) -> None:

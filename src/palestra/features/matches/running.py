@@ -17,7 +17,7 @@ from palestra.core.ids import new_id
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks, ends_task
-from palestra.features.matches.actor import Actor, Recorder, Surroundings
+from palestra.features.matches.actor import Actor, Surroundings
 from palestra.features.matches.contract import (
     BadMatchParams,
     MatchFailed,
@@ -30,6 +30,7 @@ from palestra.features.matches.contract import (
 )
 from palestra.features.matches.desk import Desk
 from palestra.features.matches.pace import Pace
+from palestra.features.matches.recording import Recordings
 from palestra.features.matches.scheduler import Scheduler
 from palestra.features.streams.contract import MATCH, Member, Presences, Stream
 from palestra.gateway.operation import Session
@@ -51,6 +52,7 @@ class RunningMatches:
         *,
         tasks: Tasks,
         clock: Clock,
+        recordings: Recordings,
     ) -> None:
         self.pace = Pace(clock.monotonic)
         self.scheduler = Scheduler(clock.monotonic)
@@ -58,6 +60,7 @@ class RunningMatches:
         self._games = games
         self._settings = settings
         self._clock = clock
+        self._recordings = recordings
         self._around = Surroundings(presences, settings, tasks, self.pace, self._ended)
         self._running: dict[str, Actor] = {}
         self._beginning = 0
@@ -103,16 +106,17 @@ class RunningMatches:
             seed=seed,
             deferred_max=self._settings.deferred_queue_max,
         )
-        recorder: Recorder | None = None
+        recording = self._recordings.begin(desk, handler, seed)
         try:
-            actor = Actor(desk, handler.begin(desk), stream, self._around, recorder)
+            actor = Actor(desk, handler.begin(desk), stream, self._around, recording)
             waiting = actor.begin(params)
             if waiting is not None:
                 await waiting
             return actor
         except BaseException as error:
-            if recorder is not None:
-                recorder.close()
+            if recording is not None:
+                recording.failed(error)
+                recording.close(whole=False)
             if ends_task(error) or isinstance(error, BadMatchParams | KeyboardInterrupt):
                 raise
             log.error("match failed to begin", match=handler.name, exc_info=error)
@@ -142,6 +146,7 @@ class RunningMatches:
         for actor in list(self._running.values()):
             actor.stop()
         self.scheduler.stop()
+        await self._recordings.stop()
 
     # -- finding
 
