@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import costs, parse, servers, signed, sockets, state
+from bench import costs, matches, parse, servers, signed, sockets, state
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
-from bench.workloads import BOARD_ROWS, COMMITS, HTTP, PLAYERS, RELAYS, WORKLOADS, Workload
+from bench.workloads import BOARD_ROWS, COMMITS, HTTP, MATCHES, PLAYERS, RELAYS, WORKLOADS, Workload
 from palestra.database.embedded import binaries
 
 CONNECTIONS = 64
@@ -52,6 +52,7 @@ class Results:
 
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     relays: dict[str, list[sockets.Relay]] = field(default_factory=dict)
+    matches: dict[str, list[matches.Seen]] = field(default_factory=dict)
     ready: list[tuple[float, float]] = field(default_factory=list)
     idle: list[sockets.Idle] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
@@ -101,13 +102,14 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         with _telling(results, "state"):
             say("ways to tell what has changed in a state")
             results.state = state.measured()
-    rounds_of = [w for w in WORKLOADS if w.name in options.chosen], [r for r in RELAYS if r.name in options.chosen]
+    rounds_of = [[one for one in kind if one.name in options.chosen] for kind in (WORKLOADS, RELAYS, MATCHES)]
     if any(rounds_of):
         with _telling(results, "the rounds"), _site(folder, say) as site:
             results.postgres = site.postgres.settings
-            if any(workload.callers for workload in rounds_of[0]):
+            engines = [workload for workload in WORKLOADS if workload.name in options.chosen and workload.callers]
+            if engines:
                 say("opening the accounts of the ledger")
-                _engine(rounds_of[0][-1], 1, site, None)
+                _engine(engines[-1], 1, site, None)
             if "leaderboard_list" in options.chosen:
                 _fill_board(site)
             total, busy, ours = _cpu(site)
@@ -170,12 +172,24 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
             continue
         with _telling(results, relay.name):
             load = relay.matches, relay.players, relay.rate, options.seconds
-            for name, server in ((relay.floor, site.relay_floor), (relay.name, site.node)):
+            floor = site.node if relay.protobuf else site.relay_floor
+            for name, server, protobuf in ((relay.floor, floor, False), (relay.name, site.node, relay.protobuf)):
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    seen = runner.run(sockets.relay(HOST, server.port, server.pid, site.tokens, *load))
+                    seen = runner.run(
+                        sockets.relay(HOST, server.port, server.pid, site.tokens, *load, protobuf=protobuf)
+                    )
                 results.relays.setdefault(name, []).append(seen)
                 told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
                 say(f"{name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
+    for load in MATCHES:
+        if load.name not in options.chosen:
+            continue
+        with _telling(results, load.name):
+            size = load.matches, load.players, load.rate, options.seconds
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                seen = runner.run(matches.play(site.node, site.tokens, *size))
+            results.matches.setdefault(load.name, []).append(seen)
+            say(f"{load.name:<18} {matches.told(seen)}")
 
 
 def _floor(kind: str, seconds: int, site: _Site) -> Sample:

@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.matches import told
 from bench.measure import Options, Results, Sample
 from bench.sockets import Relay
 from bench.workloads import (
@@ -21,6 +22,8 @@ from bench.workloads import (
     HTTP,
     IDLE_EACH_KIB_MAX,
     IDLE_PROCESS_MIB_MAX,
+    LATE_P99_MS_MAX,
+    MATCHES_CPU_PERCENT_MAX,
     READY_AGAIN_SECONDS_MAX,
     READY_FIRST_SECONDS_MAX,
     RELAY_DELIVERED_PERCENT_MIN,
@@ -62,7 +65,7 @@ def rows(results: Results) -> list[Row]:
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
             made.append(_loaded(workload.name, samples, workload.writes, workload.goal, workload.p99_ms_max))
-    return [*made, *_relay_rows(results), *_process_rows(results)]
+    return [*made, *_relay_rows(results), *_match_rows(results), *_process_rows(results)]
 
 
 def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0, p99_ms_max: float = 0.0) -> Row:
@@ -117,6 +120,21 @@ def _relayed(name: str, seen: list[Relay]) -> Row:
 
 def _p99_reached(row: Row) -> bool:
     return row.p99_ms is not None and row.p99_ms <= RELAY_P99_MS_MAX
+
+
+def _match_rows(results: Results) -> list[Row]:
+    made = []
+    for name, rounds in results.matches.items():
+        seen = sorted(rounds, key=lambda one: one.late_p99_ms)[len(rounds) // 2]
+        made.append(
+            Row(
+                name=name,
+                figure=told(seen),
+                goal=f"≤ {LATE_P99_MS_MAX:.0f} ms, {MATCHES_CPU_PERCENT_MAX:.0f} %",
+                reached=seen.late_p99_ms <= LATE_P99_MS_MAX and seen.cpu_percent <= MATCHES_CPU_PERCENT_MAX,
+            )
+        )
+    return made
 
 
 def _process_rows(results: Results) -> list[Row]:

@@ -29,11 +29,15 @@ async def test_a_game_is_tested_with_bots_and_a_clock_and_nothing_is_left_behind
         assert await ann.rpc("claim", 1) == clock.now() + 1
 
         await ann.connect()
-        await bob.connect()
+        await bob.connect(format="protobuf")
         match = (await ann.ask(match_create={}))["match"]["match_id"]
         await bob.ask(match_join={"match_id": match})
         joined = [(await ann.push("match_presence_event"))["joins"][0]["user_id"] for _ in range(2)]
         assert joined == [ann.id, bob.id]
+        for sender, receiver in ((ann, bob), (bob, ann)):
+            await sender.tell(match_data_send={"match_id": match, "op_code": "1", "data": "aGk="})
+            heard = await receiver.push("match_data")
+            assert (heard["presence"]["user_id"], heard["op_code"], heard["data"]) == (sender.id, "1", "aGk=")
         with pytest.raises(BotError) as refused:
             await bob.ask(match_join={"match_id": "nonsense."})
         assert refused.value.status == 0

@@ -1,4 +1,4 @@
-"""`palestra replay`."""
+"""`palestra replay`: a recorded match is run again and compared with its record."""
 
 from __future__ import annotations
 

@@ -48,6 +48,7 @@ class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     requests_in_flight_max: int = 4_096
     proxy_count: int = 0
     response_headers: tuple[str, ...] = ()
+    protobuf_party: Literal["legacy", "current"] = "legacy"
 
 
 class RuntimeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

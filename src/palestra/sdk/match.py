@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import typing
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -75,10 +75,10 @@ class Match(Generic[State]):
 
     # -- for the game to write
 
-    def init(self, params: Any) -> State:
-        """Make the state. `params` are those of `ctx.matches.create`, checked against the type written here.
+    def init(self, *params: Any, **_: Any) -> State | Coroutine[Any, Any, State]:
+        """Make the state: `def init(self, params: Params) -> State`, or `def init(self) -> State`.
 
-        `def init(self)` if there are none. The label is best set here.
+        `params` are those of `ctx.matches.create`, checked against the type written here. Set the label here.
         """
         raise NotImplementedError
 

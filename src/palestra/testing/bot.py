@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from palestra.gateway.websocket.protobuf import Protobuf
 from palestra.testing.mirror import Mirror
 
 ANSWER_SECONDS_MAX = 10.0
@@ -45,6 +46,7 @@ class Bot:
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._arrived = asyncio.Event()
         self._asked = 0
+        self._protobuf: Protobuf | None = None
 
     # -- HTTP
 
@@ -92,16 +94,19 @@ class Bot:
 
     # -- socket
 
-    async def connect(self) -> None:
-        """Open the socket."""
-        url = f"{self._url.replace('http', 'ws', 1)}/ws?token={self.token}"
+    async def connect(self, *, format: str = "json") -> None:
+        """Open the socket, in `json` or `protobuf`; what you send and get looks the same."""
+        self._protobuf = Protobuf() if format == "protobuf" else None
+        url = f"{self._url.replace('http', 'ws', 1)}/ws?token={self.token}&format={format}"
         self._socket = await self._http.ws_connect(url, autoping=True)
         self._reading = asyncio.create_task(self._read(self._socket))
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for frame in socket:
-            if frame.type is aiohttp.WSMsgType.TEXT:
-                envelope = json.loads(frame.data)
+            if frame.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                envelope = (
+                    json.loads(frame.data) if self._protobuf is None else _plain(self._protobuf.decode(frame.data))
+                )
                 waiting = self._replies.pop(envelope.get("cid", ""), None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(envelope)
@@ -125,7 +130,7 @@ class Bot:
         self._asked += 1
         cid = str(self._asked)
         waiting = self._replies[cid] = asyncio.get_running_loop().create_future()
-        await self._socket.send_str(json.dumps({"cid": cid, **message}))
+        await self._send({"cid": cid, **message})
         reply = await asyncio.wait_for(waiting, ANSWER_SECONDS_MAX)
         if "error" in reply:
             raise BotError(0, reply["error"].get("code", 0), reply["error"]["message"])
@@ -133,8 +138,11 @@ class Bot:
 
     async def tell(self, **message: Any) -> None:
         """Send one message that has no reply."""
-        assert self._socket is not None, "connect first"
-        await self._socket.send_str(json.dumps(message))
+        await self._send(message)
+
+    async def _send(self, envelope: dict[str, Any]) -> None:
+        text = json.dumps(envelope)
+        await self.send_raw(text if self._protobuf is None else self._protobuf.encode(text.encode()))
 
     async def settle(self) -> None:
         """Wait until what was sent has been dealt with, and what was sent here before that has arrived."""
@@ -192,3 +200,10 @@ class Bot:
             await self._socket.close()
         if self._reading is not None:
             await asyncio.gather(self._reading, return_exceptions=True)
+
+
+def _plain(tree: Any) -> Any:
+    """What stands in an envelope, its objects as dictionaries."""
+    if isinstance(tree, tuple):
+        return {name: _plain(value) for name, value in tree}
+    return [_plain(one) for one in tree] if isinstance(tree, list) else tree

@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 
 from palestra.features.matches import wire
 from palestra.features.matches.contract import BadListing, InvalidMatchId
-from palestra.features.matches.rules import check_listing, named_match, plain_data, split_match_id
-from palestra.gateway.fields import RequestDecoder, canonical_base64
+from palestra.features.matches.rules import (
+    check_listing,
+    named_match,
+    plain_data,
+    plain_data_binary,
+    split_match_id,
+)
+from palestra.gateway.fields import BadInput, RequestDecoder, canonical_base64
+from palestra.gateway.websocket.protobuf import Protobuf, delimited, varint
 
 MATCH = "0b6f6f0e-3f0c-4c59-9f4f-2a6d3a9a1f10"
 
 
 def send(**parts: object) -> bytes:
     return json.dumps({"match_data_send": {"match_id": f"{MATCH}.", **parts}}, separators=(",", ":")).encode()
+
+
+FORMAT = Protobuf()
 
 
 @pytest.mark.parametrize(
@@ -40,6 +50,67 @@ def test_what_sdks_send_is_read_the_quick_way(parts: dict[str, object]) -> None:
     assert op_code.decode() == parts["op_code"]
     assert data.decode() == parts["data"]
     assert bool(reliable) is parts.get("reliable", False)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"op_code": "1", "data": "aGVsbG8="},
+        {"op_code": "4294967296", "data": base64.b64encode(bytes(range(256)) * 9).decode(), "reliable": True},
+        {"reliable": True},
+    ],
+)
+def test_what_sdks_send_in_protobuf_is_read_the_quick_way(parts: dict[str, object]) -> None:
+    expected = (MATCH.encode(), b"", int(str(parts.get("op_code", 0))), base64.b64decode(str(parts.get("data", ""))))
+    assert plain_data_binary(FORMAT.encode(send(**parts))) == (*expected, parts.get("reliable", False))
+
+
+_varints = st.one_of(
+    st.integers(0, 200).map(varint), st.integers(-(2**63), 2**64).map(varint), st.binary(min_size=1, max_size=11)
+)
+_fields = st.one_of(
+    st.builds(lambda tag, number: bytes((tag,)) + number, st.sampled_from((0x10, 0x28, 0x30)), _varints),
+    st.binary(max_size=200).map(lambda data: delimited(b"\x1a", data)),
+    st.just(delimited(b"\x22", b"\x0a\x01x")),
+    st.binary(max_size=3),
+)
+
+
+@settings(max_examples=500)
+@given(
+    st.sampled_from(
+        (
+            MATCH.encode() + b".",
+            MATCH.encode() + b".node",
+            MATCH.encode() + b".\xff",
+            MATCH.encode(),
+            b"x" * 36 + b".",
+            b"\xff" * 36 + b".",
+        )
+    ),
+    st.lists(_fields, max_size=4),
+    st.sampled_from((b"", b"", b"", b"\x0a\x011", b"\x7a\x00", b"\x01")),
+    st.sampled_from((0, 0, 0, 1)),
+)
+def test_the_quick_way_never_reads_protobuf_differently(
+    match: bytes, fields: list[bytes], more: bytes, wrong: int
+) -> None:
+    content = delimited(b"\x0a", match) + b"".join(fields)
+    payload = b"\x7a" + varint(len(content) + wrong) + content + more
+    found = plain_data_binary(payload)
+    if found is None:
+        return
+    try:
+        tree = dict(dict(FORMAT.decode(payload))["match_data_send"])
+    except BadInput:
+        # Only texts are looked at more closely: an id that is no text names no match.
+        assert b"\xff" in found[0] + found[1]
+        return
+    op_code, data = int(tree.get("op_code", 0)), base64.b64decode(tree.get("data", ""))
+    named, _, node = tree["match_id"].partition(".")
+    assert found == (named.encode(), node.encode(), op_code, data, tree.get("reliable", False))
+    assert set(tree) <= {"match_id", "op_code", "data", "reliable"}
 
 
 _alphabet = st.text('ABgw048kM/+-_= \\"', max_size=9)

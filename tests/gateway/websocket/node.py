@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.operation import Caller, Message
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.upgrade import UpgradeMixin
+from tests.gateway.websocket import judge
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -79,10 +80,12 @@ class Node:
         self._server.close()
         await self._server.wait_closed()
 
-    async def client(self, name: str = "ann", **more: Any) -> Client:
-        """A connected client."""
+    async def client(self, name: str = "ann", *, protobuf: bool = False, **more: Any) -> Client:
+        """A connected client; with `protobuf` it speaks that."""
         client = await self.dial(**more)
-        answer = await client.handshake(f"/ws?token=token-{name}")
+        if protobuf:
+            client.kind, client.encode, client.decode = BINARY, judge.encode, judge.decode
+        answer = await client.handshake(f"/ws?token=token-{name}&format={'protobuf' if protobuf else ''}")
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         return client
 
@@ -107,6 +110,9 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.kind = TEXT
+        self.encode: Callable[[Any], bytes] = msgspec.json.encode
+        self.decode: Callable[[bytes], Any] = json.loads
 
     async def hang_up(self) -> None:
         self.writer.transport.abort()
@@ -152,7 +158,7 @@ class Client:
 
     def say(self, *envelopes: Any) -> None:
         """Send envelopes in one write."""
-        self.write(*(self.frame(msgspec.json.encode(one)) for one in envelopes))
+        self.write(*(self.frame(self.encode(one), self.kind) for one in envelopes))
 
     async def read(self) -> tuple[int, bytes]:
         """The next frame: kind and payload."""
@@ -168,8 +174,8 @@ class Client:
     async def hear(self) -> dict[str, Any]:
         """The next envelope."""
         kind, payload = await self.read()
-        assert kind == TEXT, (kind, payload)
-        return json.loads(payload)
+        assert kind == self.kind, (kind, payload)
+        return self.decode(payload)
 
     async def ask(self, **envelope: Any) -> dict[str, Any]:
         """Send one envelope and return the next that comes."""

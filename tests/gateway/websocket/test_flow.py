@@ -49,8 +49,8 @@ async def test_replies_come_in_the_order_of_requests_however_slow_the_first() ->
     talk = Talk()
     async with Node(talk.messages) as node:
         client = await node.client()
-        client.say({"cid": "1", "rpc": {"id": "wait"}}, {"cid": "2", "ping": {}}, {"party_data_send": {"id": "3"}})
-        client.say({"cid": "4", "rpc": {"id": "x"}}, {"cid": "5", "ping": {}})
+        client.say({"cid": "1", "rpc": {"id": "wait"}}, {"cid": "2", "ping": {}})
+        client.say({"party_data_send": {"party_id": "3"}}, {"cid": "4", "rpc": {"id": "x"}}, {"cid": "5", "ping": {}})
         await talk.at_gate.wait()
         talk.gate.set()
         assert [(await client.hear())["cid"] for _ in range(4)] == ["1", "2", "4", "5"]

@@ -27,8 +27,8 @@ from palestra.features.matches.contract import (
 from palestra.features.matches.desk import Desk, Sending
 from palestra.features.matches.pace import Pace
 from palestra.features.matches.recording import Recording
-from palestra.features.matches.wire import data_prefix, data_push
-from palestra.features.streams.contract import Member, Presence, Presences, Stream
+from palestra.features.matches.wire import MatchData, Voice
+from palestra.features.streams.contract import Audience, Member, Presence, Presences, Stream
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
 
@@ -95,7 +95,7 @@ class Actor:
         self._task: asyncio.Task[None] | None = None
         self._owed: dict[str, list[Push]] = {}
         self._empty_ticks = 0
-        self._data_prefix = data_prefix(stream, None)
+        self._voice = Voice(None)
         desk.outlet = self
         if recording is not None:
             recording.code = code
@@ -357,15 +357,9 @@ class Actor:
     def send(self, sending: Sending) -> None:
         """Send to members: one envelope, encoded once. Hot: see the bench of authoritative matches."""
         audience = self._presences.audience(self.stream)
-        prefix = self._data_prefix
-        sender = sending.sender
-        if sender is not None:
-            member = audience.get(sender.session_id)
-            if member is None:
-                prefix = data_prefix(self.stream, Presence(sender.id, sender.session_id, sender.username))
-            else:
-                prefix = member.encoded = member.encoded or data_prefix(self.stream, member.presence)
-        push = data_push(prefix, sending.op_code, sending.data, sending.reliable)
+        sender = self._voice if sending.sender is None else self._speaker(sending.sender, audience)
+        op_code, data = b"%d" % sending.op_code, sending.data
+        push = MatchData(self.stream, sender, op_code, data, raw=True, reliable=sending.reliable)
         if sending.to is None:
             members: Iterable[Member] = audience.values()
         else:
@@ -377,6 +371,11 @@ class Actor:
         else:
             for member in members:
                 member.session.send(push)
+
+    @staticmethod
+    def _speaker(player: MatchPlayer, audience: Audience) -> Member | Voice:
+        member = audience.get(player.session_id)
+        return member or Voice(Presence(player.id, player.session_id, player.username))
 
     def _send_or_keep(self, member: Member, push: Push) -> None:
         owed = self._owed.get(member.session.id)

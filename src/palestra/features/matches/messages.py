@@ -7,7 +7,7 @@ from binascii import a2b_base64
 from palestra.core.ids import parse_id
 from palestra.features.matches import wire
 from palestra.features.matches.contract import NoMatchNamed
-from palestra.features.matches.rules import plain_data, split_match_id
+from palestra.features.matches.rules import plain_data, plain_data_binary, split_match_id
 from palestra.features.matches.service import Joined, MatchesService
 from palestra.gateway.fields import BadInput, canonical_base64
 from palestra.gateway.operation import Call, Session
@@ -70,6 +70,17 @@ class MatchesMessages:
             content = a2b_base64(data)
             return self._service.receive(session, name, node.decode("latin-1"), int(op_code), content, bool(reliable))
         return self._service.relay(session, name, op_code, data, reliable=bool(reliable), only=None)
+
+    def send_plain_binary(self, session: Session, payload: bytes) -> bool:
+        """The same in Protobuf."""
+        parts = plain_data_binary(payload)
+        if parts is None:
+            return False
+        match, node, op_code, data, reliable = parts
+        name = match.decode("latin-1")
+        if node:
+            return self._service.receive(session, name, node.decode("latin-1"), op_code, data, reliable)
+        return self._service.relay(session, name, b"%d" % op_code, data, raw=True, reliable=reliable, only=None)
 
 
 def _match(joined: Joined, size: int) -> Reply:

@@ -16,6 +16,9 @@ _PLAIN = re.compile(
     rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.([^"\\]*)","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
     rb',"data":"([A-Za-z0-9+/]*(?:[AQgw]==|[AEIMQUYcgkosw048]=)?)"(?:,"presences":\[\])?(?:,"reliable":(?:(true)|false))?\}\}'
 ).fullmatch
+_MATCH_DATA_SEND, _MATCH_ID, _OP_CODE, _DATA, _RELIABLE = 0x7A, 0x0A, 0x10, 0x1A, 0x28
+"""Tags of the member and its fields."""
+_DOT, _UUID_CHARS = 0x2E, 36
 
 
 def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes | None] | None:
@@ -30,6 +33,51 @@ def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes | None
         return None
     match, node, op_code, data, reliable = found.groups()
     return None if len(data) & 3 else (match, node, op_code, data, reliable)
+
+
+def plain_data_binary(payload: bytes) -> tuple[bytes, bytes, int, bytes, bool] | None:
+    """The same of an envelope in Protobuf, whose fields come in the order of their numbers as encoders write them.
+
+    None for whatever has a cid, presences, unknown fields, fields twice or lengths that do not fit: the library reads
+    those.
+    """
+    try:
+        if payload[0] != _MATCH_DATA_SEND:
+            return None
+        size, at = _varint(payload, 1)
+        end = at + size
+        if end != len(payload) or payload[at] != _MATCH_ID:
+            return None
+        size, at = _varint(payload, at + 1)
+        if size <= _UUID_CHARS or payload[at + _UUID_CHARS] != _DOT:
+            return None
+        match, node = payload[at : at + _UUID_CHARS], payload[at + _UUID_CHARS + 1 : at + size]
+        at += size
+        op_code, data, reliable = 0, b"", 0
+        if at < end and payload[at] == _OP_CODE:
+            op_code, at = _varint(payload, at + 1)
+        if at < end and payload[at] == _DATA:
+            size, at = _varint(payload, at + 1)
+            data = payload[at : at + size]
+            at += size
+        if at < end and payload[at] == _RELIABLE:
+            reliable, at = _varint(payload, at + 1)
+    except IndexError:
+        return None
+    return (match, node, op_code, data, reliable != 0) if at == end else None
+
+
+def _varint(payload: bytes, at: int) -> tuple[int, int]:
+    """A number of at most 63 bits, and where it ends. Raises IndexError for others and at the end of the payload."""
+    byte = payload[at]
+    number, shift, at = byte & 127, 7, at + 1
+    while byte > 127:
+        if shift > 56:
+            raise IndexError
+        byte = payload[at]
+        number |= (byte & 127) << shift
+        shift, at = shift + 7, at + 1
+    return number, at
 
 
 def split_match_id(text: str) -> tuple[str, str]:

@@ -28,10 +28,9 @@ from palestra.features.matches.rules import (
 )
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.tokens import MatchClaims
-from palestra.features.matches.wire import data_envelope, data_prefix, match_id_of, match_presence_event
+from palestra.features.matches.wire import MatchData, match_id_of, match_presence_event
 from palestra.features.streams.contract import MATCH, RELAYED_MATCH, Presence, Presences, Stream
 from palestra.gateway.operation import Session
-from palestra.gateway.push import RawPush
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -133,21 +132,27 @@ class MatchesService:
         return Joined(actor.desk.id, own, new, self._presences.visible(actor.stream), actor.desk.label)
 
     def relay(
-        self, session: Session, match: str, op_code: bytes, data: bytes, *, reliable: bool, only: Iterable[str] | None
+        self,
+        session: Session,
+        match: str,
+        op_code: bytes,
+        data: bytes,
+        *,
+        raw: bool = False,
+        reliable: bool,
+        only: Iterable[str] | None,
     ) -> bool:
         """Send to everybody else in a match, or to the listed sessions; False if the sender is not in it.
 
-        `op_code` is canonical decimal, `data` canonical base64. The envelope is built and framed once, whatever the
-        number of members.
+        `op_code` is canonical decimal; `data` canonical base64, or with `raw` the bytes themselves. The envelope is
+        built and framed at most once for each format, whatever the number of members.
         """
         stream = Stream(RELAYED_MATCH, match)
         audience = self._presences.audience(stream)
         sender = audience.get(session.id)
         if sender is None:
             return False
-        if not sender.encoded:
-            sender.encoded = data_prefix(stream, sender.presence)
-        push = RawPush(data_envelope(sender.encoded, op_code, data, reliable), droppable=not reliable)
+        push = MatchData(stream, sender, op_code, data, raw=raw, reliable=reliable)
         if only is None:
             for member in audience.values():
                 if member is not sender:

@@ -39,12 +39,14 @@ class Presence(msgspec.Struct, frozen=True):
 class Member(msgspec.Struct, eq=False):
     """A live presence: the session it belongs to, and what it shows of itself.
 
-    `encoded` is room for the owner of the stream's mode to keep the presence's wire form, "" until it does.
+    `encoded` and `encoded_binary` are room for the owner of the stream's mode to keep the presence's wire forms, ""
+    until it does.
     """
 
     session: Session
     presence: Presence
     encoded: bytes = b""
+    encoded_binary: bytes = b""
 
 
 Audience = Mapping[str, Member]

@@ -18,6 +18,7 @@ from palestra.gateway.push import Push
 from palestra.gateway.websocket.envelope import Envelopes
 from palestra.gateway.websocket.frames import PING
 from palestra.gateway.websocket.handshake import (
+    PROTOBUF,
     UNAVAILABLE,
     Accepted,
     Headers,
@@ -25,6 +26,8 @@ from palestra.gateway.websocket.handshake import (
     check_handshake,
     client_address,
 )
+from palestra.gateway.websocket.protobuf import Protobuf, tag_of
+from palestra.gateway.websocket.protobuf_socket import ProtobufSocket
 from palestra.gateway.websocket.protocol import SocketProtocol, upgrade_request
 from palestra.gateway.websocket.socket import Socket
 
@@ -64,6 +67,10 @@ class SocketGateway:
         self.direct: dict[bytes, Any] = {
             message.key.encode(): message for message in table if message.direct is not None
         }
+        self.direct_binary: dict[bytes, Any] = {
+            tag_of(message.key): message for message in table if message.direct_binary is not None
+        }
+        self.protobuf = Protobuf(settings.protobuf_party)
         self.backoff_messages = settings.ping_backoff_messages
         self.loop: asyncio.AbstractEventLoop
         self.sessions: dict[str, Socket] = {}
@@ -158,7 +165,8 @@ class SocketGateway:
         """Turn an HTTP connection whose handshake was accepted into a socket."""
         peer = transport.get_extra_info("peername")
         address = client_address(headers, str(peer[0]) if peer else "", self.settings.proxy_count)
-        socket = Socket(
+        speaker = ProtobufSocket if accepted.format == PROTOBUF else Socket
+        socket = speaker(
             self,
             accepted.caller,
             language=accepted.language,

@@ -11,7 +11,8 @@ import msgspec
 from palestra.gateway.operation import Authenticator, Caller
 
 PATH = b"/ws"
-FORMATS = ("", "json")
+PROTOBUF = "protobuf"
+FORMATS = ("", "json", PROTOBUF)
 LANGUAGE = "en"
 _ON = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 
@@ -45,6 +46,7 @@ class Accepted(msgspec.Struct, frozen=True):
     language: str
     status: bool
     key: bytes
+    format: str
 
 
 WRONG_METHOD = Refusal(405)
@@ -63,7 +65,8 @@ def check_handshake(authenticator: Authenticator, method: str, query: bytes, hea
         values = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=64)
     except ValueError:
         return BAD_FORMAT
-    if values.get("format", [""])[0] not in FORMATS:
+    form = values.get("format", [""])[0]
+    if form not in FORMATS:
         return BAD_FORMAT
     authorization = given.get(b"authorization")
     if authorization is None:
@@ -84,7 +87,7 @@ def check_handshake(authenticator: Authenticator, method: str, query: bytes, hea
     ):
         return BAD_UPGRADE
     language = values.get("lang", [""])[0] or LANGUAGE
-    return Accepted(caller, language, values.get("status", [""])[0] in _ON, key)
+    return Accepted(caller, language, values.get("status", [""])[0] in _ON, key, form)
 
 
 def client_address(headers: Headers, peer: str, proxy_count: int) -> str:

@@ -38,7 +38,6 @@ QUEUE_FULL = "session outgoing queue full"
 BURST_FRAMES_MAX = 64
 """Frames gathered for one write; more are written at once rather than at the end of the loop's turn."""
 
-_TEXT = WSMsgType.TEXT
 _NO_CODE = 0
 
 
@@ -48,6 +47,9 @@ class Socket(WSListener):
     Everything happens on the loop's thread. Messages are handled in the order of their arrival, each to completion.
     Frames are gathered while the loop works through what it has read, and then written in one piece per socket.
     """
+
+    kind = WSMsgType.TEXT
+    """Of the data frames of this format, both ways."""
 
     __slots__ = (
         "_after",
@@ -207,7 +209,7 @@ class Socket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """One frame. The parser below has checked masks, lengths and control frames; order and kinds are ours."""
         plain = not (frame.rsv1 or frame.rsv2 or frame.rsv3)
-        if frame.msg_type is _TEXT and frame.fin and plain and self._fragments is None:
+        if frame.msg_type is self.kind and frame.fin and plain and self._fragments is None:
             # The parser itself closes on a broken rule, and may yet deliver what follows.
             if not transport.is_close_frame_sent:
                 self._receive(frame.get_payload_as_bytes())
@@ -238,7 +240,7 @@ class Socket(WSListener):
         elif self._fragments is not None:
             self.close("a fragmented message was not finished", WSCloseCode.PROTOCOL_ERROR)
             return
-        elif frame.msg_type == WSMsgType.BINARY:
+        elif frame.msg_type != self.kind:
             self.close(WRONG_KIND)
             return
         else:
@@ -286,11 +288,18 @@ class Socket(WSListener):
         if self._busy:
             self._enqueue(payload)
             return
-        message = gateway.direct.get(payload[2 : payload.find(b'"', 2)])
-        if message is not None and message.before is None and message.after is None and message.direct(self, payload):
-            message.stats.by_code[0] += 1
-            return
-        self._begin(payload)
+        if not self._at_once(payload):
+            self._begin(payload)
+
+    def _at_once(self, payload: bytes) -> bool:
+        """Whether the message was of the few that are dealt with here and now."""
+        message = self._gateway.direct.get(payload[2 : payload.find(b'"', 2)])
+        if message is None or message.before is not None or message.after is not None:
+            return False
+        if not message.direct(self, payload):
+            return False
+        message.stats.by_code[0] += 1
+        return True
 
     def _enqueue(self, payload: bytes) -> None:
         queue = self._queue
@@ -308,10 +317,14 @@ class Socket(WSListener):
             self._busy = True
             self._gateway.tasks.spawn(self._drain(*work), "socket messages")
 
+    def _decode(self, payload: bytes) -> tuple[str, str, Message | None, Any]:
+        """What `Envelopes.decode` says of an envelope in this socket's format."""
+        return self._gateway.envelopes.decode(payload)
+
     def _decoded(self, payload: bytes) -> tuple[str, Message, Any] | None:
         """What is to be done for a message, None when it has been dealt with."""
         try:
-            cid, key, message, request = self._gateway.envelopes.decode(payload)
+            cid, key, message, request = self._decode(payload)
         except BadInput:
             self.close(MALFORMED)
             return None
