@@ -46,11 +46,6 @@ class Followers:
     def hear(self, messages: list[MatchMessage]) -> list[MatchMessage]:
         """Take out what is not for the game: requests for snapshots, and op codes that no client may send."""
         for message in messages:
-            if message.op_code in _RESERVED_OPS:
-                break
-        else:
-            return messages
-        for message in messages:
             if message.op_code == ASK_OP:
                 self._sync.forget(message.sender.session_id)
         return [message for message in messages if message.op_code not in _RESERVED_OPS]

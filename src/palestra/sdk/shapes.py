@@ -19,7 +19,14 @@ Plain = Callable[[Any], Any]
 _STEP = "palestra.step"
 _WHOLE_MAX = 2**53
 """Beyond it a float, as many clients have it, does not hold every whole number."""
-_SCALARS = (inspect.IntType, inspect.FloatType, inspect.StrType, inspect.BoolType, inspect.NoneType)
+_SCALARS = (
+    inspect.IntType,
+    inspect.FloatType,
+    inspect.StrType,
+    inspect.BoolType,
+    inspect.NoneType,
+    inspect.LiteralType,
+)
 
 
 def quantised(step: float) -> msgspec.Meta:

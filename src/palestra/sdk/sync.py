@@ -97,11 +97,13 @@ class StateSync:
                 group = (told.version, id(told.look), id(look))
                 behind.setdefault(group, (told, look, []))[2].append(session_id)
         self._version += bool(behind)
-        made = [self._changes(told, look, to) for told, look, to in behind.values()]
-        made += [self._snapshot(look, to) for look, to in fresh.values()]
-        for _, look, to in (*behind.values(), *((None, *one) for one in fresh.values())):
-            one = _Known(self._version, look)
-            known.update(dict.fromkeys(to, one))
+        made: list[SyncMessage] = []
+        for told, look, to in behind.values():
+            made.append(self._changes(told, look, to))
+            known.update(dict.fromkeys(to, _Known(self._version, look)))
+        for look, to in fresh.values():
+            made.append(self._snapshot(look, to))
+            known.update(dict.fromkeys(to, _Known(self._version, look)))
         self._known = known
         return made
 
