@@ -93,23 +93,35 @@ class Run(msgspec.Struct):
     """What the server alone knows of a disc."""
 
     player: MatchPlayer
+    seat: str
     disc: Disc
     dx: float = 0.0
     dy: float = 0.0
     ends_at_tick: int = 0
 
 
+class World(msgspec.Struct):
+    """The whole state of a match: the field, which players see, and what is behind it."""
+
+    field: Field
+    runs: dict[str, Run] = {}
+    """By session."""
+    finished: dict[str, Run] = {}
+    """By account: the best run that the leaderboard has not heard of."""
+    retry_at_tick: int = 0
+
+
 @game.match("arena", ticks_per_second=TICKS_PER_SECOND, sync="binary")
-class Arena(Match[Field]):
-    def init(self, room: Room) -> Field:
+class Arena(Match[World]):
+    def init(self, room: Room) -> World:
         self.label = label_of(room.room)
-        self.runs: dict[str, Run] = {}
-        self.finished: dict[str, Run] = {}  # by account: the best run that the board has not heard of
-        self.retry_at_tick = 0
         field = Field(worth=daily_spark(self.now, room.room)[0], sparks=[Spark() for _ in range(SPARKS)])
         for spark in field.sparks:
             self.place(spark)
-        return field
+        return World(field)
+
+    def view(self, player: MatchPlayer) -> Field:
+        return self.state.field
 
     def join_attempt(self, player: MatchPlayer, metadata: dict[str, str]) -> None:
         if self.player_count >= PLAYERS_MAX:
@@ -117,33 +129,33 @@ class Arena(Match[Field]):
 
     def join(self, players: list[MatchPlayer]) -> None:
         for player in players:
-            seat = next(str(number) for number in range(PLAYERS_MAX) if str(number) not in self.state.discs)
+            seat = next(str(number) for number in range(PLAYERS_MAX) if str(number) not in self.state.field.discs)
             x, y = WIDTH * self.random.uniform(0.25, 0.75), HEIGHT * self.random.uniform(0.25, 0.75)
-            disc = self.state.discs[seat] = Disc(player.session_id, x, y)
-            self.runs[player.session_id] = Run(player, disc)
+            disc = self.state.field.discs[seat] = Disc(player.session_id, x, y)
+            self.state.runs[player.session_id] = Run(player, seat, disc)
 
     async def leave(self, players: list[MatchPlayer]) -> None:
         for player in players:
-            run = self.runs.pop(player.session_id)
+            run = self.state.runs.pop(player.session_id)
             self.end_run(run)
-            self.state.discs = {seat: disc for seat, disc in self.state.discs.items() if disc is not run.disc}
+            del self.state.field.discs[run.seat]
         await self.hand_in()
-        if not self.runs:
+        if not self.state.runs:
             self.end()
 
     async def tick(self, messages: list[MatchMessage]) -> None:
         for message in messages:
-            if (run := self.runs.get(message.sender.session_id)) is not None:
+            if (run := self.state.runs.get(message.sender.session_id)) is not None:
                 self.hear(run, message)
-        for run in self.runs.values():
+        for run in self.state.runs.values():
             running = self.tick_number < run.ends_at_tick
             glide(run.disc, run.dx * running, run.dy * running, 1 / TICKS_PER_SECOND)
             if running:
                 run.disc.seconds_left = math.ceil((run.ends_at_tick - self.tick_number) / TICKS_PER_SECOND)
-                self.collect(run.disc)
+                self.collect(run.seat, run.disc)
             else:
                 self.end_run(run)
-        if self.finished and self.tick_number >= self.retry_at_tick:
+        if self.state.finished and self.tick_number >= self.state.retry_at_tick:
             await self.hand_in()
 
     def hear(self, run: Run, message: MatchMessage) -> None:
@@ -160,12 +172,11 @@ class Arena(Match[Field]):
         elif message.op_code == END:
             self.end_run(run)
 
-    def collect(self, disc: Disc) -> None:
-        seat = next(seat for seat, one in self.state.discs.items() if one is disc)
-        for spark in self.state.sparks:
+    def collect(self, seat: str, disc: Disc) -> None:
+        for spark in self.state.field.sparks:
             reach = DISC_RADIUS + (LUCKY_RADIUS if spark.lucky else SPARK_RADIUS)
             if math.hypot(spark.x - disc.x, spark.y - disc.y) <= reach:
-                disc.score += self.state.worth if spark.lucky else 1
+                disc.score += self.state.field.worth if spark.lucky else 1
                 spark.taken, spark.by = spark.taken + 1, seat
                 self.place(spark)
 
@@ -177,23 +188,23 @@ class Arena(Match[Field]):
     def end_run(self, run: Run) -> None:
         if run.disc.seconds_left:
             run.disc.seconds_left = run.ends_at_tick = 0
-            best = self.finished.get(run.player.id)
+            best = self.state.finished.get(run.player.id)
             if run.disc.score > (best.disc.score if best else 0):
                 # A copy: the disc may be in its next run before the score is handed in.
-                self.finished[run.player.id] = Run(run.player, msgspec.structs.replace(run.disc))
+                self.state.finished[run.player.id] = Run(run.player, run.seat, msgspec.structs.replace(run.disc))
 
     async def hand_in(self) -> None:
         """Submit scores; what fails is kept for the next time."""
-        for run in list(self.finished.values()):
+        for run in list(self.state.finished.values()):
             player, disc = run.player, run.disc
             look = {"name": disc.name, "hue": disc.hue}
             try:
                 await self.ctx.leaderboards.submit("arena", player.id, player.username, disc.score, metadata=look)
             except Exception as error:
                 self.log.warning("a score waits", reason=str(error))
-                self.retry_at_tick = self.tick_number + RETRY_TICKS
+                self.state.retry_at_tick = self.tick_number + RETRY_TICKS
                 return
-            del self.finished[player.id]
+            del self.state.finished[player.id]
             self.broadcast(FINISHED, {"name": disc.name, "score": disc.score})
 
 

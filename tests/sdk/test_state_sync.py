@@ -108,7 +108,7 @@ async def platform(database_url: str) -> AsyncIterator[Platform]:
 
 async def joined(platform: Platform, match_id: str, name: str) -> Bot:
     bot = await platform.bot(name)
-    await bot.connect()
+    await bot.connect(format="protobuf" if name == "bob" else "json")
     await bot.ask(match_join={"match_id": match_id})
     await platform.settle()
     return bot

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from palestra.app import health, openapi, unoffered
+from palestra.app import health, openapi
 from palestra.app.live import Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
@@ -180,7 +180,6 @@ def build(
         *health.operations(ready),
         *_operations(services, rpc, clock),
         *notifications_feature.operations(NotificationRoutes(notifications)),
-        *unoffered.operations(),
         *openapi.operations(lambda: operations),
     ]
     runtime.table = [*operations, *messages]
@@ -319,6 +318,8 @@ def _platform(
         limits=s.money.limits,
         wallet=s.money.wallets,
         matches=s.live.matches,
+        matchmaker=s.live.matchmaker,
+        parties=s.live.parties,
         streams=s.live.streams(sockets.sessions),
         friends=s.friends,
         groups=s.groups,

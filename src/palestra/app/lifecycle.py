@@ -109,6 +109,7 @@ class Node:
         await parts.services.boards.start()
         parts.sockets.start()
         parts.runtime.bounds.start()
+        parts.services.live.matchmaker.start()
         if self._clock is None:
             # Where a test holds the clock, matches tick at its word.
             parts.services.live.running.scheduler.start()
@@ -162,6 +163,7 @@ class Node:
         parts.runtime.bind(games, parts.platform)
         parts.jobs.declare("games", parts.runtime.jobs(games))
         parts.worker.refresh()
+        parts.services.live.matchmaker.games_changed()
         parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)
@@ -242,6 +244,7 @@ class Node:
     async def _drain(self, parts: Parts) -> None:
         """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
+        parts.services.live.matchmaker.stop()
         await parts.services.live.running.drain(self.settings.drain_seconds)
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.02)

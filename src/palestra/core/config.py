@@ -24,6 +24,7 @@ class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     refresh_token_seconds: int = 7 * 24 * 3600
     encryption_key: str = "defaultencryptionkey"
     refresh_encryption_key: str = "defaultrefreshencryptionkey"
+    single_party: bool = False
 
 
 class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -92,6 +93,12 @@ class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     increase_after_seconds: int = 86_400
 
 
+class PartySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[party]`: parties."""
+
+    per_session_max: int = 64
+
+
 class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[jobs]`: durable jobs."""
 
@@ -101,6 +108,16 @@ class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     heartbeat_timeout_seconds: float = 30.0
     log_keep_days: int = 7
     failed_keep_days: int = 30
+
+
+class MatchmakerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[matchmaker]`: who waits for a match, and how long for the largest one."""
+
+    max_tickets: int = 3
+    mode: Literal["immediate", "interval"] = "immediate"
+    interval_seconds: float = 15.0
+    max_intervals: int = 2
+    mutual_acceptance: bool = True
 
 
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -130,7 +147,9 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     match: MatchSettings = MatchSettings()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
+    party: PartySettings = PartySettings()
     jobs: JobSettings = JobSettings()
+    matchmaker: MatchmakerSettings = MatchmakerSettings()
     social: SocialSettings = SocialSettings()
     iap: IapSettings = IapSettings()
     log: LogSettings = LogSettings()

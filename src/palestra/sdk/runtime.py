@@ -16,6 +16,7 @@ from palestra.core.log import get_logger
 from palestra.core.tasks import ends_task
 from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.matchmaker.contract import Formed, Relaxation, TicketInfo
 from palestra.features.purchases.contract import Purchase, Refund
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
@@ -61,6 +62,8 @@ class Runtime:
                     near = difflib.get_close_matches(hook.operation, known, 1, 0.4)
                     hint = f"; did you mean {near[0]!r}?" if near else "; `palestra map` lists them"
                     raise SetupError(f"{hook.place}: there is no operation {hook.operation!r}{hint}")
+            if game.match_former and (other := next((g for g in games if g.match_former), game)) is not game:
+                raise SetupError(f"{place_of(game.match_former)}: the game {other.name!r} forms the matches already")
             for key, function in game.functions.items():
                 if key in seen:
                     raise SetupError(f"{function.place}: {function.id!r} is already the id of {seen[key]}")
@@ -297,6 +300,52 @@ class Runtime:
         for game in self._games:
             for code in game.refund_hooks:
                 await self.bounds.run(code(self._context(None, game.name), refund))
+
+    # -- matchmaker
+
+    @property
+    def relaxations(self) -> list[Relaxation]:
+        """See MatchmakerGames.relaxations."""
+        return [one for game in self._games for one in game.relaxations]
+
+    @property
+    def handles_formed(self) -> bool:
+        """See MatchmakerGames.handles_formed."""
+        return any(game.matched_hooks for game in self._games)
+
+    @property
+    def forms_every_seconds(self) -> float | None:
+        """See MatchmakerGames.forms_every_seconds."""
+        return next((game.match_former_seconds for game in self._games if game.match_former), None)
+
+    async def formed(self, match: Formed) -> str | None:
+        """See MatchmakerGames.formed: the first game that names a match has its way."""
+        for game in self._games:
+            for code in game.matched_hooks:
+                try:
+                    match_id = await self.bounds.run(code(self._context(None, game.name), match))
+                    if not isinstance(match_id, str | None):
+                        raise TypeError(f"matched returns a match's id or None, not {type(match_id).__name__}")
+                    if match_id:
+                        return match_id
+                except BaseException as error:
+                    if ends_task(error):
+                        raise
+                    self._report(place_of(code), error)
+        return None
+
+    async def form(self, waiting: list[TicketInfo]) -> list[list[TicketInfo]]:
+        """See MatchmakerGames.form."""
+        for game in self._games:
+            if (code := game.match_former) is not None:
+                try:
+                    groups = await self.bounds.run(code(self._context(None, game.name), waiting))
+                    return msgspec.convert(groups, list[list[TicketInfo]])
+                except BaseException as error:
+                    if ends_task(error):
+                        raise
+                    self._report(place_of(code), error)
+        return []
 
     def _game_of(self, name: str) -> Game | None:
         return next((game for game in self._games if game.name == name), None)

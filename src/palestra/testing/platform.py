@@ -79,6 +79,12 @@ class Platform:
         assert parts is not None, "start it first"
         await parts.services.announcer.announce()
 
+    def match(self) -> None:
+        """Let the matchmaker look at the time; for tests that move a ManualClock past a relaxation."""
+        parts = self.node.parts
+        assert parts is not None, "start it first"
+        parts.services.live.matchmaker.work()
+
     async def ticks(self, count: int = 1) -> None:
         """Tick every match `count` times; for a platform whose clock is a ManualClock, where matches tick only so.
 

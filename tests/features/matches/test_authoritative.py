@@ -205,6 +205,15 @@ async def test_the_kicked_are_out_at_once_and_told_nothing() -> None:
     assert not hall.say(ann, match_id, 1)
 
 
+async def test_however_many_are_kicked_at_once_it_is_one_leave() -> None:
+    hall = Hall(game, settings=MatchSettings(call_queue_max=3))
+    match_id = await begun(hall, seats=500)
+    players = await hall.enter(match_id, *[f"p{number}" for number in range(300)])
+    hall.say(players[0], match_id, 3)
+    await hall.tick()
+    assert (await events(hall, match_id))[-300:] == [f"p{number}: kick" for number in range(300)]
+
+
 async def test_a_lost_connection_is_told_from_a_leave() -> None:
     hall = Hall(game)
     match_id = await begun(hall)
@@ -247,6 +256,7 @@ async def test_a_match_that_raises_ends_alone_and_its_players_are_disconnected(
     log = capsys.readouterr().out
     assert bad in log
     assert "ValueError: a bug" in log
+    assert hall.running.pace.failures == {"table": 1}
 
 
 async def test_signals_are_answered_and_refusals_come_back() -> None:

@@ -28,7 +28,7 @@ from palestra.features.matches.rules import (
 )
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.tokens import MatchClaims
-from palestra.features.matches.wire import MatchData, match_id_of, match_presence_event
+from palestra.features.matches.wire import MatchData, match_id_of, match_presence_event, origin_of
 from palestra.features.streams.contract import MATCH, RELAYED_MATCH, Presence, Presences, Stream
 from palestra.gateway.operation import Session
 
@@ -152,7 +152,7 @@ class MatchesService:
         sender = audience.get(session.id)
         if sender is None:
             return False
-        push = MatchData(stream, sender, op_code, data, raw=raw, reliable=reliable)
+        push = MatchData(origin_of(stream, sender), op_code, data, raw=raw, reliable=reliable)
         if only is None:
             for member in audience.values():
                 if member is not sender:

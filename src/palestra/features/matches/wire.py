@@ -120,15 +120,36 @@ def match_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequ
     return Push("match_presence_event", event)
 
 
-class Voice(msgspec.Struct, eq=False):
-    """Who speaks in a match without being a member of it: a player who has left, or None for the match itself.
+class Origin:
+    """Where match_data comes from: a member, or the match itself. Keeps what all its envelopes begin with."""
 
-    `encoded` and `encoded_binary` are as in `Member`.
-    """
+    __slots__ = ("_presence", "_stream", "binary", "text")
 
-    presence: Presence | None
-    encoded: bytes = b""
-    encoded_binary: bytes = b""
+    def __init__(self, stream: Stream, presence: Presence | None) -> None:
+        self._stream = stream
+        self._presence = presence
+        self.text = self.binary = b""
+
+    def make_text(self) -> bytes:
+        """The beginning in JSON."""
+        presence = b"" if self._presence is None else b',"presence":%b' % encode(user_presence(self._presence))
+        self.text = b'{"match_data":{"match_id":%b%b' % (encode(match_id_of(self._stream)), presence)
+        return self.text
+
+    def make_binary(self) -> bytes:
+        """The beginning in Protobuf: fields 1 and 2 of the member."""
+        self.binary = delimited(b"\x0a", match_id_of(self._stream).encode())
+        if (one := self._presence) is not None:
+            texts = zip((b"\x0a", b"\x12", b"\x1a"), (one.user_id, one.session_id, one.username), strict=True)
+            self.binary += delimited(b"\x12", b"".join(delimited(tag, text.encode()) for tag, text in texts))
+        return self.binary
+
+
+def origin_of(stream: Stream, member: Member) -> Origin:
+    """Where a member's data comes from; kept with the member."""
+    if member.encoded is None:
+        member.encoded = Origin(stream, member.presence)
+    return member.encoded
 
 
 class MatchData(Push):
@@ -138,13 +159,10 @@ class MatchData(Push):
     the other only for receivers of the other format.
     """
 
-    __slots__ = ("_data", "_op_code", "_raw", "_sender", "_stream")
+    __slots__ = ("_data", "_op_code", "_origin", "_raw")
 
-    def __init__(
-        self, stream: Stream, sender: Member | Voice, op_code: bytes, data: bytes, *, raw: bool, reliable: bool
-    ) -> None:
-        self._stream = stream
-        self._sender = sender
+    def __init__(self, origin: Origin, op_code: bytes, data: bytes, *, raw: bool, reliable: bool) -> None:
+        self._origin = origin
         self._op_code = op_code
         self._data = data
         self._raw = raw
@@ -153,44 +171,19 @@ class MatchData(Push):
 
     def envelope(self) -> bytes:
         """The envelope as JSON text."""
-        sender = self._sender
-        if not sender.encoded:
-            sender.encoded = _data_prefix(self._stream, sender.presence)
-        op_code, data = self._op_code, self._data
+        origin, op_code, data = self._origin, self._op_code, self._data
         if self._raw:
             data = b2a_base64(data, newline=False)
         op = b',"op_code":"%b"' % op_code if op_code != b"0" else b""
         body = b',"data":"%b"' % data if data else b""
-        return sender.encoded + op + body + (b"}}" if self.droppable else b',"reliable":true}}')
+        return (origin.text or origin.make_text()) + op + body + (b"}}" if self.droppable else b',"reliable":true}}')
 
     def make_binary(self, binary: BinaryFormat) -> bytes:
         """Encode for sockets that speak Protobuf."""
-        sender = self._sender
-        if not sender.encoded_binary:
-            sender.encoded_binary = _data_prefix_binary(self._stream, sender.presence)
+        origin = self._origin
         op_code = int(self._op_code)
         op = b"\x18" + varint(op_code) if op_code else b""
         body = delimited(b"\x22", self._data if self._raw else a2b_base64(self._data))
-        data = sender.encoded_binary + op + body + (b"" if self.droppable else b"\x28\x01")
+        data = (origin.binary or origin.make_binary()) + op + body + (b"" if self.droppable else b"\x28\x01")
         self.binary = binary_frame_of(delimited(_MATCH_DATA, data))
         return self.binary
-
-
-def _data_prefix(stream: Stream, presence: Presence | None) -> bytes:
-    """The part of a match_data envelope that is the same for everything a member, or the match itself, sends."""
-    match_id = encode(match_id_of(stream))
-    if presence is None:
-        return b'{"match_data":{"match_id":%b' % match_id
-    return b'{"match_data":{"match_id":%b,"presence":%b' % (match_id, encode(user_presence(presence)))
-
-
-def _data_prefix_binary(stream: Stream, presence: Presence | None) -> bytes:
-    """The same in Protobuf: fields 1 and 2 of the member."""
-    match_id = delimited(b"\x0a", match_id_of(stream).encode())
-    if presence is None:
-        return match_id
-    shown = (presence.user_id, presence.session_id, presence.username)
-    fields = b"".join(
-        delimited(tag, text.encode()) for tag, text in zip((b"\x0a", b"\x12", b"\x1a"), shown, strict=True)
-    )
-    return match_id + delimited(b"\x12", fields)
