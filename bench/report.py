@@ -175,6 +175,7 @@ def _process_rows(results: Results) -> list[Row]:
             seconds = median(pair[place] for pair in results.ready)
             made.append(Row(name, figure=f"{seconds:.2f} s", goal=f"≤ {limit:.0f} s", reached=seconds <= limit))
     made += [Row(name, figure=f"{cost:.2f} µs") for name, cost in results.costs_us.items()]
+    made += [Row(name, figure=f"{size:,.0f} B, {cost:,.0f} µs") for name, (size, cost) in results.state.items()]
     return made
 
 
