@@ -1,6 +1,7 @@
 """Garbage on sockets: frames, fragments and envelopes that nearly fit; the node says what is wrong and goes on.
 
-`PALESTRA_FUZZ_EXAMPLES` sets how many conversations are tried; a failure prints how to repeat it.
+`PALESTRA_FUZZ_EXAMPLES` sets how many conversations are tried; a failure prints how to repeat it. With
+`PALESTRA_LONG=1` a million more messages are made of pieces of those.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import contextlib
 import gc
 import json
 import os
+import random
+import re
 from typing import Any
 
 import pytest
@@ -32,6 +35,10 @@ EXAMPLES = int(os.environ.get("PALESTRA_FUZZ_EXAMPLES", "150"))
 MESSAGES = [entry for entry in table() if isinstance(entry, Message)]
 ERRORS_MAX = 7
 KEPT_MAX = 600
+BENT_MESSAGES = 1_000_000 if os.environ.get("PALESTRA_LONG") else 10_000
+BENT_PER_SOCKET = 200
+VALUE = re.compile(rb'"(?:[^"\\]|\\.)*"(?!:)|-?\d[\d.eE+-]*|true|false|null|\{\}|\[\]')
+"""A value in JSON text that holds no others."""
 
 fuzz = settings(
     max_examples=EXAMPLES, deadline=None, database=None, print_blob=True, suppress_health_check=list(HealthCheck)
@@ -149,6 +156,47 @@ async def test_the_same_noise_again_and_again_does_not_make_the_node_grow(platfo
     assert platform.node.parts is not None
     done = {entry.name for entry in platform.node.parts.table if isinstance(entry, Message) and entry.stats.by_code[0]}
     assert "matches.create" in done, "most garbage was stopped at the door"
+
+
+class Bender:
+    """Makes messages by giving some the values of others: mostly well-formed, with the wrong thing in some place."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        # Long payloads are long values, which have been tried; here it is the number that counts.
+        whole = [payload for frames in kept for payload, kind, fin, *_ in frames if kind == TEXT and fin]
+        self._pool = [payload for payload in whole if len(payload) < 600]
+        self._values = [value for payload in self._pool for value in VALUE.findall(payload)]
+
+    def bend(self) -> bytes:
+        payload = self._random.choice(self._pool)
+        places = list(VALUE.finditer(payload))
+        for place in reversed(self._random.sample(places, min(len(places), self._random.randint(0, 3)))):
+            payload = payload[: place.start()] + self._random.choice(self._values) + payload[place.end() :]
+        return payload
+
+
+async def test_a_flood_of_bent_messages_is_answered_and_nobody_else_notices(
+    platform: Platform, neighbour: Bot, talker: Talker
+) -> None:
+    parts = platform.node.parts
+    assert parts is not None
+    trouble: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: trouble.append(context))
+    bender = Bender(seed=5)
+    until = parts.sockets.messages_received + BENT_MESSAGES
+    with capture_logs() as logs:
+        while parts.sockets.messages_received < until:
+            frames: list[Frame] = [(bender.bend(), TEXT, True, True, 0) for _ in range(BENT_PER_SOCKET)]
+            said = await talker.say(frames, [], half_close=False)
+            for kind, payload in unframed(said):
+                if kind == TEXT and b'"error"' in payload:
+                    check_error(payload)
+            assert await neighbour.ask(ping={}) == {"pong": {}}
+            neighbour.pushes.clear()
+            assert trouble == []
+            assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
+            logs.clear()
 
 
 async def until_closed(wire: Wire) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from palestra.app import health, openapi, unoffered
+from palestra.app.live import Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
@@ -58,16 +59,12 @@ from palestra.features.leaderboards.tournaments import TournamentService
 from palestra.features.ledger import feature as ledger_feature
 from palestra.features.limits import feature as limits_feature
 from palestra.features.limits.routes import LimitRoutes
-from palestra.features.matches import feature as matches_feature
-from palestra.features.matches.messages import MatchesMessages
-from palestra.features.matches.routes import MatchesRoutes
-from palestra.features.matches.service import MatchesService
 from palestra.features.notifications import feature as notifications_feature
 from palestra.features.notifications.occasions import Occasions
 from palestra.features.notifications.routes import NotificationRoutes
 from palestra.features.notifications.service import NotificationService
 from palestra.features.notifications.store import NotificationStore
-from palestra.features.notifications.wire import banned_envelope
+from palestra.features.notifications.wire import banned_push
 from palestra.features.providers import feature as providers_feature
 from palestra.features.providers.routes import ProviderRoutes
 from palestra.features.providers.signatures import Signatures
@@ -85,16 +82,13 @@ from palestra.features.storage import feature as storage_feature
 from palestra.features.storage.routes import StorageRoutes
 from palestra.features.storage.service import StorageService
 from palestra.features.storage.store import StorageStore
-from palestra.features.streams.contract import STATUS, Stream
 from palestra.features.streams.engine import PresenceEngine
-from palestra.features.streams.service import StreamsService
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.http.app import HttpGateway
 from palestra.gateway.http.credentials import Credentials
 from palestra.gateway.http.static import StaticFiles
 from palestra.gateway.operation import Message, Operation
 from palestra.gateway.websocket.gateway import SocketGateway
-from palestra.gateway.websocket.socket import Socket
 from palestra.jobs.queue import JobQueue
 from palestra.jobs.worker import Worker
 from palestra.sdk.bounds import Bounds
@@ -124,8 +118,7 @@ class Services:
     groups: GroupService
     chat: ChatService
     notification_store: NotificationStore
-    matches: MatchesService
-    presences: PresenceEngine
+    live: Live
     client_events: EventService
     stores: list[Any]
 
@@ -178,10 +171,10 @@ def build(
     purchase_jobs = purchases_feature.jobs(services.purchasing.service)
     jobs.declare("platform", [*jobs.jobs(), *services.money.jobs(), *purchase_jobs])
     rpc = RpcRoutes(runtime)
-    messages = [*rpc_feature.messages(rpc), *matches_feature.messages(MatchesMessages(services.matches))]
+    messages = [*rpc_feature.messages(rpc), *services.live.messages()]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
     sockets = SocketGateway(settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock)
-    _follow_sockets(sockets, services.presences)
+    services.live.follow(sockets)
     notifications = NotificationService(services.notification_store, sockets, tasks, clock)
     operations = [
         *health.operations(ready),
@@ -266,8 +259,7 @@ def _services(
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
-        matches=MatchesService(presences, settings.session, clock),
-        presences=presences,
+        live=build_live(settings, presences, clock),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[
@@ -301,7 +293,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *fair_feature.operations(FairRoutes(s.money.fair)),
         *rounds_feature.operations(RoundRoutes(s.money.rounds)),
         *purchases_feature.operations(PurchaseRoutes(s.purchasing.service, s.purchasing.notices)),
-        *matches_feature.operations(MatchesRoutes(s.matches)),
+        *s.live.operations(),
         *events_feature.operations(EventRoutes(s.client_events, clock)),
         *rpc_feature.operations(rpc),
         *providers_feature.operations(ProviderRoutes(s.money.providers, s.money.refusals)),
@@ -326,8 +318,8 @@ def _platform(
         ledger=s.money.ledger,
         limits=s.money.limits,
         wallet=s.money.wallets,
-        matches=s.matches,
-        streams=StreamsService(s.presences, sockets.sessions),
+        matches=s.live.matches,
+        streams=s.live.streams(sockets.sessions),
         friends=s.friends,
         groups=s.groups,
         chat=s.chat,
@@ -362,17 +354,6 @@ def export_statements() -> dict[str, str]:
     }
 
 
-def _follow_sockets(sockets: SocketGateway, presences: PresenceEngine) -> None:
-    """Who asks for it while connecting is shown as online; who is gone is nowhere any more."""
-
-    def opened(socket: Socket) -> None:
-        if socket.show_status:
-            presences.join(socket, Stream(STATUS, socket.caller.user_id))
-
-    sockets.on_open(opened)
-    sockets.on_close(lambda session, reason: presences.leave_all(session.id))
-
-
 def _connect_events(
     events: EventBus, s: Services, notifications: NotificationService, sockets: SocketGateway, clock: Clock
 ) -> None:
@@ -398,7 +379,7 @@ def _connect_events(
         sockets.disconnect_user(removed.user_id)
 
     async def tell_and_disconnect(banned: UserBanned) -> None:
-        sockets.disconnect_user(banned.user_id, final_envelope=banned_envelope(clock.now()))
+        sockets.disconnect_user(banned.user_id, last=banned_push(clock.now()))
 
     events.subscribe(AccountDeleted, forget)
     events.subscribe(AccountRemoved, disconnect)

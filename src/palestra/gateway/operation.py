@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from palestra.core.errors import PalestraError
+from palestra.gateway.push import Push
 
 
 class Auth(enum.Enum):
@@ -42,12 +43,8 @@ class Session(Protocol):
     client_ip: str
     closing: bool
 
-    def send(self, payload: bytes) -> None:
-        """Queue one JSON envelope."""
-        ...
-
-    def send_frame(self, frame: bytes) -> None:
-        """Queue bytes made by `frame_of`: a broadcast is framed once and handed to every member."""
+    def send(self, push: Push) -> None:
+        """Queue one envelope; a broadcast is one `Push` handed to every member."""
         ...
 
     def after_reply(self, callback: Callable[[], None]) -> None:
@@ -92,6 +89,13 @@ class Call:
         if self.caller is None:
             raise RuntimeError(f"{self.operation.name} was called without a session")
         return self.caller
+
+    @property
+    def connection(self) -> Session:
+        """The session of a message that came over a socket."""
+        if self.session is None:
+            raise RuntimeError(f"{self.operation.name} was called without a socket")
+        return self.session
 
 
 Handler = Callable[[Call, Any], Awaitable[Any]]

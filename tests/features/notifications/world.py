@@ -19,6 +19,7 @@ from palestra.features.notifications.routes import NotificationRoutes
 from palestra.features.notifications.service import NotificationService
 from palestra.features.notifications.store import NotificationStore
 from palestra.gateway.operation import Session
+from palestra.gateway.push import Push
 from tests.features.friends.players import Api, Players
 
 LATER = {"score": 7}
@@ -31,9 +32,9 @@ class Ear:
         self.heard: list[dict[str, Any]] = []
         self.envelopes = 0
 
-    def send_frame(self, frame: bytes) -> None:
+    def send(self, push: Push) -> None:
         self.envelopes += 1
-        self.heard += json.loads(frame[frame.index(b"{") :])["notifications"]["notifications"]
+        self.heard += json.loads(push.envelope())["notifications"]["notifications"]
 
 
 class World:

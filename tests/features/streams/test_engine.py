@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,42 +9,13 @@ import pytest
 from palestra.features.streams.contract import Presence, ReservedMode, SessionClosing, Stream, UnknownSession
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import StreamsService
-from palestra.gateway.operation import Caller
+from palestra.gateway.push import RawPush
+from tests.features.listener import Listener
 
 LOBBY = Stream(10, "", "", "lobby")
 
 
-class Player:
-    """A session whose events wait until `reply` is called."""
-
-    def __init__(self, name: str) -> None:
-        self.id = f"session-{name}"
-        self.caller = Caller(f"user-{name}", name, {}, "", 0, 0)
-        self.language = "en"
-        self.client_ip = ""
-        self.closing = False
-        self.heard: list[Any] = []
-        self._after: list[Callable[[], None]] = []
-
-    def send(self, payload: bytes) -> None:
-        self.heard.append(json.loads(payload))
-
-    def send_frame(self, frame: bytes) -> None:
-        self.heard.append(json.loads(frame[frame.index(b"{") :]))
-
-    def after_reply(self, callback: Callable[[], None]) -> None:
-        self._after.append(callback)
-
-    def reply(self) -> None:
-        callbacks, self._after = self._after, []
-        for callback in callbacks:
-            callback()
-
-    def close(self, reason: str) -> None:
-        self.closing = True
-
-
-def shown(*players: Player) -> list[dict[str, Any]]:
+def shown(*players: Listener) -> list[dict[str, Any]]:
     return [
         {"user_id": p.caller.user_id, "session_id": p.id, "username": p.caller.username, "persistence": True}
         for p in players
@@ -63,7 +32,7 @@ def engine() -> PresenceEngine:
 
 
 def test_a_joiner_reads_its_own_join_but_only_after_its_reply(engine: PresenceEngine) -> None:
-    ann, bob = Player("ann"), Player("bob")
+    ann, bob = Listener("ann"), Listener("bob")
     assert engine.join(ann, LOBBY) == (Presence("user-ann", "session-ann", "ann"), True)
     assert ann.heard == []
     ann.reply()
@@ -74,7 +43,7 @@ def test_a_joiner_reads_its_own_join_but_only_after_its_reply(engine: PresenceEn
 
 
 def test_joining_twice_changes_nothing_and_the_first_meta_wins(engine: PresenceEngine) -> None:
-    ann = Player("ann")
+    ann = Listener("ann")
     first, _ = engine.join(ann, LOBBY, status="first")
     assert engine.join(ann, LOBBY, hidden=True, status="second") == (first, False)
     ann.reply()
@@ -82,7 +51,7 @@ def test_joining_twice_changes_nothing_and_the_first_meta_wins(engine: PresenceE
 
 
 def test_a_leaver_does_not_hear_of_its_leave_but_those_who_stay_do(engine: PresenceEngine) -> None:
-    ann, bob = Player("ann"), Player("bob")
+    ann, bob = Listener("ann"), Listener("bob")
     for player in (ann, bob):
         engine.join(player, LOBBY)
         player.reply()
@@ -96,7 +65,7 @@ def test_a_leaver_does_not_hear_of_its_leave_but_those_who_stay_do(engine: Prese
 
 
 def test_a_join_is_told_before_the_leave_that_follows_even_if_both_wait_for_one_reply(engine: PresenceEngine) -> None:
-    ann, bob = Player("ann"), Player("bob")
+    ann, bob = Listener("ann"), Listener("bob")
     engine.join(bob, LOBBY)
     bob.reply()
     bob.heard.clear()
@@ -108,12 +77,12 @@ def test_a_join_is_told_before_the_leave_that_follows_even_if_both_wait_for_one_
 
 
 def test_the_hidden_hear_everything_and_are_seen_nowhere(engine: PresenceEngine) -> None:
-    ghost, ann = Player("ghost"), Player("ann")
+    ghost, ann = Listener("ghost"), Listener("ann")
     engine.join(ghost, LOBBY, hidden=True)
     ghost.reply()
     engine.join(ann, LOBBY)
     ann.reply()
-    engine.send(LOBBY, b'{"hello":1}')
+    engine.send(LOBBY, RawPush(b'{"hello":1}'))
     engine.leave(ghost.id, LOBBY)
     ghost.reply()
     assert ghost.heard == [event(joins=shown(ann)), {"hello": 1}]
@@ -122,7 +91,7 @@ def test_the_hidden_hear_everything_and_are_seen_nowhere(engine: PresenceEngine)
 
 
 def test_an_update_is_one_event_with_the_new_presence_and_the_former(engine: PresenceEngine) -> None:
-    ann = Player("ann")
+    ann = Listener("ann")
     told: list[tuple[list[str], list[str]]] = []
     engine.announce(1, lambda stream, joins, leaves: _note(told, joins, leaves))
     status = Stream(1, "user-ann")
@@ -133,20 +102,20 @@ def test_an_update_is_one_event_with_the_new_presence_and_the_former(engine: Pre
     assert told == [(["away"], []), (["back"], ["away"])]
 
 
-def _note(told: list[tuple[list[str], list[str]]], joins: Any, leaves: Any) -> bytes:
+def _note(told: list[tuple[list[str], list[str]]], joins: Any, leaves: Any) -> RawPush:
     told.append(([one.status for one in joins], [one.status for one in leaves]))
-    return b"{}"
+    return RawPush(b"{}")
 
 
 def test_modes_nobody_has_given_a_shape_announce_nothing(engine: PresenceEngine) -> None:
-    ann = Player("ann")
+    ann = Listener("ann")
     engine.join(ann, Stream(0, "user-ann"))
     ann.reply()
     assert ann.heard == []
 
 
 def test_a_session_that_ends_leaves_everything_and_joins_nothing_any_more(engine: PresenceEngine) -> None:
-    ann, bob = Player("ann"), Player("bob")
+    ann, bob = Listener("ann"), Listener("bob")
     other = Stream(11, "subject")
     for stream in (LOBBY, other):
         engine.join(ann, stream)
@@ -167,7 +136,7 @@ def test_a_session_that_ends_leaves_everything_and_joins_nothing_any_more(engine
 
 
 def test_leaving_a_mode_spares_the_stream_just_joined(engine: PresenceEngine) -> None:
-    ann = Player("ann")
+    ann = Listener("ann")
     streams = [Stream(10, label=name) for name in "abc"]
     for stream in streams:
         engine.join(ann, stream)
@@ -176,7 +145,7 @@ def test_leaving_a_mode_spares_the_stream_just_joined(engine: PresenceEngine) ->
 
 
 def test_a_stream_closed_as_a_whole_is_empty_and_silent(engine: PresenceEngine) -> None:
-    ann, bob = Player("ann"), Player("bob")
+    ann, bob = Listener("ann"), Listener("bob")
     for player in (ann, bob):
         engine.join(player, LOBBY)
         player.reply()
@@ -192,7 +161,7 @@ def test_a_stream_closed_as_a_whole_is_empty_and_silent(engine: PresenceEngine) 
 
 
 async def test_game_modules_use_streams_of_their_own_modes_by_session_id(engine: PresenceEngine) -> None:
-    ann = Player("ann")
+    ann = Listener("ann")
     streams = StreamsService(engine, {ann.id: ann})
     assert await streams.join(ann.id, LOBBY) is True
     assert await streams.join(ann.id, LOBBY) is False

@@ -8,6 +8,7 @@ import msgspec
 
 from palestra.core.errors import Internal, InvalidArgument, PalestraError
 from palestra.gateway.operation import Call, Message, Session
+from palestra.gateway.push import RawPush
 
 
 class Rpc(msgspec.Struct, omit_defaults=True):
@@ -61,7 +62,7 @@ class Talk:
             self.at_gate.set()
             await self.gate.wait()
         elif request.id == "later":
-            call.session.after_reply(lambda: call.session.send(b'{"status":{}}') if call.session else None)
+            call.session.after_reply(lambda: call.session.send(RawPush(b'{"status":{}}')) if call.session else None)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         elif request.id == "bad":

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from palestra.gateway.push import RawPush
 from palestra.gateway.websocket.frames import frame_of
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
@@ -173,7 +174,7 @@ async def test_many_frames_at_once_reach_one_who_reads() -> None:
         client = await node.client()
         (socket,) = node.gateway.sessions.values()
         for number in range(1000):
-            socket.send(b"%d" % number)
+            socket.send(RawPush(b"%d" % number))
         for number in range(1000):
             _, payload = await client.read()
             assert int(payload) == number
@@ -221,9 +222,9 @@ async def test_a_server_side_close_flushes_then_waits_for_the_peer() -> None:
         endings = Endings(node.gateway)
         client = await node.client()
         (socket,) = node.gateway.sessions.values()
-        socket.send(b'{"last":1}')
+        socket.send(RawPush(b'{"last":1}'))
         socket.close("server-side session disconnect")
-        socket.send(b'{"never":1}')
+        socket.send(RawPush(b'{"never":1}'))
         assert await client.hear() == {"last": 1}
         assert await endings.wait() == ["server-side session disconnect"]
         assert await client.closed() == (1000, "server-side session disconnect")
@@ -235,7 +236,7 @@ async def test_a_player_is_disconnected_everywhere_after_a_last_word() -> None:
         clients = [await node.client("ann"), await node.client("ann")]
         bystander = await node.client("bob")
         user_id = next(iter(node.gateway.sessions.values())).caller.user_id
-        assert node.gateway.disconnect_user(user_id, "banned", b'{"notifications":{}}') == 2
+        assert node.gateway.disconnect_user(user_id, "banned", RawPush(b'{"notifications":{}}')) == 2
         for client in clients:
             assert await client.hear() == {"notifications": {}}
             assert await client.closed() == (1000, "banned")

@@ -21,7 +21,7 @@ class MatchesMessages:
 
     async def create(self, call: Call, request: wire.MatchCreate) -> Reply:
         """match_create."""
-        joined = self._service.create(_session(call), request.name)
+        joined = self._service.create(call.connection, request.name)
         return _match(joined, len(joined.everybody))
 
     async def join(self, call: Call, request: wire.MatchJoin) -> Reply:
@@ -29,16 +29,16 @@ class MatchesMessages:
         if request.match_id is not None and request.token is not None:
             raise BadInput("a match is named by match_id or by token, not both")
         if request.match_id is not None:
-            joined = self._service.join(_session(call), request.match_id)
+            joined = self._service.join(call.connection, request.match_id)
         elif request.token is not None:
-            joined = self._service.join_by_token(_session(call), request.token)
+            joined = self._service.join_by_token(call.connection, request.token)
         else:
             raise NoMatchNamed
         return _match(joined, len(joined.everybody) - joined.new)
 
     async def leave(self, call: Call, request: wire.MatchLeave) -> None:
         """match_leave."""
-        self._service.leave(_session(call), request.match_id)
+        self._service.leave(call.connection, request.match_id)
 
     async def send(self, call: Call, request: wire.MatchDataSend) -> None:
         """match_data_send in any of its forms."""
@@ -56,7 +56,7 @@ class MatchesMessages:
             except ValueError:
                 return
         op_code = b"%d" % request.op_code
-        self._service.relay(_session(call), match, op_code, content, reliable=request.reliable, only=only)
+        self._service.relay(call.connection, match, op_code, content, reliable=request.reliable, only=only)
 
     def send_plain(self, session: Session, payload: bytes) -> bool:
         """match_data_send in the form nearly all have, straight from the bytes. Hot: see the relay bench."""
@@ -67,11 +67,6 @@ class MatchesMessages:
         return self._service.relay(
             session, match.decode("latin-1"), op_code, data, reliable=reliable is not None, only=None
         )
-
-
-def _session(call: Call) -> Session:
-    assert call.session is not None
-    return call.session
 
 
 def _match(joined: Joined, size: int) -> Reply:

@@ -27,7 +27,7 @@ from palestra.features.matches.tokens import MatchClaims
 from palestra.features.matches.wire import data_envelope, data_prefix, match_id_of, match_presence_event
 from palestra.features.streams.contract import MATCH, RELAYED_MATCH, Presence, Presences, Stream
 from palestra.gateway.operation import Session
-from palestra.gateway.websocket.frames import frame_of
+from palestra.gateway.push import RawPush
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -102,15 +102,15 @@ class MatchesService:
             return False
         if not sender.encoded:
             sender.encoded = data_prefix(stream, sender.presence)
-        frame = frame_of(data_envelope(sender.encoded, op_code, data, reliable))
+        push = RawPush(data_envelope(sender.encoded, op_code, data, reliable), droppable=not reliable)
         if only is None:
             for member in audience.values():
                 if member is not sender:
-                    member.session.send_frame(frame)
+                    member.session.send(push)
         else:
             for session_id in dict.fromkeys(only):
                 if (member := audience.get(session_id)) is not None:
-                    member.session.send_frame(frame)
+                    member.session.send(push)
         return True
 
     async def list(

@@ -9,6 +9,7 @@ import msgspec
 from palestra.features.matches.rules import RELAYED_NODE
 from palestra.features.streams.contract import Presence, Stream
 from palestra.gateway.fields import Int32, Int64
+from palestra.gateway.push import Push
 
 encode = msgspec.json.Encoder().encode
 
@@ -89,12 +90,6 @@ class MatchPresenceEvent(msgspec.Struct, omit_defaults=True):
     leaves: list[UserPresence] = []
 
 
-class EventEnvelope(msgspec.Struct):
-    """A pushed match_presence_event."""
-
-    match_presence_event: MatchPresenceEvent
-
-
 class ListedMatch(msgspec.Struct, omit_defaults=True):
     """One match of a listing."""
 
@@ -118,12 +113,12 @@ def match_id_of(stream: Stream) -> str:
     return f"{stream.subject}.{stream.label or RELAYED_NODE}"
 
 
-def match_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> bytes:
+def match_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> Push:
     """The presence event of a match."""
     event = MatchPresenceEvent(
         match_id_of(stream), [user_presence(one) for one in joins], [user_presence(one) for one in leaves]
     )
-    return encode(EventEnvelope(event))
+    return Push("match_presence_event", event)
 
 
 def data_prefix(stream: Stream, presence: Presence) -> bytes:

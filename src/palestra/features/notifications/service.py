@@ -32,7 +32,6 @@ from palestra.features.notifications.contract import (
 )
 from palestra.features.notifications.store import NotificationStore
 from palestra.gateway.operation import Session
-from palestra.gateway.websocket.frames import frame_of
 
 TICK = timedelta(microseconds=1)
 RETRY_SECONDS = 1.0
@@ -158,9 +157,9 @@ class NotificationService:
 
     def _push(self, notifications: Sequence[Notification], sessions: Collection[Session]) -> None:
         if sessions:
-            frame = frame_of(wire.envelope_of(notifications))
+            push = wire.push_of(notifications)
             for session in sessions:
-                session.send_frame(frame)
+                session.send(push)
 
     def _next_time(self) -> datetime:
         self._sent_at = max(utc(self._clock.now()), self._sent_at + TICK)

@@ -11,8 +11,7 @@ from palestra.core.clock import timestamp, utc
 from palestra.core.ids import SYSTEM_USER, new_id
 from palestra.features.notifications import contract
 from palestra.gateway.fields import Int32, JsonText
-
-_encode = msgspec.json.Encoder().encode
+from palestra.gateway.push import Push
 
 
 class ListRequest(msgspec.Struct):
@@ -53,28 +52,22 @@ class Pushed(msgspec.Struct):
     notifications: list[Notification]
 
 
-class Envelope(msgspec.Struct):
-    """What they are pushed in."""
-
-    notifications: Pushed
-
-
 def page_of(page: contract.NotificationPage) -> NotificationList:
     """A page in its wire form."""
     return NotificationList([_wire(one, one.sender_id) for one in page.notifications], page.cursor)
 
 
-def envelope_of(notifications: Sequence[contract.Notification]) -> bytes:
+def push_of(notifications: Sequence[contract.Notification]) -> Push:
     """The envelope that tells of notifications. On sockets the server has an id, the nil one; in lists it has none."""
     shown = [_wire(one, one.sender_id or SYSTEM_USER) for one in notifications]
-    return _encode(Envelope(Pushed(shown)))
+    return Push("notifications", Pushed(shown))
 
 
-def banned_envelope(now: float) -> bytes:
+def banned_push(now: float) -> Push:
     """The last thing a banned player's socket hears."""
     code = contract.PlatformCode.BANNED
     told = Notification(new_id(), "banned", "{}", code, create_time=timestamp(utc(now)))
-    return _encode(Envelope(Pushed([told])))
+    return Push("notifications", Pushed([told]))
 
 
 def _wire(one: contract.Notification, sender_id: str) -> Notification:

@@ -9,6 +9,7 @@ import msgspec
 
 from palestra.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from palestra.gateway.operation import Session
+from palestra.gateway.push import Push
 
 NOTIFICATIONS, STATUS, ROOM, GROUP, DIRECT, RELAYED_MATCH, MATCH, PARTY = range(8)
 """The built-in modes. Game modules choose modes of their own, from 8 to 255."""
@@ -49,7 +50,10 @@ class Member(msgspec.Struct, eq=False):
 Audience = Mapping[str, Member]
 """The members of a stream by session id, in the order of joining. A live view: look, do not keep across awaits."""
 
-Shape = Callable[[Stream, Sequence[Presence], Sequence[Presence]], bytes]
+Watcher = Callable[[Stream, Sequence[Member], Sequence[Member]], None]
+"""Is told of a stream's joins and leaves, the hidden included, as they happen."""
+
+Shape = Callable[[Stream, Sequence[Presence], Sequence[Presence]], Push]
 """Makes the envelope of a presence event out of a stream, its joins and its leaves."""
 
 
@@ -111,7 +115,7 @@ class Presences(Protocol):
         """All streams of a mode that have anybody on them."""
         ...
 
-    def send(self, stream: Stream, payload: bytes) -> int:
+    def send(self, stream: Stream, push: Push) -> int:
         """Send one envelope to everybody on a stream; returns to how many. O(members)."""
         ...
 
@@ -121,6 +125,10 @@ class Presences(Protocol):
 
     def announce(self, mode: int, shape: Shape) -> None:
         """Make presence events of a mode look so. Built-in modes without a shape announce nothing."""
+        ...
+
+    def watch(self, mode: int, watcher: Watcher) -> None:
+        """Tell `watcher` of joins and leaves on streams of a mode at once, before anybody is sent the event."""
         ...
 
 

@@ -16,10 +16,11 @@ from palestra.features.streams.contract import (
     SessionClosing,
     Shape,
     Stream,
+    Watcher,
 )
 from palestra.features.streams.wire import stream_presence_event
 from palestra.gateway.operation import Session
-from palestra.gateway.websocket.frames import frame_of
+from palestra.gateway.push import Push
 
 _NOBODY: Audience = MappingProxyType({})
 _NO_STREAMS: Mapping[Stream, Audience] = MappingProxyType({})
@@ -34,11 +35,16 @@ class PresenceEngine:
     def __init__(self) -> None:
         self._modes: dict[int, dict[Stream, dict[str, Member]]] = {}
         self._streams_of: dict[str, dict[Stream, Member]] = {}
+        self._watchers: dict[int, Watcher] = {}
         self._shapes: dict[int, Shape] = dict.fromkeys(range(OWN_MODE_MIN, MODE_MAX + 1), stream_presence_event)
 
     def announce(self, mode: int, shape: Shape) -> None:
         """Make presence events of a mode look so."""
         self._shapes[mode] = shape
+
+    def watch(self, mode: int, watcher: Watcher) -> None:
+        """Tell `watcher` of joins and leaves on streams of a mode at once."""
+        self._watchers[mode] = watcher
 
     def join(
         self, session: Session, stream: Stream, *, hidden: bool = False, persistence: bool = True, status: str = ""
@@ -56,6 +62,8 @@ class PresenceEngine:
             own = self._streams_of[session.id] = {}
         own[stream] = member
         self._modes.setdefault(stream.mode, {}).setdefault(stream, {})[session.id] = member
+        if (watcher := self._watchers.get(stream.mode)) is not None:
+            watcher(stream, (member,), ())
         self._tell_later(session, stream, (presence,), ())
         return presence, True
 
@@ -117,13 +125,11 @@ class PresenceEngine:
         """All streams of a mode that have anybody on them."""
         return self._modes.get(mode, _NO_STREAMS)
 
-    def send(self, stream: Stream, payload: bytes) -> int:
+    def send(self, stream: Stream, push: Push) -> int:
         """Send one envelope to everybody on a stream."""
         audience = self.audience(stream)
-        if audience:
-            frame = frame_of(payload)
-            for member in audience.values():
-                member.session.send_frame(frame)
+        for member in audience.values():
+            member.session.send(push)
         return len(audience)
 
     def _remove(self, stream: Stream, member: Member) -> None:
@@ -134,6 +140,8 @@ class PresenceEngine:
             del audiences[stream]
             if not audiences:
                 del self._modes[stream.mode]
+        if (watcher := self._watchers.get(stream.mode)) is not None:
+            watcher(stream, (), (member,))
         self._tell_later(member.session, stream, (), (member.presence,))
 
     def _tell_later(

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from palestra.features.streams.contract import Presence, Stream
-
-encode = msgspec.json.Encoder().encode
+from palestra.gateway.push import Push
 
 
 class UserPresence(msgspec.Struct, omit_defaults=True):
@@ -45,18 +44,6 @@ class StreamData(msgspec.Struct, omit_defaults=True):
     reliable: bool = False
 
 
-class EventEnvelope(msgspec.Struct):
-    """A pushed stream_presence_event."""
-
-    stream_presence_event: StreamPresenceEvent
-
-
-class DataEnvelope(msgspec.Struct):
-    """A pushed stream_data."""
-
-    stream_data: StreamData
-
-
 def user_presence(presence: Presence) -> UserPresence:
     """A presence in an event."""
     return UserPresence(presence.user_id, presence.session_id, presence.username, presence.persistence)
@@ -67,14 +54,14 @@ def stream_name(stream: Stream) -> StreamName:
     return StreamName(stream.mode, stream.subject, stream.subcontext, stream.label)
 
 
-def stream_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> bytes:
+def stream_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> Push:
     """The event of a stream whose mode belongs to game modules."""
     event = StreamPresenceEvent(
         stream_name(stream), [user_presence(one) for one in joins], [user_presence(one) for one in leaves]
     )
-    return encode(EventEnvelope(event))
+    return Push("stream_presence_event", event)
 
 
-def stream_data(stream: Stream, data: str) -> bytes:
+def stream_data(stream: Stream, data: str) -> Push:
     """Text sent by the server to a stream."""
-    return encode(DataEnvelope(StreamData(stream_name(stream), data, True)))
+    return Push("stream_data", StreamData(stream_name(stream), data, True))

@@ -14,6 +14,7 @@ from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.operation import Authenticator, Message
+from palestra.gateway.push import Push
 from palestra.gateway.websocket.envelope import Envelopes
 from palestra.gateway.websocket.frames import PING
 from palestra.gateway.websocket.handshake import (
@@ -119,12 +120,12 @@ class SocketGateway:
         """The open sockets of a player."""
         return list(self._by_user.get(user_id, ()))
 
-    def disconnect_user(self, user_id: str, reason: str = DISCONNECTED, final_envelope: bytes | None = None) -> int:
+    def disconnect_user(self, user_id: str, reason: str = DISCONNECTED, last: Push | None = None) -> int:
         """Close all sockets of a player, after a last envelope where one is given. Returns how many there were."""
         sockets = self.of_user(user_id)
         for socket in sockets:
-            if final_envelope is not None:
-                socket.send(final_envelope)
+            if last is not None:
+                socket.send(last)
             socket.close(reason)
         return len(sockets)
 

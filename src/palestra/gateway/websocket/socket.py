@@ -14,6 +14,7 @@ from palestra.core.log import get_logger
 from palestra.gateway.dispatch import Disabled
 from palestra.gateway.fields import BadInput
 from palestra.gateway.operation import Call, Caller, Message
+from palestra.gateway.push import Push
 from palestra.gateway.websocket.envelope import (
     FAILED,
     PING,
@@ -103,9 +104,13 @@ class Socket(WSListener):
 
     # -- outgoing
 
-    def send(self, payload: bytes) -> None:
-        """Queue one JSON envelope."""
-        self.send_frame(frame_of(payload))
+    def send(self, push: Push) -> None:
+        """Queue one envelope."""
+        self.send_frame(push.text or push.make_text())
+
+    def _answer(self, envelope: bytes) -> None:
+        """Queue what answers a message of this socket."""
+        self.send_frame(frame_of(envelope))
 
     def send_frame(self, frame: bytes) -> None:
         """Queue a whole frame. While the peer does not read, at most `outgoing_queue_max` frames wait."""
@@ -311,7 +316,7 @@ class Socket(WSListener):
             self.close(MALFORMED)
             return None
         except Rejected as rejected:
-            self.send(error_of(rejected.cid, rejected.code, rejected.message))
+            self._answer(error_of(rejected.cid, rejected.code, rejected.message))
             if rejected.closes:
                 self.close(REFUSED)
             return None
@@ -322,7 +327,7 @@ class Socket(WSListener):
         if message is not None:
             return cid, message, request
         if key == PING:
-            self.send(reply_of(cid, (PONG, request)) or b"")
+            self._answer(reply_of(cid, (PONG, request)) or b"")
         return None
 
     async def _drain(self, cid: str, message: Message, request: Any) -> None:
@@ -366,7 +371,7 @@ class Socket(WSListener):
             log.error("message failed", message=message.name, exc_info=error)
             reply = error_of(cid, FAILED, "Internal error")
         if reply is not None:
-            self.send(reply)
+            self._answer(reply)
         if disabled:
             self.close(REFUSED)
         self.run_after()
