@@ -18,7 +18,7 @@ from palestra.features.leaderboards.contract import LeaderboardReset, Tournament
 from palestra.features.purchases.contract import Purchase, Refund
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
-from palestra.gateway.operation import Call, Message, Operation
+from palestra.gateway.operation import Call, Empty, Message, Operation
 from palestra.jobs.contract import Job
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.context import Context, Platform
@@ -152,7 +152,8 @@ class Runtime:
     def _after(self, hooks: list[Hook]) -> Callable[[Call, Any, Any], Awaitable[None]]:
         async def run(call: Call, response: Any, request: Any) -> None:
             # A copy: whatever hooks do to it, the answer stays as it is. A socket's answer is a (key, struct) pair.
-            response = copy.deepcopy(response[1] if isinstance(response, tuple) else response)
+            shown = response[1] if isinstance(response, tuple) else response
+            response = Empty() if shown is None else copy.deepcopy(shown)
             for hook in hooks:
                 try:
                     await self._guarded(hook, hook.code(self._context(call, hook.operation), response, request))
