@@ -21,6 +21,7 @@ from palestra.database.embedded import EmbeddedPostgres
 
 HERE = Path(__file__).resolve().parent
 GAME = HERE / "game.py"
+CROWD = HERE / "crowd.py"
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
@@ -90,15 +91,17 @@ async def _prepare(url: str, floor_url: str) -> dict[str, str]:
 
 
 @contextmanager
-def node(folder: Path, database_url: str = "", settings: Mapping[str, str] | None = None) -> Iterator[Node]:
-    """A node as `palestra run` starts it, on the bench's game; without a URL on its own embedded PostgreSQL.
+def node(
+    folder: Path, database_url: str = "", settings: Mapping[str, str] | None = None, game: Path = GAME
+) -> Iterator[Node]:
+    """A node as `palestra run` starts it, on a game of the bench; without a URL on its own embedded PostgreSQL.
 
     `settings` are further environment variables.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ready_file = folder / "ready.json"
     ready_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "palestra", "run", str(GAME), "--data-dir", str(folder / "data")]
+    command = [sys.executable, "-m", "palestra", "run", str(game), "--data-dir", str(folder / "data")]
     command += ["--port", "0", "--console-port", "0", "--ready-file", str(ready_file)]
     if database_url:
         command += ["--database-url", database_url]

@@ -70,6 +70,7 @@ from palestra.features.providers.routes import ProviderRoutes
 from palestra.features.providers.signatures import Signatures
 from palestra.features.purchases import feature as purchases_feature
 from palestra.features.purchases.routes import PurchaseRoutes
+from palestra.features.purchases.store import PurchaseStore
 from palestra.features.rounds import feature as rounds_feature
 from palestra.features.rounds.routes import RoundRoutes
 from palestra.features.rpc import feature as rpc_feature
@@ -226,8 +227,9 @@ def _services(
     storage_store = StorageStore(database, limits)
     leaderboard_store = LeaderboardStore(database, limits)
     tournament_store = TournamentStore(database, limits)
+    friend_store, group_store = FriendStore(database, limits), GroupStore(database, limits)
     chat_store = ChatStore(database, limits)
-    notification_store = NotificationStore(database, limits)
+    notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
@@ -237,10 +239,10 @@ def _services(
     accounts = AccountService(
         account_store, sessions, passwords, events, presences, Exports(account_store, export_statements(), clock)
     )
-    groups = GroupService(GroupStore(database), accounts, events, clock)
+    groups = GroupService(group_store, accounts, events, clock)
     money = build_money(settings, database, sealer, accounts, sessions, games, clock)
     identity = build_providers(settings.social, clock)
-    friends = FriendService(FriendStore(database), accounts, events, clock)
+    friends = FriendService(friend_store, accounts, events, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
@@ -249,7 +251,7 @@ def _services(
         account_store=account_store,
         money=money,
         identity=identity,
-        purchasing=build_purchases(settings.iap, database, money.ledger, games, jobs, clock),
+        purchasing=build_purchases(settings.iap, purchase_store, database, money.ledger, games, jobs, clock),
         storage=StorageService(storage_store),
         boards=boards,
         leaderboards=leaderboards,
@@ -268,8 +270,11 @@ def _services(
             storage_store,
             leaderboard_store,
             tournament_store,
+            friend_store,
+            group_store,
             chat_store,
             notification_store,
+            purchase_store,
         ],
     )
 

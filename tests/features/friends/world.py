@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from palestra.core.clock import ManualClock
+from palestra.core.config import DatabaseSettings
 from palestra.core.events import EventBus
 from palestra.database.pool import Database
 from palestra.features.friends.contract import (
@@ -34,7 +35,9 @@ class World:
         self.events = EventBus()
         self.told = Recorder(self.events, *TOLD)
         self.players = Players(database, folder)
-        self.friends = FriendService(FriendStore(database), self.players.users, self.events, self.clock)
+        self.friends = FriendService(
+            FriendStore(database, DatabaseSettings()), self.players.users, self.events, self.clock
+        )
         self._operations = operations(FriendRoutes(self.friends, FriendImport(self.friends, self.players.users, {})))
 
     async def meet(self, *usernames: str) -> list[tuple[str, Api]]:

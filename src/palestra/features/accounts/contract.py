@@ -31,7 +31,8 @@ class IdentityKind(enum.IntEnum):
 class UserRecord(msgspec.Struct, frozen=True):
     """A player as everybody may see them, with the provider ids that are public by protocol.
 
-    `metadata` is the text of a JSON object. `identities` holds every identifier in the clear: (kind, text) pairs.
+    `metadata` is the text of a JSON object. `identities` are identifiers in the clear, (kind, text) pairs: in an
+    account of one's own all of them, elsewhere those that are public.
     `online` tells whether the player showed a status on this node when the record was read.
     """
 

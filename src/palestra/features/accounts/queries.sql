@@ -59,9 +59,21 @@ LEFT JOIN LATERAL (
 ) i ON true
 WHERE u.id = ANY($1::uuid[]);
 
+-- name: read_users
+-- Players with their public identifiers, for a whole batch of readers.
+SELECT u.id::text, u.username, u.display_name, u.avatar_url, u.lang_tag, u.location, u.timezone, u.metadata::text,
+       u.edge_count, u.created_at, u.updated_at, u.disabled_at, i.kinds, i.lookups, i.sealed
+FROM users u
+LEFT JOIN LATERAL (
+    SELECT array_agg(kind ORDER BY created_at, lookup) AS kinds, array_agg(lookup ORDER BY created_at, lookup) AS lookups,
+           array_agg(sealed ORDER BY created_at, lookup) AS sealed
+    FROM identities WHERE user_id = u.id AND kind = ANY($2::smallint[])
+) i ON true
+WHERE u.id = ANY($1::uuid[]);
+
 -- name: ids_of_usernames
--- Names to ids.
-SELECT username, id::text FROM users WHERE username = ANY($1::text[]);
+-- Names to ids, for a whole batch of readers.
+SELECT w.nr, u.id::text FROM unnest($1::text[]) WITH ORDINALITY AS w (username, nr) JOIN users u USING (username);
 
 -- name: update_account
 -- Change what is given (a flag and a value per column); the time moves only if something really changes.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.core.config import DatabaseSettings
+from palestra.database.lookup import Lookup
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.friends.contract import BadMetadata
@@ -32,8 +34,18 @@ class Edge(NamedTuple):
 class FriendStore:
     """Reads and writes rows of `friends`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
+        self._edges = Lookup("friends.list", database, SQL["list_edges"], settings, rows=lambda request: request[5])
+        self._referrals = Lookup(
+            "friends.referrals", database, SQL["list_friends_of_friends"], settings, rows=lambda request: request[3]
+        )
+        self.batches = [self._edges.batch, self._referrals.batch]
+
+    async def stop(self) -> None:
+        """Finish what is queued and close the connections of the batches."""
+        for batch in self.batches:
+            await batch.stop()
 
     def transaction(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """A transaction of the small pool."""
@@ -65,17 +77,13 @@ class FriendStore:
         if edges:
             await tx.execute(SQL["delete_edges"], *map(list, zip(*edges, strict=True)))
 
-    async def list(self, user_id: str, after: Position, last_state: int, limit: int) -> list[asyncpg.Record]:
+    async def list(self, user_id: str, after: Position, last_state: int, limit: int) -> list[tuple[Any, ...]]:
         """Edges behind a position: (friend_id, state, position, updated_at, metadata)."""
-        return await self._database.fetch(
-            SQL["list_edges"], user_id, after.state, after.position, after.friend_id, last_state, limit
-        )
+        return await self._edges(user_id, after.state, after.position, after.friend_id, last_state, limit)
 
     async def list_referrals(self, user_id: str, after: Referral, limit: int) -> list[Referral]:
         """Friends of friends behind a position."""
-        rows = await self._database.fetch(
-            SQL["list_friends_of_friends"], user_id, after.referrer_id, after.friend_id, limit
-        )
+        rows = await self._referrals(user_id, after.referrer_id, after.friend_id, limit)
         return [Referral(*row) for row in rows]
 
     async def blocked_among(self, user_id: str, others: Iterable[str]) -> set[str]:

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Code
+from palestra.database.lookup import Lookup
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.groups.contract import CreationRefused, Group, GroupFilter, ListRefused, NameInUse
@@ -45,8 +47,20 @@ class Place(NamedTuple):
 class GroupStore:
     """Reads and writes rows of `groups` and `group_members`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
+        names = {"list_members", "list_groups_of_user", *(order.value for order in Order)}
+        self._lists = {
+            name: Lookup(f"groups.{name}", database, SQL[name], settings, rows=lambda request: request[-1])
+            for name in sorted(names)
+        }
+        self._states = Lookup("groups.state_of", database, SQL["state_of"], settings)
+        self.batches = [*(one.batch for one in self._lists.values()), self._states.batch]
+
+    async def stop(self) -> None:
+        """Finish what is queued and close the connections of the batches."""
+        for batch in self.batches:
+            await batch.stop()
 
     def transaction(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """A transaction of the small pool."""
@@ -137,24 +151,23 @@ class GroupStore:
 
     async def state_of(self, group_id: str, user_id: str) -> int | None:
         """How a player stands to a group."""
-        rows = await self._database.fetch(SQL["states_of"], group_id, [user_id])
-        return rows[0][1] if rows else None
+        rows = await self._states(group_id, user_id)
+        return rows[0][0] if rows else None
 
     # -- lists
 
     async def list_members(self, group_id: str, after: Position, last_state: int, limit: int) -> list[Position]:
         """Players of a group behind a position."""
         args = (group_id, after.state, after.position, after.id, last_state, limit)
-        rows = await self._database.fetch(SQL["list_members"], *args)
-        return [Position(state, position, user_id) for user_id, state, position in rows]
+        return [Position(*row) for row in await self._lists["list_members"](*args)]
 
     async def list_of_user(
         self, user_id: str, after: Position, last_state: int, limit: int
     ) -> list[tuple[Position, Group]]:
         """Groups of a player behind a position."""
         args = (user_id, after.state, after.position, after.id, last_state, limit)
-        rows = await self._database.fetch(SQL["list_groups_of_user"], *args)
-        return [(Position(row[0], row[1], row[2]), Group(*row[2:])) for row in map(tuple, rows)]
+        rows = await self._lists["list_groups_of_user"](*args)
+        return [(Position(*row[:3]), Group(*row[2:])) for row in rows]
 
     async def list(self, order: Order, wanted: GroupFilter, after: GroupPosition, limit: int) -> list[Group]:
         """Groups behind a position. Raises ListRefused for a name pattern that is none."""
@@ -168,7 +181,7 @@ class GroupStore:
         }
         chosen = (*name_pattern(wanted.name), after.name) if order is Order.NAME else args[order]
         try:
-            rows = await self._database.fetch(SQL[order.value], *chosen, limit)
+            rows = await self._lists[order.value](*chosen, limit)
         except asyncpg.DataError:
             raise ListRefused from None
         return [Group(*row) for row in rows]

@@ -59,31 +59,46 @@ FROM unnest($1::text[], $2::text[], $3::uuid[]) AS wanted (collection, key, user
 JOIN objects AS stored USING (collection, key, user_id);
 
 -- name: list_of_owner
--- One owner's objects after the position (read permission, key); the position's permission is the lowest that is shown.
-SELECT collection, key, user_id::text AS user_id, value::text AS value, version, permission_read, permission_write,
-    created_at, updated_at
-FROM objects
-WHERE user_id = $1::uuid AND collection = $2 AND (permission_read, key) > ($3::smallint, $4)
-ORDER BY permission_read, objects.key
-LIMIT $5;
+-- Owners' objects after the position (read permission, key), for a whole batch of readers; the position's permission is
+-- the lowest that is shown.
+SELECT w.nr, found.*
+FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::integer[])
+    WITH ORDINALITY AS w (user_id, collection, permission_read, key, size, nr)
+CROSS JOIN LATERAL (
+    SELECT o.collection, o.key, o.user_id::text AS owner, o.value::text, o.version, o.permission_read, o.permission_write,
+        o.created_at, o.updated_at
+    FROM objects o
+    WHERE o.user_id = w.user_id AND o.collection = w.collection
+        AND (o.permission_read, o.key) > (w.permission_read, w.key)
+    ORDER BY o.permission_read, o.key
+    LIMIT w.size
+) AS found;
 
 -- name: list_public
--- Everybody's public objects after the position (key, owner).
-SELECT collection, key, user_id::text AS user_id, value::text AS value, version, permission_read, permission_write,
-    created_at, updated_at
-FROM objects
-WHERE permission_read = 2 AND collection = $1 AND (key, user_id) > ($2, $3::uuid)
-ORDER BY objects.key, objects.user_id
-LIMIT $4;
+-- Everybody's public objects after the position (key, owner), for a whole batch of readers.
+SELECT w.nr, found.*
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::integer[]) WITH ORDINALITY AS w (collection, key, user_id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT o.collection, o.key, o.user_id::text AS owner, o.value::text, o.version, o.permission_read, o.permission_write,
+        o.created_at, o.updated_at
+    FROM objects o
+    WHERE o.permission_read = 2 AND o.collection = w.collection AND (o.key, o.user_id) > (w.key, w.user_id)
+    ORDER BY o.key, o.user_id
+    LIMIT w.size
+) AS found;
 
 -- name: list_all
 -- Everybody's objects after the position (key, owner), hidden ones too: for the server only.
-SELECT collection, key, user_id::text AS user_id, value::text AS value, version, permission_read, permission_write,
-    created_at, updated_at
-FROM objects
-WHERE collection = $1 AND (key, user_id) > ($2, $3::uuid)
-ORDER BY objects.key, objects.user_id
-LIMIT $4;
+SELECT w.nr, found.*
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::integer[]) WITH ORDINALITY AS w (collection, key, user_id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT o.collection, o.key, o.user_id::text AS owner, o.value::text, o.version, o.permission_read, o.permission_write,
+        o.created_at, o.updated_at
+    FROM objects o
+    WHERE o.collection = w.collection AND (o.key, o.user_id) > (w.key, w.user_id)
+    ORDER BY o.key, o.user_id
+    LIMIT w.size
+) AS found;
 
 -- name: forget
 -- All objects of a player whose account is being deleted.

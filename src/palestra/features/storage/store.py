@@ -10,6 +10,7 @@ import asyncpg
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Unavailable
 from palestra.database.batch import Batch
+from palestra.database.lookup import Lookup
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.storage.contract import CREATE_ONLY, Ack, Contended, NotStorable, StoredObject
@@ -54,7 +55,17 @@ class StorageStore:
             lanes=READ_LANES,
             idempotent=True,
         )
-        self.batches = [self._overwrites, self._server_overwrites, self._creations, self._reads]
+        self._lists = {
+            name: Lookup(f"storage.{name}", database, SQL[name], settings, rows=lambda request: request[-1])
+            for name in ("list_of_owner", "list_public", "list_all")
+        }
+        self.batches = [
+            self._overwrites,
+            self._server_overwrites,
+            self._creations,
+            self._reads,
+            *(one.batch for one in self._lists.values()),
+        ]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""
@@ -131,15 +142,13 @@ class StorageStore:
 
     async def list_of_owner(self, owner: str, collection: str, after: OwnerPosition, limit: int) -> list[StoredObject]:
         """Up to `limit` objects of an owner behind a position. One round trip."""
-        rows = await self._database.fetch(
-            SQL["list_of_owner"], owner, collection, after.permission_read, after.key, limit
-        )
+        rows = await self._lists["list_of_owner"](owner, collection, after.permission_read, after.key, limit)
         return [StoredObject(*row) for row in rows]
 
     async def list_of_all(self, collection: str, public: bool, after: SharedPosition, limit: int) -> list[StoredObject]:
         """Up to `limit` objects of all owners, only public ones or all, behind a position. One round trip."""
-        query = SQL["list_public"] if public else SQL["list_all"]
-        rows = await self._database.fetch(query, collection, after.key, after.user_id, limit)
+        name = "list_public" if public else "list_all"
+        rows = await self._lists[name](collection, after.key, after.user_id, limit)
         return [StoredObject(*row) for row in rows]
 
 
