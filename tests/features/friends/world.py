@@ -35,9 +35,8 @@ class World:
         self.events = EventBus()
         self.told = Recorder(self.events, *TOLD)
         self.players = Players(database, folder)
-        self.friends = FriendService(
-            FriendStore(database, DatabaseSettings()), self.players.users, self.events, self.clock
-        )
+        self.store = FriendStore(database, DatabaseSettings())
+        self.friends = FriendService(self.store, self.players.users, self.events, self.clock)
         self._operations = operations(FriendRoutes(self.friends, FriendImport(self.friends, self.players.users, {})))
 
     async def meet(self, *usernames: str) -> list[tuple[str, Api]]:
@@ -54,3 +53,8 @@ class World:
         for owner, _ in await self.edges():
             counts[owner] += 1
         assert await self.players.edge_counts() == counts
+
+    async def stop(self) -> None:
+        """Close the connections of the features."""
+        await self.store.stop()
+        await self.players.stop()

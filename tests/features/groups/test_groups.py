@@ -24,7 +24,7 @@ VERBS = ("add", "kick", "ban", "promote", "demote")
 async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     world = World(database, tmp_path)
     yield world
-    await world.players.stop()
+    await world.stop()
 
 
 async def refused(awaitable: Any) -> tuple[int, str]:

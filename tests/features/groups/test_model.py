@@ -253,7 +253,7 @@ class Crowd:
 async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     world = World(database, tmp_path)
     yield world
-    await world.players.stop()
+    await world.stop()
 
 
 async def gathered(world: World) -> Crowd:

@@ -70,8 +70,17 @@ class AccountStore:
         self._read_own: Batch[str, Account | None] = Batch(
             "accounts.read_own", database, self._read_own_many, idempotent=True, **limits
         )
+        self._update: Batch[tuple[Any, ...], None] = Batch(
+            "accounts.update",
+            database,
+            _update_many,
+            key=lambda change: change[0],
+            size_bytes=lambda change: sum(len(text) for text in change[2::2] if text),
+            idempotent=True,
+            **limits,
+        )
         self._by_name = Lookup("accounts.names", database, SQL["ids_of_usernames"], settings)
-        self.batches = [self._find, self._create, self._read, self._read_own, self._by_name.batch]
+        self.batches = [self._find, self._create, self._read, self._read_own, self._update, self._by_name.batch]
 
     async def stop(self) -> None:
         """Finish what is queued."""
@@ -158,11 +167,15 @@ class AccountStore:
 
     async def update(self, user_id: str, changes: Mapping[str, str | None]) -> None:
         """Set columns of a player. Raises UsernameTaken."""
-        args: list[Any] = [user_id]
+        change: list[Any] = [user_id]
         for column in PROFILE:
-            args += (column in changes, changes.get(column))
+            change += (column in changes, changes.get(column))
         try:
-            await self.database.execute(SQL["update_account"], *args)
+            if "username" in changes:
+                # A name may be taken, which would undo the work of all who share the round trip.
+                await self.database.execute(SQL["update_accounts"], *([one] for one in change))
+            else:
+                await self._update.submit(tuple(change))
         except asyncpg.UniqueViolationError:
             raise UsernameTaken from None
 
@@ -197,6 +210,11 @@ async def _find(connection: asyncpg.Connection, items: list[tuple[int, bytes]]) 
     # The blind index covers the kind, so it alone names the identifier.
     found = {row[0]: Login(row[1], row[2], row[3], row[4]) for row in rows}
     return [found.get(lookup) for lookup in lookups]
+
+
+async def _update_many(connection: asyncpg.Connection, changes: list[tuple[Any, ...]]) -> list[None]:
+    await connection.execute(SQL["update_accounts"], *zip(*changes, strict=True))
+    return [None] * len(changes)
 
 
 async def _create(connection: asyncpg.Connection, items: list[NewAccount]) -> list[bool | Exception]:

@@ -4,11 +4,12 @@
 -- guarded may not exist yet.
 SELECT pg_advisory_xact_lock($1::integer, player) FROM unnest($2::integer[]) AS player;
 
--- name: edges_between
--- The edges from a player to others, and from them to the player.
-SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = $1 AND friend_id = ANY($2::uuid[])
-UNION ALL
-SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = ANY($2::uuid[]) AND friend_id = $1;
+-- name: edges_of_pairs
+-- How the two of each pair stand to each other.
+SELECT pair.one::text, pair.other::text, mine.state AS mine, theirs.state AS theirs
+FROM unnest($1::uuid[], $2::uuid[]) AS pair (one, other)
+LEFT JOIN friends mine ON mine.user_id = pair.one AND mine.friend_id = pair.other
+LEFT JOIN friends theirs ON theirs.user_id = pair.other AND theirs.friend_id = pair.one;
 
 -- name: set_edges
 -- Makes edges, or moves them to another state; an edge keeps its age, and metadata is added to what it has.

@@ -7,11 +7,12 @@ SELECT pg_advisory_xact_lock_shared($1::integer, player) FROM unnest($2::integer
 -- A player whose account is being deleted: waits for those who let the player in, and keeps others from it.
 SELECT pg_advisory_xact_lock($1::integer, $2::integer);
 
--- name: lock_group
--- A group, held until the end of the transaction: whoever changes its members does so first.
+-- name: lock_groups
+-- Groups, held until the end of the transaction: whoever changes their members does so first. In one order, so that two
+-- transactions never wait for each other in a circle.
 SELECT id::text, creator_id::text, name, description, avatar_url, lang_tag, metadata::text, open, edge_count, max_count,
     created_at, updated_at
-FROM groups WHERE id = $1 FOR UPDATE;
+FROM groups WHERE id = ANY($1::uuid[]) ORDER BY groups.id FOR UPDATE;
 
 -- name: create_group
 -- A new group of one.
@@ -34,8 +35,9 @@ WHERE id = $1 AND (
     OR lang_tag <> $5 OR open <> $6);
 
 -- name: add_to_count
--- Members came or went.
-UPDATE groups SET edge_count = edge_count + $2, updated_at = now() WHERE id = $1;
+-- Members came to groups that are locked, or went.
+UPDATE groups g SET edge_count = g.edge_count + item.change, updated_at = now()
+FROM unnest($1::uuid[], $2::integer[]) AS item (id, change) WHERE g.id = item.id;
 
 -- name: delete_groups
 -- Groups with all their members.
@@ -54,21 +56,29 @@ JOIN group_members m USING (group_id, user_id);
 -- How many are in charge.
 SELECT count(*) FROM group_members WHERE group_id = $1 AND state = 0;
 
--- name: admins_of
--- Those who decide about requests.
-SELECT user_id::text FROM group_members WHERE group_id = $1 AND state <= 1 ORDER BY state, position;
+-- name: states_of_pairs
+-- How players stand to groups.
+SELECT m.group_id::text, m.user_id::text, m.state
+FROM unnest($1::uuid[], $2::uuid[]) AS pair (group_id, user_id) JOIN group_members m USING (group_id, user_id);
+
+-- name: in_charge
+-- Superadmins and admins of groups: those who decide about requests.
+SELECT m.group_id::text, m.user_id::text, m.state
+FROM unnest($1::uuid[]) AS asked (id) JOIN group_members m ON m.group_id = asked.id AND m.state <= 1
+ORDER BY m.state, m.position;
 
 -- name: set_members
--- Makes members of a group that is locked, or changes their states; a member keeps the time of joining.
+-- Makes members of groups that are locked, or changes their states; a member keeps the time of joining.
 INSERT INTO group_members (group_id, user_id, state, position)
-SELECT $1, item.user_id, item.state, item.position
-FROM unnest($2::uuid[], $3::smallint[], $4::bigint[]) AS item (user_id, state, position)
-ORDER BY item.user_id
+SELECT item.group_id, item.user_id, item.state, item.position
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::bigint[]) AS item (group_id, user_id, state, position)
+ORDER BY item.group_id, item.user_id
 ON CONFLICT (group_id, user_id) DO UPDATE SET state = excluded.state, updated_at = now();
 
 -- name: delete_members
--- Removes players from a group that is locked.
-DELETE FROM group_members WHERE group_id = $1 AND user_id = ANY($2::uuid[]);
+-- Removes players from groups that are locked.
+DELETE FROM group_members AS m USING unnest($1::uuid[], $2::uuid[]) AS gone (group_id, user_id)
+WHERE m.group_id = gone.group_id AND m.user_id = gone.user_id;
 
 -- name: list_members
 -- Players of groups behind a position, up to a state, for a whole batch of readers.

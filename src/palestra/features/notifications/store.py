@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -103,7 +103,7 @@ class NotificationStore:
         return [row[0] for row in await self._database.fetch(SQL["players_after"], user_id, limit)]
 
 
-def _notification(row: Sequence[Any]) -> Notification:
+def _notification(row: Iterable[Any]) -> Notification:
     identity, user_id, subject, content, code, sender_id, created_at = row
     return Notification(
         identity, user_id, subject, content, code, "" if sender_id == SYSTEM_USER else sender_id, created_at

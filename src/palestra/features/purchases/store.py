@@ -198,7 +198,7 @@ def _purchase(row: asyncpg.Record, *, seen_before: bool = False) -> Purchase:
     )
 
 
-def _subscription(row: Mapping[str, Any], now: datetime) -> Subscription:
+def _subscription(row: Mapping[str, Any] | asyncpg.Record, now: datetime) -> Subscription:
     term = Term(
         store=Store(row["store"]),
         original_id=row["original_id"],
