@@ -80,6 +80,8 @@ from palestra.features.sessions.routes import SessionRoutes
 from palestra.features.sessions.service import SessionService
 from palestra.features.sessions.store import SessionStore
 from palestra.features.storage import feature as storage_feature
+from palestra.features.storage.index_store import IndexStore
+from palestra.features.storage.indexes import Indexes
 from palestra.features.storage.routes import StorageRoutes
 from palestra.features.storage.service import StorageService
 from palestra.features.storage.store import StorageStore
@@ -110,6 +112,7 @@ class Services:
     identity: Providers
     purchasing: Purchasing
     storage: StorageService
+    indexes: Indexes
     boards: KnownBoards
     leaderboards: LeaderboardService
     tournaments: TournamentService
@@ -170,7 +173,8 @@ def build(
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
     services = _services(settings, database, sealer, tasks, events, runtime, jobs, clock)
     purchase_jobs = purchases_feature.jobs(services.purchasing.service)
-    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs(), *purchase_jobs])
+    index_jobs = services.indexes.jobs()
+    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs(), *purchase_jobs, *index_jobs])
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *services.live.messages()]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
@@ -224,7 +228,7 @@ def _services(
 ) -> Services:
     limits = settings.database
     account_store = AccountStore(database, limits, sealer)
-    storage_store = StorageStore(database, limits)
+    storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs)
     leaderboard_store = LeaderboardStore(database, limits)
     tournament_store = TournamentStore(database, limits)
     friend_store, group_store = FriendStore(database, limits), GroupStore(database, limits)
@@ -252,7 +256,8 @@ def _services(
         money=money,
         identity=identity,
         purchasing=build_purchases(settings.iap, purchase_store, database, money.ledger, games, jobs, clock),
-        storage=StorageService(storage_store),
+        storage=StorageService(storage_store, indexes),
+        indexes=indexes,
         boards=boards,
         leaderboards=leaderboards,
         tournaments=TournamentService(tournament_store, leaderboard_store, boards, leaderboards, clock),

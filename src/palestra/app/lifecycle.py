@@ -157,6 +157,7 @@ class Node:
         parts.runtime.bind(games, parts.platform)
         parts.jobs.declare("games", parts.runtime.jobs(games))
         parts.worker.refresh()
+        await parts.services.indexes.start(parts.runtime.indexes(games))
         parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)

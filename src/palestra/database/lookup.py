@@ -1,10 +1,10 @@
-"""Reading pages in crowds: many callers of one statement share its round trips."""
+"""Reading pages in crowds: many callers of a feature's statements share its round trips."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -14,35 +14,34 @@ from palestra.database.pool import Database
 
 LANES = 2
 ROWS_MAX = 20_000
-"""About how many rows a round trip may bring."""
+"""About how many rows a round may bring."""
+
+Rows = list[tuple[Any, ...]]
 
 
-class Lookup:
-    """Answers requests for rows, each a tuple of the same arguments, with the rows for that request.
+class _Request(NamedTuple):
+    """What somebody wants to read: the arguments of a statement, and how many rows that may be."""
 
-    The statement takes an array for each argument and returns first the number of the request, from 1 on:
+    sql: str
+    arguments: tuple[Any, ...]
+    rows: int
+
+
+class Lookups:
+    """The reads of a feature, on two held connections. A round trip for each statement that a round asks for.
+
+    A statement takes an array for each argument and returns first the number of the request, from 1 on:
 
         SELECT w.nr, found.* FROM unnest($1::uuid[], $2::integer[]) WITH ORDINALITY AS w (user_id, size, nr)
         CROSS JOIN LATERAL (SELECT … WHERE user_id = w.user_id ORDER BY … LIMIT w.size) AS found
-
-    `rows` tells from a request how many rows its answer may have. Rows come in the order of the inner statement,
-    without the number. Equal requests that travel together are given the same list: leave it as it is.
     """
 
-    def __init__(
-        self,
-        name: str,
-        database: Database,
-        sql: str,
-        settings: DatabaseSettings,
-        rows: Callable[[Any], int] = lambda request: 1,
-    ) -> None:
-        self._sql = sql
-        self.batch: Batch[tuple[Any, ...], list[tuple[Any, ...]]] = Batch(
+    def __init__(self, name: str, database: Database, settings: DatabaseSettings) -> None:
+        self.batch: Batch[_Request, Rows] = Batch(
             name,
             database,
-            self._fetch,
-            size_bytes=rows,
+            _fetch,
+            size_bytes=lambda request: request.rows,
             bytes_max=ROWS_MAX,
             rows_max=settings.batch_rows_max,
             queue_max=settings.batch_queue_max,
@@ -50,16 +49,29 @@ class Lookup:
             idempotent=True,
         )
 
-    def __call__(self, *request: Any) -> Awaitable[list[tuple[Any, ...]]]:
-        """(awaitable) The rows for a request. Raises Overloaded, Unavailable."""
-        return self.batch.submit(request)
+    def of(self, sql: str, rows: Callable[..., int] = lambda *arguments: 1) -> Callable[..., Awaitable[Rows]]:
+        """A statement as a function of one request's arguments, which answers its rows without the number.
 
-    async def _fetch(
-        self, connection: asyncpg.Connection, requests: list[tuple[Any, ...]]
-    ) -> list[list[tuple[Any, ...]]]:
-        asked = list(dict.fromkeys(requests))
-        found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-        for row in await connection.fetch(self._sql, *zip(*asked, strict=True)):
+        `rows` tells from the arguments how many there may be. Equal requests that travel together are given the same
+        list: leave it as it is. Raises Overloaded, Unavailable.
+        """
+        submit = self.batch.submit
+        return lambda *arguments: submit(_Request(sql, arguments, rows(*arguments)))
+
+
+def by_limit(*arguments: Any) -> int:
+    """How many rows there may be where the last argument limits them."""
+    return arguments[-1]
+
+
+async def _fetch(connection: asyncpg.Connection, requests: list[_Request]) -> list[Rows]:
+    asked: dict[str, dict[tuple[Any, ...], None]] = {}
+    for request in requests:
+        asked.setdefault(request.sql, {})[request.arguments] = None
+    answers: dict[tuple[str, tuple[Any, ...]], Rows] = {}
+    for sql, wanted in asked.items():
+        found: dict[int, Rows] = defaultdict(list)
+        for row in await connection.fetch(sql, *zip(*wanted, strict=True)):
             found[row[0]].append(row[1:])
-        answers = {request: found.get(number, []) for number, request in enumerate(asked, 1)}
-        return [answers[request] for request in requests]
+        answers.update({(sql, arguments): found[number] for number, arguments in enumerate(wanted, 1)})
+    return [answers[request.sql, request.arguments] for request in requests]

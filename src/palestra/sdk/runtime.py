@@ -18,6 +18,7 @@ from palestra.features.leaderboards.contract import LeaderboardReset, Tournament
 from palestra.features.purchases.contract import Purchase, Refund
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
+from palestra.features.storage.contract import Index
 from palestra.gateway.operation import Call, Empty, Message, Operation
 from palestra.jobs.contract import Job
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
@@ -63,6 +64,7 @@ class Runtime:
                     raise SetupError(f"{function.place}: {function.id!r} is already the id of {seen[key]}")
                 seen[key] = function.place
         self.jobs(games)
+        self.indexes(games)
 
     def bind(self, games: list[Game], platform: Platform) -> None:
         """Make the games' functions and hooks the ones in force, in one step. Raises SetupError and changes nothing."""
@@ -167,6 +169,18 @@ class Runtime:
             return await self.bounds.run(running)
         except BaseException as error:
             raise self._told(hook.place, error) from None
+
+    # -- indexes
+
+    def indexes(self, games: Iterable[Game]) -> list[Index]:
+        """The games' storage indexes. Raises SetupError when two have one name."""
+        found: dict[str, Index] = {}
+        for game in games:
+            for name, index in game.indexes.items():
+                if name in found:
+                    raise SetupError(f"{game.name}: there is an index {name!r} of another game already")
+                found[name] = index
+        return list(found.values())
 
     # -- jobs
 

@@ -12,7 +12,7 @@ from palestra.core.config import DatabaseSettings
 from palestra.core.errors import SetupError
 from palestra.core.ids import parse_id
 from palestra.database.batch import Batch
-from palestra.database.lookup import Lookup
+from palestra.database.lookup import Lookups
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.database.sealed import Sealer
@@ -79,8 +79,9 @@ class AccountStore:
             idempotent=True,
             **limits,
         )
-        self._by_name = Lookup("accounts.names", database, SQL["ids_of_usernames"], settings)
-        self.batches = [self._find, self._create, self._read, self._read_own, self._update, self._by_name.batch]
+        lookups = Lookups("accounts.lookup", database, settings)
+        self._by_name = lookups.of(SQL["ids_of_usernames"])
+        self.batches = [self._find, self._create, self._read, self._read_own, self._update, lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
 from palestra.core.config import DatabaseSettings
 from palestra.database.batch import Batch
-from palestra.database.lookup import Lookup
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.chat.contract import BadContent, Message
@@ -35,10 +34,10 @@ class ChatStore:
             queue_max=settings.batch_queue_max,
             idempotent=True,
         )
-        size: dict[str, Any] = {"rows": lambda request: request[3]}
-        self._later = Lookup("chat.later", database, SQL["list_later"], settings, **size)
-        self._earlier = Lookup("chat.earlier", database, SQL["list_earlier"], settings, **size)
-        self.batches = [self._send, self._later.batch, self._earlier.batch]
+        lookups = Lookups("chat.lookup", database, settings)
+        self._later = lookups.of(SQL["list_later"], by_limit)
+        self._earlier = lookups.of(SQL["list_earlier"], by_limit)
+        self.batches = [self._send, lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connection of the batch."""

@@ -11,7 +11,7 @@ import asyncpg
 
 from palestra.core.config import DatabaseSettings
 from palestra.database.batch import Batch
-from palestra.database.lookup import Lookup
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.friends.contract import BadMetadata
@@ -50,11 +50,10 @@ class FriendStore:
 
     def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
-        self._edges = Lookup("friends.list", database, SQL["list_edges"], settings, rows=lambda request: request[5])
-        self._referrals = Lookup(
-            "friends.referrals", database, SQL["list_friends_of_friends"], settings, rows=lambda request: request[3]
-        )
-        self.batches: list[Batch[Any, Any]] = [self._edges.batch, self._referrals.batch]
+        lookups = Lookups("friends.lookup", database, settings)
+        self._edges = lookups.of(SQL["list_edges"], by_limit)
+        self._referrals = lookups.of(SQL["list_friends_of_friends"], by_limit)
+        self.batches: list[Batch[Any, Any]] = [lookups.batch]
         self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
 
     async def stop(self) -> None:

@@ -11,7 +11,7 @@ import asyncpg
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Code
 from palestra.database.batch import Batch
-from palestra.database.lookup import Lookup
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.groups.contract import CreationRefused, Group, GroupFilter, ListRefused, NameInUse
@@ -58,14 +58,12 @@ class GroupStore:
 
     def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
-        names = {"list_members", "list_groups_of_user", *(order.value for order in Order)}
-        self._lists = {
-            name: Lookup(f"groups.{name}", database, SQL[name], settings, rows=lambda request: request[-1])
-            for name in sorted(names)
-        }
-        self._states = Lookup("groups.state_of", database, SQL["state_of"], settings)
+        lookups = Lookups("groups.lookup", database, settings)
+        names = ("list_members", "list_groups_of_user", *(order.value for order in Order))
+        self._lists = {name: lookups.of(SQL[name], by_limit) for name in names}
+        self._states = lookups.of(SQL["state_of"])
         self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
-        self.batches: list[Batch[Any, Any]] = [*(one.batch for one in self._lists.values()), self._states.batch]
+        self.batches: list[Batch[Any, Any]] = [lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""

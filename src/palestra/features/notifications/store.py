@@ -12,7 +12,7 @@ from palestra.core.config import DatabaseSettings
 from palestra.core.errors import PalestraError
 from palestra.core.ids import SYSTEM_USER
 from palestra.database.batch import Batch
-from palestra.database.lookup import Lookup
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.notifications.contract import BadContent, Notification, PlatformCode
@@ -50,8 +50,9 @@ class NotificationStore:
             idempotent=True,
             **limits,
         )
-        self._list = Lookup("notifications.list", database, SQL["list"], settings, rows=lambda request: request[3])
-        self.batches = [self._keep, self._delete, self._list.batch]
+        lookups = Lookups("notifications.lookup", database, settings)
+        self._list = lookups.of(SQL["list"], by_limit)
+        self.batches = [self._keep, self._delete, lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""

@@ -10,7 +10,7 @@ import asyncpg
 
 from palestra.core.config import DatabaseSettings
 from palestra.core.ids import SYSTEM_USER
-from palestra.database.lookup import Lookup
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.purchases import rules
@@ -48,10 +48,10 @@ class PurchaseStore:
 
     def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
-        size: dict[str, Any] = {"rows": lambda request: request[4]}
-        self._older = Lookup("subscriptions.older", database, SQL["older_subscriptions"], settings, **size)
-        self._newer = Lookup("subscriptions.newer", database, SQL["newer_subscriptions"], settings, **size)
-        self.batches = [self._older.batch, self._newer.batch]
+        lookups = Lookups("purchases.lookup", database, settings)
+        self._older = lookups.of(SQL["older_subscriptions"], by_limit)
+        self._newer = lookups.of(SQL["newer_subscriptions"], by_limit)
+        self.batches = [lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""
