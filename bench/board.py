@@ -29,6 +29,7 @@ CALLERS = 64
 WINDOW = 10
 ROUNDS = 3
 WARM_UP_CALLS = 200
+WARM_UP_SECONDS = 10.0
 GC_THRESHOLD = 20_000
 """As a node sets it."""
 
@@ -95,9 +96,12 @@ async def _run(url: str, seconds: float) -> Seen:
         rank_ms = await _alone(lambda owner: boards.records(LARGE, [owner]), owners[LARGE], seconds)
         around_ms = await _alone(lambda owner: boards.around(LARGE, owner, WINDOW), owners[LARGE], seconds)
         costs: dict[str, list[float]] = {SMALL: [], LARGE: []}
-        for board in [SMALL, LARGE, *[SMALL, LARGE] * ROUNDS]:
+        # The first write to a page after a checkpoint logs all of it: that is not what is compared.
+        for board in (SMALL, LARGE):
+            await _crowd(boards, board, owners[board], WARM_UP_SECONDS)
+        for board in [SMALL, LARGE] * ROUNDS:
             costs[board].append(await _crowd(boards, board, owners[board], seconds / 2))
-        small, large = (median(costs[board][1:]) for board in (SMALL, LARGE))
+        small, large = (median(costs[board]) for board in (SMALL, LARGE))
         return Seen(ranks.count, load_seconds, rank_ms, around_ms, small, large)
     finally:
         await store.stop()

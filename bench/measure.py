@@ -133,7 +133,7 @@ def _run_at_size(options: Options, folder: Path, results: Results, say: Say) -> 
             with _telling(results, BOARD):
                 say("the leaderboards service on a board of a million")
                 command = [sys.executable, "-m", "bench.board", site.postgres.node_url, str(options.seconds)]
-                results.board.append(msgspec.json.decode(_output(command, 20 * options.seconds), type=board.Seen))
+                results.board.append(msgspec.json.decode(_output(command, 120 + 10 * options.seconds), type=board.Seen))
 
 
 def _rounds(options: Options, site: _Site, results: Results, say: Say) -> None:

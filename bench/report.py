@@ -64,7 +64,7 @@ def rows(results: Results, population: bool) -> list[Row]:
             floors.add(workload.floor)
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
-            made.append(_loaded(workload.name, samples, workload.writes, workload.goal, workload.p99_ms_max))
+            made.append(_loaded(workload.name, samples, workload.asks_postgres, workload.goal, workload.p99_ms_max))
     return [*made, *_relay_rows(results), *_process_rows(results), *_board_rows(results)]
 
 

@@ -61,7 +61,8 @@ class Postgres:
 @contextmanager
 def postgres(folder: Path) -> Iterator[Postgres]:
     """The embedded PostgreSQL with the settings that every node gives it, with the floor's tables filled."""
-    server = EmbeddedPostgres(folder)
+    # Room for the clients of pgbench beside a node.
+    server = EmbeddedPostgres(folder, extra_settings={"max_connections": "200"})
     try:
         url = asyncio.run(server.start())
         assert server.pid is not None

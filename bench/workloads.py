@@ -26,9 +26,9 @@ class Workload:
     """One of bench/lua/population.lua, on a node with a population."""
 
     @property
-    def writes(self) -> bool:
+    def asks_postgres(self) -> bool:
         """Whether its work is PostgreSQL's as well, so that PostgreSQL's CPU time is of interest."""
-        return self.floor == COMMITS
+        return self.at_size or self.floor == COMMITS
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,8 @@ class AccountService:
     async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
         """The players with these ids, unknown ones absent."""
         wanted = tuple(ids)
-        return [self._seen(user) for user in await self._store.read(wanted)] if wanted else []
+        found = await self._store.read(wanted) if wanted else []
+        return [self._seen(user) for user in found] if self._presences.of_mode(STATUS) else found
 
     def _seen(self, user: UserRecord) -> UserRecord:
         """A record as it is now: players are online while they show a status."""

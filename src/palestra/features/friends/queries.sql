@@ -32,7 +32,7 @@ SELECT w.nr, edge.*
 FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[])
     WITH ORDINALITY AS w (user_id, state, position, friend_id, last_state, size, nr)
 CROSS JOIN LATERAL (
-    SELECT f.friend_id::text AS friend, f.state, f.position, f.updated_at, f.metadata::text
+    SELECT f.friend_id::text AS friend, f.state, f.position, date_trunc('second', f.updated_at), f.metadata::text
     FROM friends f
     WHERE f.user_id = w.user_id AND f.state <= w.last_state
         AND (f.state, f.position, f.friend_id) > (w.state, w.position, w.friend_id)
