@@ -28,6 +28,7 @@ def bench(
     seconds: int = 5,
     rounds: int = 3,
     idle: int = 3_000,
+    storm: int = 3_000,
     json: Path | None = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
     population: Annotated[bool, Parameter(negative="")] = False,
@@ -40,6 +41,7 @@ def bench(
     seconds: Length of each load.
     rounds: How often everything is repeated; medians are shown.
     idle: How many idle sockets to open.
+    storm: How many sockets to drop at once.
     json: Write every figure of every round to this file.
     keep: Write the same to bench/results/latest.json.
     population: Measure every endpoint at size instead: 100,000 players with 50 friends each, 10,000 groups, a board of
@@ -50,11 +52,11 @@ def bench(
     except KeyError as error:
         print(f"bench: nothing begins with {error}; there are: {', '.join(all_names(population))}", file=sys.stderr)
         return 2
-    if min(seconds, rounds, idle) < 1:
-        print("bench: --seconds, --rounds and --idle are at least 1", file=sys.stderr)
+    if min(seconds, rounds, idle, storm) < 1:
+        print("bench: --seconds, --rounds, --idle and --storm are at least 1", file=sys.stderr)
         return 2
-    _allow_files(2 * idle + SPARE_FILES)
-    options = measure.Options(chosen, seconds, rounds, idle, population)
+    _allow_files(2 * max(idle, storm, population) + SPARE_FILES)
+    options = measure.Options(chosen, seconds, rounds, idle, storm, population)
     # PostgreSQL runs as an account of its own when this is root, and must be able to enter.
     with tempfile.TemporaryDirectory(prefix="palestra-bench-") as name:
         folder = Path(name)

@@ -1,8 +1,10 @@
-"""The game under measurement: an echo, a coin for the caller's wallet, and one leaderboard."""
+"""The game under measurement: an echo, a coin for the caller's wallet, one leaderboard, and a small match."""
 
 from __future__ import annotations
 
-from palestra import Context, Game
+import msgspec
+
+from palestra import Context, Game, Match, MatchMessage
 
 game = Game("bench")
 
@@ -31,3 +33,31 @@ async def rich(ctx: Context) -> str:
     """Enough coins for the rounds of a third party, once."""
     await ctx.wallet.change(ctx.player, {"coins": 1_000_000}, key="rich")
     return ""
+
+
+class Places(msgspec.Struct):
+    """Where players are, as they last said."""
+
+    by_player: dict[str, bytes] = {}
+
+
+@game.match("bench", ticks_per_second=20)
+class Small(Match[Places]):
+    """Every tick it takes in what players sent and tells all of them where everybody is."""
+
+    def init(self) -> Places:
+        """Nobody is anywhere."""
+        return Places()
+
+    def tick(self, messages: list[MatchMessage]) -> None:
+        """Gather and tell."""
+        places = self.state.by_player
+        for message in messages:
+            places[message.sender.session_id] = message.data
+        self.broadcast(1, b"".join(places.values()), reliable=False)
+
+
+@game.rpc
+async def begin(ctx: Context) -> str:
+    """A match of the above; its id."""
+    return await ctx.matches.create("bench")

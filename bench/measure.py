@@ -17,11 +17,22 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import board, costs, parse, population, servers, signed, sockets
+from bench import board, costs, matches, parse, population, servers, signed, sockets, storm
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
-from bench.workloads import BOARD, BOARD_ROWS, COMMITS, HTTP, PLAYERS, POPULATION, RELAYS, WORKLOADS, Workload
+from bench.workloads import (
+    BOARD,
+    BOARD_ROWS,
+    COMMITS,
+    HTTP,
+    MATCHES,
+    PLAYERS,
+    POPULATION,
+    RELAYS,
+    WORKLOADS,
+    Workload,
+)
 from palestra.database.embedded import binaries
 
 CONNECTIONS = 64
@@ -53,9 +64,11 @@ class Results:
 
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     relays: dict[str, list[sockets.Relay]] = field(default_factory=dict)
+    matches: dict[str, list[matches.Seen]] = field(default_factory=dict)
     ready: list[tuple[float, float]] = field(default_factory=list)
     idle: list[sockets.Idle] = field(default_factory=list)
     board: list[board.Seen] = field(default_factory=list)
+    storms: list[storm.Storm] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
     postgres: dict[str, str] = field(default_factory=dict)
     others_percent: float | None = None
@@ -75,6 +88,7 @@ class Options:
     seconds: int
     rounds: int
     idle_sockets: int
+    storm_sockets: int
     population: bool = False
 
     @property
@@ -106,13 +120,14 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         with _telling(results, "costs"):
             say("costs of sealing and of batches")
             results.costs_us = {**costs.sealing(folder), **costs.batching()}
-    rounds_of = options.workloads, [r for r in RELAYS if r.name in options.chosen]
+    rounds_of = [[one for one in kind if one.name in options.chosen] for kind in (WORKLOADS, RELAYS, MATCHES)]
     if any(rounds_of):
         with _telling(results, "the rounds"), _site(folder, say) as site:
             results.postgres = site.postgres.settings
-            if any(workload.callers for workload in rounds_of[0]):
+            engines = [workload for workload in WORKLOADS if workload.name in options.chosen and workload.callers]
+            if engines:
                 say("opening the accounts of the ledger")
-                _engine(rounds_of[0][-1], 1, site, None)
+                _engine(engines[-1], 1, site, None)
             if "leaderboard_list" in options.chosen:
                 _fill_board(site)
             _rounds(options, site, results, say)
@@ -120,6 +135,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         for number in range(options.rounds if "ready" in options.chosen else 1):
             with _telling(results, "start and idle sockets"):
                 _starts(options, folder / f"start-{number}", results, say)
+    if "resume_storm" in options.chosen:
+        with _telling(results, "resume storm"), servers.node(folder / "storm") as node:
+            _storm(options, node, results, say)
     return results
 
 
@@ -210,12 +228,24 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
             continue
         with _telling(results, relay.name):
             load = relay.matches, relay.players, relay.rate, options.seconds
-            for name, server in ((relay.floor, site.relay_floor), (relay.name, site.node)):
+            floor = site.node if relay.protobuf else site.relay_floor
+            for name, server, protobuf in ((relay.floor, floor, False), (relay.name, site.node, relay.protobuf)):
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    seen = runner.run(sockets.relay(HOST, server.port, server.pid, site.tokens, *load))
+                    seen = runner.run(
+                        sockets.relay(HOST, server.port, server.pid, site.tokens, *load, protobuf=protobuf)
+                    )
                 results.relays.setdefault(name, []).append(seen)
                 told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
                 say(f"{name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
+    for load in MATCHES:
+        if load.name not in options.chosen:
+            continue
+        with _telling(results, load.name):
+            size = load.matches, load.players, load.rate, options.seconds
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                seen = runner.run(matches.play(site.node, site.tokens, *size))
+            results.matches.setdefault(load.name, []).append(seen)
+            say(f"{load.name:<18} {matches.told(seen)}")
 
 
 def _floor(kind: str, seconds: int, site: _Site) -> Sample:
@@ -297,6 +327,18 @@ def _starts(options: Options, folder: Path, results: Results, say: Say) -> None:
         results.idle.append(seen)
         told = f"{seen.each_kib:.1f} KiB each, process {seen.after_kib / 1024:.0f} MiB"
         say(f"idle               {seen.sockets:,} sockets, {told}")
+
+
+def _storm(options: Options, node: Node, results: Results, say: Say) -> None:
+    """As many storms as rounds, one after the other on one node."""
+    count = options.storm_sockets
+    say(f"logging {count:,} players in for the storm")
+    tokens = servers.log_in(node.port, count + -(-count // storm.MATCH_PLAYERS))
+    for _ in range(options.rounds):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            seen = runner.run(storm.storm(HOST, node.port, node.pid, tokens, count))
+        results.storms.append(seen)
+        say(f"resume_storm       {seen.told()}")
 
 
 def _keep(results: Results, name: str, sample: Sample, say: Say) -> None:

@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.matches import told
 from bench.measure import Options, Results, Sample
 from bench.sockets import Relay
 from bench.workloads import (
@@ -23,12 +24,15 @@ from bench.workloads import (
     HTTP,
     IDLE_EACH_KIB_MAX,
     IDLE_PROCESS_MIB_MAX,
+    LATE_P99_MS_MAX,
+    MATCHES_CPU_PERCENT_MAX,
     POPULATION,
     READY_AGAIN_SECONDS_MAX,
     READY_FIRST_SECONDS_MAX,
     RELAY_DELIVERED_PERCENT_MIN,
     RELAY_P99_MS_MAX,
     RELAYS,
+    STORM_CPU_SECONDS_MAX,
     WORKLOADS,
 )
 
@@ -65,7 +69,7 @@ def rows(results: Results, population: bool) -> list[Row]:
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
             made.append(_loaded(workload.name, samples, workload.asks_postgres, workload.goal, workload.p99_ms_max))
-    return [*made, *_relay_rows(results), *_process_rows(results), *_board_rows(results)]
+    return [*made, *_relay_rows(results), *_match_rows(results), *_process_rows(results), *_board_rows(results)]
 
 
 def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0, p99_ms_max: float = 0.0) -> Row:
@@ -122,6 +126,21 @@ def _p99_reached(row: Row) -> bool:
     return row.p99_ms is not None and row.p99_ms <= RELAY_P99_MS_MAX
 
 
+def _match_rows(results: Results) -> list[Row]:
+    made = []
+    for name, rounds in results.matches.items():
+        seen = sorted(rounds, key=lambda one: one.late_p99_ms)[len(rounds) // 2]
+        made.append(
+            Row(
+                name=name,
+                figure=told(seen),
+                goal=f"≤ {LATE_P99_MS_MAX:.0f} ms, {MATCHES_CPU_PERCENT_MAX:.0f} %",
+                reached=seen.late_p99_ms <= LATE_P99_MS_MAX and seen.cpu_percent <= MATCHES_CPU_PERCENT_MAX,
+            )
+        )
+    return made
+
+
 def _process_rows(results: Results) -> list[Row]:
     made = []
     for idle in results.idle:
@@ -134,6 +153,11 @@ def _process_rows(results: Results) -> list[Row]:
                 reached=idle.each_kib <= IDLE_EACH_KIB_MAX and mib <= IDLE_PROCESS_MIB_MAX,
             )
         )
+    if results.storms:
+        worst = max(results.storms, key=lambda one: (not one.whole, one.cpu_seconds))
+        goal = f"all, 0, ≤ {STORM_CPU_SECONDS_MAX:.0f} s"
+        reached = worst.whole and worst.cpu_seconds <= STORM_CPU_SECONDS_MAX
+        made.append(Row("resume_storm", figure=worst.told(), goal=goal, reached=reached))
     limits = (READY_FIRST_SECONDS_MAX, READY_AGAIN_SECONDS_MAX)
     for name, place, limit in zip(("ready, first start", "ready, next start"), (0, 1), limits, strict=True):
         if results.ready:

@@ -46,6 +46,7 @@ class Node:
     port: int
     pid: int
     ready_seconds: float
+    console_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,12 @@ def node(
         # Its last byte says that it is whole.
         _wait("the node", process, log, lambda: ready_file.exists() and ready_file.read_bytes().endswith(b"}"))
         seconds = time.perf_counter() - started
-        port = json.loads(ready_file.read_bytes())["port"]
+        ready = json.loads(ready_file.read_bytes())
+        port = ready["port"]
         status, _ = call(port, "GET", "/ready")
         if status != 200:
             raise Failed(f"the node said that it is ready, and /ready answers {status}")
-        yield Node(port, process.pid, seconds)
+        yield Node(port, process.pid, seconds, ready["console_port"])
 
 
 @contextmanager

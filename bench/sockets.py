@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from bench.processes import cpu_seconds, resident_kib
+from palestra.gateway.websocket.protobuf import Protobuf, tag_of
 
 PADDING = bytes(24)
 """Beside the eight bytes of the time of sending: a message carries 32 bytes, as a position and a heading would."""
+DATA_BYTES = 8 + len(PADDING)
 SAMPLE_EVERY = 16
 TICK_SECONDS = 0.001
 SETTLE_SECONDS = 0.5
@@ -52,16 +54,21 @@ class Idle:
 
 
 @dataclass
-class _Tally:
+class Tally:
     on: bool = False
+    timed: bool = True
+    """Whether messages begin with the time of their sending."""
     received: int = 0
     delays_seconds: list[float] = field(default_factory=list)
 
 
-class _Player(WSListener):
+class Player(WSListener):
     """One player: counts what is relayed to it, and waits for the answers to its requests."""
 
-    def __init__(self, tally: _Tally) -> None:
+    kind, form = WSMsgType.TEXT, ""
+    relayed = b'{"match_data":'
+
+    def __init__(self, tally: Tally) -> None:
         self.tally = tally
         self.transport: WSTransport
         self.answer: asyncio.Future[dict[str, Any]] | None = None
@@ -74,38 +81,83 @@ class _Player(WSListener):
         self.lost = True
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type != WSMsgType.TEXT:
+        if frame.msg_type != self.kind:
             return
         payload = frame.get_payload_as_bytes()
-        if payload.startswith(b'{"match_data":'):
+        if payload.startswith(self.relayed):
             tally = self.tally
             if tally.on:
                 tally.received += 1
-                if tally.received % SAMPLE_EVERY == 0:
-                    tally.delays_seconds.append(time.monotonic() - _sent_at(payload))
-        elif self.answer is not None and not self.answer.done() and b'"cid"' in payload:
-            self.answer.set_result(json.loads(payload))
+                if tally.timed and tally.received % SAMPLE_EVERY == 0:
+                    tally.delays_seconds.append(time.monotonic() - self.sent_at(payload))
+        elif self.answer is not None and not self.answer.done():
+            answer = self.read(payload)
+            if "cid" in answer:
+                self.answer.set_result(answer)
 
     async def ask(self, name: str, **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its answer. Raises RuntimeError on an error."""
         self.answer = asyncio.get_running_loop().create_future()
-        self.transport.send(WSMsgType.TEXT, json.dumps({"cid": "1", name: fields}).encode())
+        self.transport.send(self.kind, self.written({"cid": "1", name: fields}))
         answer = await asyncio.wait_for(self.answer, REPLY_SECONDS_MAX)
         if "error" in answer:
             raise RuntimeError(f"{name}: {answer['error']}")
         return answer
 
+    def written(self, envelope: dict[str, Any]) -> bytes:
+        """An envelope as this player sends it."""
+        return json.dumps(envelope).encode()
 
-def _sent_at(payload: bytes) -> float:
-    start = payload.index(b'"', payload.index(b'"data":') + 7) + 1
-    return struct.unpack("<d", base64.b64decode(payload[start : start + 12])[:8])[0]
+    def read(self, payload: bytes) -> dict[str, Any]:
+        """An envelope as this player gets it."""
+        return json.loads(payload)
+
+    def message(self, match_id: str) -> tuple[bytes, bytes]:
+        """What comes before and after the data in a message to a match."""
+        return b'{"match_data_send":{"match_id":"%s","op_code":"1","data":"' % match_id.encode(), b'"}}'
+
+    def data(self, raw: bytes) -> bytes:
+        """Data as it stands in a message."""
+        return base64.b64encode(raw)
+
+    def sent_at(self, payload: bytes) -> float:
+        """The time in the data of what was relayed."""
+        start = payload.index(b'"', payload.index(b'"data":') + 7) + 1
+        return struct.unpack("<d", base64.b64decode(payload[start : start + 12])[:8])[0]
 
 
-async def _connect(players: list[Any], host: str, port: int, tokens: list[str], status: str) -> None:
+class _ProtobufPlayer(Player):
+    """The same in Protobuf."""
+
+    kind, form = WSMsgType.BINARY, "protobuf"
+    relayed = tag_of("match_data")
+    protobuf = Protobuf()
+
+    def written(self, envelope: dict[str, Any]) -> bytes:
+        return self.protobuf.encode(super().written(envelope))
+
+    def read(self, payload: bytes) -> dict[str, Any]:
+        return {
+            name: dict(value) if isinstance(value, tuple) else value for name, value in self.protobuf.decode(payload)
+        }
+
+    def message(self, match_id: str) -> tuple[bytes, bytes]:
+        data = base64.b64encode(bytes(DATA_BYTES)).decode()
+        whole = self.written({"match_data_send": {"match_id": match_id, "op_code": "1", "data": data}})
+        return whole[:-DATA_BYTES], b""
+
+    def data(self, raw: bytes) -> bytes:
+        return raw
+
+    def sent_at(self, payload: bytes) -> float:
+        return struct.unpack("<d", payload[-DATA_BYTES : 8 - DATA_BYTES])[0]
+
+
+async def connect(players: list[Any], host: str, port: int, tokens: list[str], status: str, form: str = "") -> None:
     """Open one socket per player, a few at a time."""
     for begin in range(0, len(players), CONNECTING_AT_ONCE):
         some = range(begin, min(begin + CONNECTING_AT_ONCE, len(players)))
-        query = f"lang=en&status={status}&token="
+        query = f"lang=en&status={status}&format={form}&token="
         urls = [f"ws://{host}:{port}/ws?{query}{tokens[number % len(tokens)]}" for number in some]
         await asyncio.gather(
             *(ws_connect(_giving(players[number]), url) for number, url in zip(some, urls, strict=True))
@@ -116,25 +168,37 @@ def _giving(listener: WSListener) -> Callable[[], WSListener]:
     return lambda: listener
 
 
-async def _disconnect(players: list[Any]) -> None:
+async def disconnect(players: list[Any]) -> None:
     for player in players:
+        # With a goodbye: a node waits for whoever goes without.
+        player.transport.send_close(WSCloseCode.OK)
         player.transport.disconnect()
     await asyncio.gather(*(player.transport.wait_disconnected() for player in players))
 
 
 async def relay(
-    host: str, port: int, pid: int, tokens: list[str], matches: int, size: int, rate: float, seconds: float
+    host: str,
+    port: int,
+    pid: int,
+    tokens: list[str],
+    matches: int,
+    size: int,
+    rate: float,
+    seconds: float,
+    *,
+    protobuf: bool = False,
 ) -> Relay:
     """`matches` of `size` players, each sending `rate` messages a second to the others of its match."""
-    tally = _Tally()
-    players = [_Player(tally) for _ in range(matches * size)]
-    await _connect(players, host, port, tokens, "false")
-    prefixes: list[bytes] = []
+    tally = Tally()
+    kind = _ProtobufPlayer if protobuf else Player
+    players = [kind(tally) for _ in range(matches * size)]
+    await connect(players, host, port, tokens, "false", kind.form)
+    messages: list[tuple[bytes, bytes]] = []
     for begin in range(0, len(players), size):
         first, *others = players[begin : begin + size]
         match_id = (await first.ask("match_create"))["match"]["match_id"]
         await asyncio.gather(*(player.ask("match_join", match_id=match_id) for player in others))
-        prefixes.append(b'{"match_data_send":{"match_id":"%s","op_code":"1","data":"' % match_id.encode())
+        messages.append(first.message(match_id))
 
     cpu_before, started, tally.on = cpu_seconds(pid), time.monotonic(), True
     sent = 0
@@ -142,15 +206,17 @@ async def relay(
         due = int((now - started) * rate * len(players))
         for number in range(sent, due):
             place = number % len(players)
-            data = base64.b64encode(struct.pack("<d", time.monotonic()) + PADDING)
-            players[place].transport.send(WSMsgType.TEXT, prefixes[place // size] + data + b'"}}')
+            player = players[place]
+            before, after = messages[place // size]
+            data = player.data(struct.pack("<d", time.monotonic()) + PADDING)
+            player.transport.send(player.kind, before + data + after)
         sent = max(sent, due)
         await asyncio.sleep(TICK_SECONDS)
     elapsed, cpu = time.monotonic() - started, cpu_seconds(pid) - cpu_before
     await asyncio.sleep(SETTLE_SECONDS)
     tally.on = False
     lost = sum(player.lost for player in players)
-    await _disconnect(players)
+    await disconnect(players)
     if lost or not tally.delays_seconds:
         raise RuntimeError(f"{lost} of {len(players)} sockets were closed by the server; {tally.received} deliveries")
     delays = sorted(tally.delays_seconds)
@@ -174,8 +240,8 @@ async def idle(host: str, port: int, pid: int, tokens: list[str], count: int) ->
     """Open `count` sockets that say nothing, and look at the server's memory when it has come to rest."""
     sleepers = [_Sleeper() for _ in range(count)]
     before = resident_kib(pid)
-    await _connect(sleepers, host, port, tokens, "true")
+    await connect(sleepers, host, port, tokens, "true")
     await asyncio.sleep(4 * SETTLE_SECONDS)
     after = resident_kib(pid)
-    await _disconnect(sleepers)
+    await disconnect(sleepers)
     return Idle(count, before, after)

@@ -33,22 +33,41 @@ class Workload:
 
 @dataclass(frozen=True)
 class RelayLoad:
-    """Relayed matches. `goal_us` is the most CPU per delivered message."""
+    """Relayed matches. `goal_us` is the most CPU per delivered message. With `protobuf`, the sockets speak that."""
 
     matches: int
     players: int
     rate: int
     goal_us: float
+    protobuf: bool = False
 
     @property
     def name(self) -> str:
         """As shown: relay_20x10x40."""
-        return f"relay_{self.matches}x{self.players}x{self.rate}"
+        return f"relay_{'protobuf_' if self.protobuf else ''}{self._size}"
 
     @property
     def floor(self) -> str:
-        """The name of the same load on the bare relay."""
-        return f"picows_{self.matches}x{self.players}x{self.rate}"
+        """The name of the same load on the bare relay; for Protobuf that on the node in JSON."""
+        return f"{'json' if self.protobuf else 'picows'}_{self._size}"
+
+    @property
+    def _size(self) -> str:
+        return f"{self.matches}x{self.players}x{self.rate}"
+
+
+@dataclass(frozen=True)
+class MatchLoad:
+    """Authoritative matches that tick `rate` times a second, whose players each send as often."""
+
+    matches: int
+    players: int
+    rate: int
+
+    @property
+    def name(self) -> str:
+        """As shown: authoritative_100x10x20."""
+        return f"authoritative_{self.matches}x{self.players}x{self.rate}"
 
 
 WORKLOADS = (
@@ -119,24 +138,32 @@ BOARD = "board"
 """The leaderboards service alone, on boards of a thousand and of a million owners."""
 BOARD_MS_MAX = 1.0
 BOARD_WRITE_RATIO_MAX = 1.3
-RELAYS = (RelayLoad(20, 10, 40, 4.8), RelayLoad(100, 10, 4, 5.4))
+RELAYS = (
+    RelayLoad(20, 10, 40, 4.8),
+    RelayLoad(100, 10, 4, 5.4),
+    RelayLoad(20, 10, 40, 7.2, protobuf=True),
+)
+MATCHES = (MatchLoad(100, 10, 20),)
+LATE_P99_MS_MAX = 2.0
+MATCHES_CPU_PERCENT_MAX = 60.0
 RELAY_P99_MS_MAX = 2.0
 RELAY_DELIVERED_PERCENT_MIN = 99.9
 IDLE_EACH_KIB_MAX = 10.0
+STORM_CPU_SECONDS_MAX = 2.0
 IDLE_PROCESS_MIB_MAX = 110.0
 READY_FIRST_SECONDS_MAX = 4.0
 READY_AGAIN_SECONDS_MAX = 2.0
 
 PLAYERS = 500
 BOARD_ROWS = 20
-OTHERS = ("idle", "ready", "costs")
+OTHERS = ("idle", "ready", "costs", "resume_storm")
 
 
 def all_names(population: bool = False) -> list[str]:
     """Every name that can be asked for, of the bench at size or of the plain one."""
     if population:
         return [*(w.name for w in POPULATION), BOARD]
-    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *OTHERS]
+    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *(m.name for m in MATCHES), *OTHERS]
 
 
 def choose(asked: list[str], population: bool = False) -> set[str]:

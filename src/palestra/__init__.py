@@ -4,6 +4,7 @@ from palestra.core.errors import Code, GameError
 from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.limits.contract import Limit
+from palestra.features.matches.contract import EndMatch, MatchInfo, MatchMessage, MatchPlayer
 from palestra.features.notifications.contract import NewNotification, NotificationChange
 from palestra.features.purchases.contract import Purchase, Refund, Store
 from palestra.features.rounds.contract import Round, RoundOver, Settlement
@@ -11,15 +12,21 @@ from palestra.features.storage.contract import ObjectId, ObjectWrite
 from palestra.features.streams.contract import Stream
 from palestra.sdk.context import Context, Player
 from palestra.sdk.game import Game
+from palestra.sdk.match import Match
 
 __all__ = [
     "ClientEvent",
     "Code",
     "Context",
+    "EndMatch",
     "Game",
     "GameError",
     "LeaderboardReset",
     "Limit",
+    "Match",
+    "MatchInfo",
+    "MatchMessage",
+    "MatchPlayer",
     "NewNotification",
     "NotificationChange",
     "ObjectId",

@@ -77,8 +77,22 @@ from palestra.features.matches.wire import MatchCreate as MatchesCreate
 from palestra.features.matches.wire import MatchDataSend as MatchesSend
 from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
+from palestra.features.matchmaker.wire import MatchmakerAdd, MatchmakerRemove
 from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
 from palestra.features.notifications.wire import ListRequest as NotificationsList
+from palestra.features.parties.wire import ListParties as PartiesList
+from palestra.features.parties.wire import PartyCreate as PartiesCreate
+from palestra.features.parties.wire import PartyDataSend as PartiesSend
+from palestra.features.parties.wire import PartyMatchmakerAdd as PartiesMatchmakerAdd
+from palestra.features.parties.wire import PartyMatchmakerRemove as PartiesMatchmakerRemove
+from palestra.features.parties.wire import PartyNamed as PartiesClose
+from palestra.features.parties.wire import PartyNamed as PartiesJoin
+from palestra.features.parties.wire import PartyNamed as PartiesLeave
+from palestra.features.parties.wire import PartyNamed as PartiesListRequests
+from palestra.features.parties.wire import PartyTarget as PartiesAccept
+from palestra.features.parties.wire import PartyTarget as PartiesPromote
+from palestra.features.parties.wire import PartyTarget as PartiesRemove
+from palestra.features.parties.wire import PartyUpdate as PartiesUpdate
 from palestra.features.purchases.wire import AppleReceipt as PurchasesValidateApple
 from palestra.features.purchases.wire import AppleReceipt as PurchasesValidateSubscriptionApple
 from palestra.features.purchases.wire import GooglePurchase as PurchasesValidateGoogle
@@ -101,6 +115,7 @@ from palestra.gateway.operation import Empty as AccountsExport
 from palestra.gateway.operation import Empty as AccountsGet
 from palestra.gateway.operation import Empty as FairSeeds
 from palestra.gateway.operation import Empty as LimitsGet
+from palestra.gateway.operation import Empty as MatchmakerStats
 
 __all__ = [
     "AccountsAuthenticateApple",
@@ -172,8 +187,24 @@ __all__ = [
     "MatchesLeave",
     "MatchesList",
     "MatchesSend",
+    "MatchmakerAdd",
+    "MatchmakerRemove",
+    "MatchmakerStats",
     "NotificationsDelete",
     "NotificationsList",
+    "PartiesAccept",
+    "PartiesClose",
+    "PartiesCreate",
+    "PartiesJoin",
+    "PartiesLeave",
+    "PartiesList",
+    "PartiesListRequests",
+    "PartiesMatchmakerAdd",
+    "PartiesMatchmakerRemove",
+    "PartiesPromote",
+    "PartiesRemove",
+    "PartiesSend",
+    "PartiesUpdate",
     "PurchasesGetSubscription",
     "PurchasesListSubscriptions",
     "PurchasesValidateApple",

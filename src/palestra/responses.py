@@ -32,7 +32,13 @@ from palestra.features.limits.wire import Limits as LimitsSet
 from palestra.features.matches.wire import Match as MatchesCreate
 from palestra.features.matches.wire import Match as MatchesJoin
 from palestra.features.matches.wire import MatchList as MatchesList
+from palestra.features.matchmaker.wire import MatchmakerStats
+from palestra.features.matchmaker.wire import MatchmakerTicket as MatchmakerAdd
 from palestra.features.notifications.wire import NotificationList as NotificationsList
+from palestra.features.parties.wire import PartyJoinRequest as PartiesListRequests
+from palestra.features.parties.wire import PartyList as PartiesList
+from palestra.features.parties.wire import PartyState as PartiesCreate
+from palestra.features.parties.wire import PartyTicket as PartiesMatchmakerAdd
 from palestra.features.purchases.wire import SubscriptionAnswer as PurchasesValidateSubscriptionApple
 from palestra.features.purchases.wire import SubscriptionAnswer as PurchasesValidateSubscriptionGoogle
 from palestra.features.purchases.wire import SubscriptionList as PurchasesListSubscriptions
@@ -95,7 +101,17 @@ from palestra.gateway.operation import Empty as GroupsUpdate
 from palestra.gateway.operation import Empty as LeaderboardsDeleteRecord
 from palestra.gateway.operation import Empty as MatchesLeave
 from palestra.gateway.operation import Empty as MatchesSend
+from palestra.gateway.operation import Empty as MatchmakerRemove
 from palestra.gateway.operation import Empty as NotificationsDelete
+from palestra.gateway.operation import Empty as PartiesAccept
+from palestra.gateway.operation import Empty as PartiesClose
+from palestra.gateway.operation import Empty as PartiesJoin
+from palestra.gateway.operation import Empty as PartiesLeave
+from palestra.gateway.operation import Empty as PartiesMatchmakerRemove
+from palestra.gateway.operation import Empty as PartiesPromote
+from palestra.gateway.operation import Empty as PartiesRemove
+from palestra.gateway.operation import Empty as PartiesSend
+from palestra.gateway.operation import Empty as PartiesUpdate
 from palestra.gateway.operation import Empty as SessionsLogout
 from palestra.gateway.operation import Empty as StorageDelete
 from palestra.gateway.operation import Empty as TournamentsDeleteRecord
@@ -171,8 +187,24 @@ __all__ = [
     "MatchesLeave",
     "MatchesList",
     "MatchesSend",
+    "MatchmakerAdd",
+    "MatchmakerRemove",
+    "MatchmakerStats",
     "NotificationsDelete",
     "NotificationsList",
+    "PartiesAccept",
+    "PartiesClose",
+    "PartiesCreate",
+    "PartiesJoin",
+    "PartiesLeave",
+    "PartiesList",
+    "PartiesListRequests",
+    "PartiesMatchmakerAdd",
+    "PartiesMatchmakerRemove",
+    "PartiesPromote",
+    "PartiesRemove",
+    "PartiesSend",
+    "PartiesUpdate",
     "PurchasesGetSubscription",
     "PurchasesListSubscriptions",
     "PurchasesValidateApple",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from palestra import Context, Game, GameError, Stream
+from palestra import Context, Game, GameError, Match, MatchMessage, MatchPlayer, Stream
 
 game = Game("conformance")
 
@@ -262,3 +262,99 @@ async def conf_stream_send(ctx: Context, request: StreamSend) -> Done:
     await ctx.streams.join(ctx.session_id, stream, persistence=False)
     await ctx.streams.send(stream, request.data)
     return Done()
+
+
+class Count(msgspec.Struct):
+    """How many are in a match."""
+
+    members: int = 0
+
+
+class NewMatch(msgspec.Struct):
+    """The label of a match to begin."""
+
+    label: str = ""
+
+
+class MatchId(msgspec.Struct):
+    """The id of a match."""
+
+    match_id: str
+
+
+class MatchSignal(msgspec.Struct):
+    """Text for a match."""
+
+    match_id: str
+    data: str = ""
+
+
+class SignalAnswer(msgspec.Struct):
+    """The match's answer."""
+
+    result: str
+
+
+@game.match("conf_match", ticks_per_second=10)
+class ConfMatch(Match[Count]):
+    """Counts its members, and does what op codes ask for."""
+
+    def init(self, params: NewMatch) -> Count:
+        """Nobody is there; the label is as asked."""
+        self.label = params.label
+        return Count()
+
+    def join_attempt(self, player: MatchPlayer, metadata: dict[str, str]) -> None:
+        """Refuse whoever asks for it."""
+        if reason := metadata.get("refuse"):
+            raise GameError(reason)
+
+    def join(self, players: list[MatchPlayer]) -> None:
+        """One more."""
+        self.state.members += len(players)
+        self.broadcast(100, str(self.state.members))
+
+    def leave(self, players: list[MatchPlayer]) -> None:
+        """One less."""
+        self.state.members -= len(players)
+        self.broadcast(101, str(self.state.members))
+
+    def tick(self, messages: list[MatchMessage]) -> None:
+        """Do as asked."""
+        for message in messages:
+            self._obey(message)
+
+    def _obey(self, message: MatchMessage) -> None:
+        match message.op_code:
+            case 1:
+                self.broadcast(1, message.data, sender=message.sender)
+            case 2:
+                self.broadcast(2, message.data, to=[message.sender])
+            case 3:
+                self.kick(message.sender)
+            case 4:
+                self.end()
+            case 5:
+                self.label = message.text()
+                self.broadcast(5, "ok", to=[message.sender])
+            case 6:
+                self.broadcast(6, message.data, to=[])
+                self.broadcast(7, message.data)
+            case _:
+                pass
+
+    def signal(self, data: str) -> str:
+        """The count, or an echo."""
+        return str(self.state.members) if data == "count" else f"signal:{data}"
+
+
+@game.rpc
+async def conf_create_match(ctx: Context, request: NewMatch) -> MatchId:
+    """Begin a match."""
+    return MatchId(await ctx.matches.create("conf_match", request))
+
+
+@game.rpc
+async def conf_signal_match(ctx: Context, request: MatchSignal) -> SignalAnswer:
+    """Signal a match."""
+    return SignalAnswer(await ctx.matches.signal(request.match_id, request.data))

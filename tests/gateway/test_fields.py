@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -11,7 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palestra.gateway.fields import BadInput, Int32, Int64, RequestDecoder, UInt32, camel, enumeration, parse
+from palestra.gateway.fields import (
+    BadInput,
+    Int32,
+    Int64,
+    RequestDecoder,
+    UInt32,
+    camel,
+    canonical_base64,
+    enumeration,
+    parse,
+)
 
 Operator = Annotated[int, enumeration(BEST=1, SET=2)]
 
@@ -344,3 +355,17 @@ def test_any_json_text_is_read_as_it_was_written(value: Any, escaped: bool) -> N
 
     # Lone halves of surrogate pairs are never generated here; they have a table of their own.
     assert rebuilt(parse(json.dumps(value, ensure_ascii=escaped).encode())) == value
+
+
+@given(st.binary(max_size=100))
+def test_base64_comes_out_canonical_from_any_of_its_forms(raw: bytes) -> None:
+    wanted = base64.b64encode(raw)
+    url = base64.urlsafe_b64encode(raw).decode()
+    for text in (wanted.decode(), url, url.rstrip("="), wanted.decode().rstrip("=")):
+        assert canonical_base64(text, "data") == wanted
+
+
+@pytest.mark.parametrize("text", ["a", "a===", "aGk==", "aG=k", "=", "a b=", "aGé=", "aGk=aGk="])
+def test_what_is_no_base64_is_refused_and_the_field_is_named(text: str) -> None:
+    with pytest.raises(BadInput, match="bytes field data"):
+        canonical_base64(text, "data")

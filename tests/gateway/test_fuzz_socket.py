@@ -26,7 +26,9 @@ from palestra.gateway.operation import Message
 from palestra.gateway.websocket.envelope import MEMBERS
 from palestra.testing import Bot, Platform
 from tests.gateway.garbage import ME, UUID, envelopes
+from tests.gateway.garbage_binary import binary_envelopes
 from tests.gateway.http.wire import SECONDS_MAX, Wire, resident_bytes
+from tests.gateway.websocket import judge
 from tests.gateway.websocket.node import BINARY, CLOSE, PING, PONG, TEXT, Client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,6 +37,7 @@ EXAMPLES = int(os.environ.get("PALESTRA_FUZZ_EXAMPLES", "150"))
 MESSAGES = [entry for entry in table() if isinstance(entry, Message)]
 ERRORS_MAX = 7
 KEPT_MAX = 600
+CLOSE_CODES = (1000, 1009)
 BENT_MESSAGES = 1_000_000 if os.environ.get("PALESTRA_LONG") else 10_000
 BENT_PER_SOCKET = 200
 VALUE = re.compile(rb'"(?:[^"\\]|\\.)*"(?!:)|-?\d[\d.eE+-]*|true|false|null|\{\}|\[\]')
@@ -71,6 +74,20 @@ def conversations(draw: st.DrawFn) -> list[Frame]:
     return frames
 
 
+@st.composite
+def binary_conversations(draw: st.DrawFn) -> list[Frame]:
+    """The same for sockets that speak Protobuf."""
+    frames: list[Frame] = []
+    for _ in range(draw(st.integers(1, 8))):
+        dice = draw(st.integers(0, 19))
+        payload = draw(binary_envelopes(tuple(message.key for message in MESSAGES)))
+        cut = draw(st.integers(0, len(payload))) if dice < 3 else len(payload)
+        frames.append((payload[:cut], BINARY if dice else TEXT, cut == len(payload), True, 0))
+        if cut < len(payload):
+            frames.append((payload[cut:], 0, True, True, 0))
+    return frames
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def neighbour(platform: Platform) -> Bot:
     """Another player, whose socket must not notice anything."""
@@ -87,11 +104,13 @@ class Talker:
         self._bot = bot
         self._match_id = match_id
 
-    async def say(self, frames: list[Frame], sizes: list[int], *, half_close: bool) -> bytes:
+    async def say(
+        self, frames: list[Frame], sizes: list[int], *, half_close: bool = False, protobuf: bool = False
+    ) -> bytes:
         """Send the frames cut into writes of these sizes; everything that came back until the socket was closed."""
         wire = await Wire.open(self._platform.node.port)
         client = Client(wire.reader, wire.writer)
-        answer = await client.handshake(f"/ws?token={self._bot.token}")
+        answer = await client.handshake(f"/ws?token={self._bot.token}&format={'protobuf' if protobuf else ''}")
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         said = asyncio.create_task(until_closed(wire))
         data = b"".join(
@@ -142,10 +161,29 @@ async def test_garbage_ends_at_most_its_own_socket(
         kept.append(frames)
 
 
+@fuzz
+@given(binary_conversations(), st.lists(st.integers(1, 60), max_size=6))
+async def test_garbage_in_protobuf_ends_at_most_its_own_socket(
+    platform: Platform, neighbour: Bot, talker: Talker, frames: list[Frame], sizes: list[int]
+) -> None:
+    trouble: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: trouble.append(context))
+    with capture_logs() as logs:
+        said = await talker.say(frames, sizes, protobuf=True)
+        assert await neighbour.ask(ping={}) == {"pong": {}}
+    for kind, payload in unframed(said):
+        if kind == CLOSE:
+            assert int.from_bytes(payload[:2]) in CLOSE_CODES, payload
+        elif kind == BINARY and "error" in (envelope := judge.decode(payload)):
+            check_error(json.dumps(envelope).encode())
+    assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
+    assert trouble == []
+
+
 async def test_the_same_noise_again_and_again_does_not_make_the_node_grow(platform: Platform, talker: Talker) -> None:
     async def again() -> tuple[int, int]:
         for frames in kept:
-            await talker.say(frames, [], half_close=False)
+            await talker.say(frames, [])
         gc.collect()
         return resident_bytes(), len(gc.get_objects())
 
@@ -188,7 +226,7 @@ async def test_a_flood_of_bent_messages_is_answered_and_nobody_else_notices(
     with capture_logs() as logs:
         while parts.sockets.messages_received < until:
             frames: list[Frame] = [(bender.bend(), TEXT, True, True, 0) for _ in range(BENT_PER_SOCKET)]
-            said = await talker.say(frames, [], half_close=False)
+            said = await talker.say(frames, [])
             for kind, payload in unframed(said):
                 if kind == TEXT and b'"error"' in payload:
                     check_error(payload)

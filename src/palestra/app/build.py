@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from palestra.app import health, openapi, unoffered
+from palestra.app import health, openapi
+from palestra.app.absence import follow_absence
 from palestra.app.live import Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
@@ -178,14 +179,16 @@ def build(
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *services.live.messages()]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
-    sockets = SocketGateway(settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock)
+    sockets = SocketGateway(
+        settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock, resume=settings.resume
+    )
     services.live.follow(sockets)
+    follow_absence(sockets, services.live, settings, clock)
     notifications = NotificationService(services.notification_store, sockets, tasks, clock)
     operations = [
         *health.operations(ready),
         *_operations(services, rpc, clock),
         *notifications_feature.operations(NotificationRoutes(notifications)),
-        *unoffered.operations(),
         *openapi.operations(lambda: operations),
     ]
     runtime.table = [*operations, *messages]
@@ -266,7 +269,7 @@ def _services(
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
         chat=ChatService(chat_store, groups, clock),
-        live=build_live(settings, presences, clock),
+        live=build_live(settings, presences, games, tasks, clock),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[
@@ -329,6 +332,8 @@ def _platform(
         limits=s.money.limits,
         wallet=s.money.wallets,
         matches=s.live.matches,
+        matchmaker=s.live.matchmaker,
+        parties=s.live.parties,
         streams=s.live.streams(sockets.sessions),
         friends=s.friends,
         groups=s.groups,

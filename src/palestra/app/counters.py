@@ -18,6 +18,7 @@ def measure_node(parts: Parts) -> None:
     measure(metrics, parts.table, parts.dispatcher)
     parts.sockets.measure(metrics)
     parts.jobs.measure(metrics)
+    parts.services.live.running.measure(metrics)
     parts.services.money.ledger_audit.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 

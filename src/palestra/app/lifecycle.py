@@ -107,6 +107,10 @@ class Node:
         await parts.services.boards.start()
         parts.sockets.start()
         parts.runtime.bounds.start()
+        parts.services.live.matchmaker.start()
+        if self._clock is None:
+            # Where a test holds the clock, matches tick at its word.
+            parts.services.live.running.scheduler.start()
         progress("starting the game")
         await self._bind(self.games)
         parts.services.announcer.start()
@@ -158,6 +162,7 @@ class Node:
         parts.jobs.declare("games", parts.runtime.jobs(games))
         parts.worker.refresh()
         await parts.services.indexes.start(parts.runtime.indexes(games))
+        parts.services.live.matchmaker.games_changed()
         parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)
@@ -235,8 +240,10 @@ class Node:
             parts.runtime.bounds.stop()
 
     async def _drain(self, parts: Parts) -> None:
-        """Let calls in flight finish, within the time for draining, then say goodbye to sockets."""
+        """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
+        parts.services.live.matchmaker.stop()
+        await parts.services.live.running.drain(self.settings.drain_seconds)
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.02)
         await parts.sockets.stop()

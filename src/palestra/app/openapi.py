@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn, get_type_hints
 
 from palestra.gateway.openapi import Schema, Served, document
 from palestra.gateway.operation import Auth, Empty, Operation
@@ -53,6 +52,4 @@ def _refusals(operation: Operation) -> dict[str, str]:
         found["400"] = "The request cannot be understood or carried out as it is"
     if operation.auth is not Auth.NONE:
         found["401"] = "The caller is not known: log in, or refresh the session"
-    if get_type_hints(operation.handler)["return"] is NoReturn:
-        found["501"] = "Not offered by this version of the server"
     return {**found, "429": BUSY, "503": AWAY, "default": "Refused; `code` and `message` say why"}

@@ -1,4 +1,4 @@
-"""The commands: run, work, migrate, check, doctor, config, map, reconcile, ledger."""
+"""The commands: run, work, migrate, check, doctor, config, map, reconcile, replay, ledger."""
 
 from __future__ import annotations
 
@@ -223,6 +223,20 @@ def reconcile(
 
     loaded = _settings(config, {"data_dir": data_dir, "database_url": database_url})
     return reconcile_day(loaded.settings, provider, day, feed)
+
+
+@app.command
+def replay(file: Path, module: Path | None = None) -> int:
+    """Run a recorded match again and compare its states with the record; exit status 1 at the first difference.
+
+    Parameters
+    ----------
+    file: Record of a match, an .ndjson file.
+    module: Python file that declares the game; by default the one the record names.
+    """
+    from palestra.cli.replay import replay_file
+
+    return replay_file(file, module)
 
 
 @ledger.command

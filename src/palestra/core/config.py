@@ -24,6 +24,24 @@ class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     refresh_token_seconds: int = 7 * 24 * 3600
     encryption_key: str = "defaultencryptionkey"
     refresh_encryption_key: str = "defaultrefreshencryptionkey"
+    single_socket: bool = False
+    single_party: bool = False
+
+
+class ResumeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[resume]`: sessions that have lost their connection. What a feature does not say is as long as `seconds`."""
+
+    seconds: float = 15.0
+    match_seconds: float | None = None
+    party_seconds: float | None = None
+    matchmaker_seconds: float | None = None
+    status_seconds: float | None = None
+    chat_seconds: float | None = None
+    queue_max: int = 1_024
+    queue_bytes_max: int = 262_144
+    sessions_per_user_max: int = 8
+    replay_max: int = 256
+    replay_bytes_max: int = 65_536
 
 
 class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -43,11 +61,14 @@ class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     close_ack_wait_seconds: float = 2.0
     outgoing_queue_max: int = 64
     outgoing_bytes_max: int = 1_048_576
+    outgoing_seconds_max: float = 10.0
+    held_bytes_max: int = 268_435_456
     incoming_queue_max: int = 256
     connections_max: int = 50_000
     requests_in_flight_max: int = 4_096
     proxy_count: int = 0
     response_headers: tuple[str, ...] = ()
+    protobuf_party: Literal["legacy", "current"] = "legacy"
 
 
 class RuntimeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -57,6 +78,22 @@ class RuntimeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     hook_seconds_max: float = 10.0
     event_queue_max: int = 65_536
     env: dict[str, str] = {}
+
+
+class MatchSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[match]`: authoritative matches."""
+
+    running_max: int = 10_000
+    input_queue_max: int = 128
+    call_queue_max: int = 128
+    join_attempt_queue_max: int = 128
+    signal_queue_max: int = 10
+    deferred_queue_max: int = 128
+    max_empty_seconds: int = 0
+    record_dir: str = ""
+    record_bytes_max: int = 67_108_864
+    record_files_max: int = 1_000
+    record_hash_ticks: int = 10
 
 
 class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -75,6 +112,12 @@ class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     increase_after_seconds: int = 86_400
 
 
+class PartySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[party]`: parties."""
+
+    per_session_max: int = 64
+
+
 class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[jobs]`: durable jobs."""
 
@@ -84,6 +127,16 @@ class JobSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     heartbeat_timeout_seconds: float = 30.0
     log_keep_days: int = 7
     failed_keep_days: int = 30
+
+
+class MatchmakerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[matchmaker]`: who waits for a match, and how long for the largest one."""
+
+    max_tickets: int = 3
+    mode: Literal["immediate", "interval"] = "immediate"
+    interval_seconds: float = 15.0
+    max_intervals: int = 2
+    mutual_acceptance: bool = True
 
 
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -108,11 +161,15 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     production: bool = False
     drain_seconds: float = 5.0
     session: SessionSettings = SessionSettings()
+    resume: ResumeSettings = ResumeSettings()
     socket: SocketSettings = SocketSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    match: MatchSettings = MatchSettings()
     database: DatabaseSettings = DatabaseSettings()
     limits: LimitSettings = LimitSettings()
+    party: PartySettings = PartySettings()
     jobs: JobSettings = JobSettings()
+    matchmaker: MatchmakerSettings = MatchmakerSettings()
     social: SocialSettings = SocialSettings()
     iap: IapSettings = IapSettings()
     log: LogSettings = LogSettings()
@@ -138,7 +195,13 @@ HIDDEN = (
     "iap.facebook_instant.app_secret",
 )
 """Keys that may hold secrets and have none by default; `palestra config` hides them too."""
-MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count"))
+MAY_BE_ZERO = frozenset(
+    (
+        *("port", "console_port", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"),
+        *("resume.seconds", "resume.match_seconds", "resume.party_seconds"),
+        *("resume.matchmaker_seconds", "resume.status_seconds", "resume.chat_seconds"),
+    )
+)
 """All other numbers are limits and times that must be above zero."""
 PORT_MAX = 65_535
 TABLES = ("runtime.env", "social.oidc", "providers")

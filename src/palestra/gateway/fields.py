@@ -7,6 +7,7 @@ not know duplicates or two spellings, so requests are walked here; answers are e
 
 from __future__ import annotations
 
+import binascii
 import json
 import math
 import re
@@ -43,6 +44,8 @@ _TRUE = frozenset(("1", "t", "T", "true", "True", "TRUE"))
 _FALSE = frozenset(("0", "f", "F", "false", "False", "FALSE"))
 INTEGER_TEXT = "^[+-]?[0-9]{1,40}$"
 _INTEGER = re.compile(INTEGER_TEXT).fullmatch
+_FOREIGN = str.maketrans("-_", "+/", "\r\n")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*").fullmatch
 
 
 class _Unset(Exception):
@@ -53,6 +56,17 @@ def camel(name: str) -> str:
     """lowerCamelCase of a snake_case name."""
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
+
+
+def canonical_base64(text: str, name: str) -> bytes:
+    """Base64 in the standard alphabet with padding, from any of its forms. Raises BadInput, which names the field."""
+    text = text.translate(_FOREIGN)
+    body = text.rstrip("=")
+    padding = len(text) - len(body)
+    if not _BASE64(body) or len(body) % 4 == 1 or (padding and padding != -len(body) % 4):
+        raise BadInput(f"invalid value for bytes field {name}")
+    raw = binascii.a2b_base64(body + "=" * (-len(body) % 4))
+    return binascii.b2a_base64(raw, newline=False)
 
 
 class RequestDecoder:

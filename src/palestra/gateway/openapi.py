@@ -6,7 +6,7 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from inspect import cleandoc
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -38,7 +38,7 @@ class FunctionAnswer(msgspec.Struct):
 def document(operations: Sequence[Operation], info: Schema, schemes: Schema, refusals: Refusals) -> Schema:
     """An OpenAPI 3.1 document. `schemes` are its security schemes: for signed operations all of them together.
 
-    An answer's type is what the handler says it returns; a handler that returns `NoReturn` only refuses.
+    An answer's type is what the handler says it returns.
     """
     writer = _Writer(operations, [{name: [] for name in schemes}], refusals)
     paths: dict[str, Schema] = {}
@@ -149,8 +149,6 @@ class _Writer:
         refused = {
             status: {"description": description, **error} for status, description in self._refusals(operation).items()
         }
-        if answer is NoReturn:
-            return refused
         return {"200": {"description": "Done", **_json(self._references.get(answer, {}))}, **refused}
 
 
@@ -199,7 +197,7 @@ def _error_of(operation: Operation) -> type[msgspec.Struct]:
 def _structs(kind: Any) -> list[type]:
     """A struct and those within it."""
     found: dict[type, None] = {}
-    waiting: list[Any] = [] if kind is NoReturn else [inspect.type_info(kind)]
+    waiting: list[Any] = [inspect.type_info(kind)]
     while waiting:
         info = waiting.pop()
         if isinstance(info, inspect.StructType) and info.cls not in found:

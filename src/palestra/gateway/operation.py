@@ -147,7 +147,7 @@ class Message:
     The handler returns the reply envelope's member as a (key, struct) pair, or None for an empty reply. With `replies`
     off nothing is answered, and errors go out without the request's cid. A `direct` handler is an ordinary function for
     the few messages that must not cost a task: it gets the whole envelope as it arrived and says whether it dealt with
-    it; if not, or if the message has a hook, the envelope goes the usual way.
+    it; if not, or if the message has a hook, the envelope goes the usual way. `direct_binary` is the same for Protobuf.
     """
 
     name: str
@@ -157,6 +157,7 @@ class Message:
     replies: bool = True
     hookable: bool = True
     direct: Callable[[Session, bytes], bool] | None = None
+    direct_binary: Callable[[Session, bytes], bool] | None = None
     before: Hook | None = None
     after: Hook | None = None
     stats: Stats = field(default_factory=Stats)
@@ -191,4 +192,8 @@ class Authenticator(Protocol):
 
     def verify(self, token: str) -> Caller | None:
         """The caller of a valid, unexpired, unrevoked session token, else None. A dictionary look-up when known."""
+        ...
+
+    def lasts(self, user_id: str, token_id: str, logged_in_at: int) -> bool:
+        """Whether a log-in has not been revoked since."""
         ...

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from palestra.core.errors import Code, GameError
@@ -63,7 +63,7 @@ class Bounds:
         `waiting_seconds_max` is how long it may take if that is not `seconds_max`, which it may never block for.
         """
         try:
-            waiting = self._advance(coroutine.send, None)
+            waiting = self.step(coroutine.send, None)
         except StopIteration as done:
             return done.value
         seconds_max = waiting_seconds_max or self.seconds_max
@@ -77,8 +77,11 @@ class Bounds:
             self.cut_off += 1
             raise GameCodeTooSlow(seconds_max) from None
 
-    def _advance(self, resume: Any, value: Any) -> Any:
-        """One uninterrupted stretch of game code."""
+    def step(self, resume: Callable[[Any], Any], value: Any) -> Any:
+        """One uninterrupted stretch of game code: a plain function, or a coroutine up to where it next waits.
+
+        Raises GameCodeTooSlow when it was cut off.
+        """
         outer = self._step_started
         self._step_started = time.monotonic()
         try:
@@ -143,7 +146,7 @@ class _Rest:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         waiting = self._waiting
-        advance = self._bounds._advance
+        advance = self._bounds.step
         while True:
             try:
                 value = yield waiting

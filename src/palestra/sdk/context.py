@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from palestra.features.ledger.contract import Ledger
     from palestra.features.limits.contract import Limits
     from palestra.features.matches.contract import Matches
+    from palestra.features.matchmaker.contract import Matchmaking
     from palestra.features.notifications.contract import Notifications
+    from palestra.features.parties.contract import Parties
     from palestra.features.providers.contract import Providers
     from palestra.features.purchases.contract import Purchases
     from palestra.features.rounds.contract import Rounds
@@ -50,6 +52,8 @@ class Platform:
     limits: Limits
     wallet: Wallets
     matches: Matches
+    matchmaker: Matchmaking
+    parties: Parties
     streams: Streams
     friends: Friends
     groups: Groups
@@ -195,8 +199,18 @@ class Context:
 
     @property
     def matches(self) -> Matches:
-        """Matches: list."""
+        """Matches: create, get, signal, list."""
         return self._platform.matches
+
+    @property
+    def parties(self) -> Parties:
+        """Parties: list."""
+        return self._platform.parties
+
+    @property
+    def matchmaker(self) -> Matchmaking:
+        """The matchmaker: figures, tickets, why one waits, players for running matches."""
+        return self._platform.matchmaker
 
     @property
     def streams(self) -> Streams:

@@ -17,10 +17,13 @@ from msgspec.structs import replace
 
 from palestra.core.errors import SetupError
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.matchmaker.contract import TICKET_FIELDS, Drop, Relaxation, Window
 from palestra.features.storage.contract import Index, Keep
+from palestra.sdk.match import Match, MatchType, match_type
 
 AsyncCode = Callable[..., Coroutine[Any, Any, Any]]
 F = TypeVar("F", bound=AsyncCode)
+M = TypeVar("M", bound=type[Match[Any]])
 FUNCTION_ID_CHARS_MAX = 128
 
 
@@ -89,12 +92,18 @@ class Game:
         self.event_hooks: list[AsyncCode] = []
         self.end_hooks: dict[type, list[AsyncCode]] = {}
         self.jobs: list[GameJob] = []
+        self.matches: dict[str, MatchType] = {}
         self.static_folders: list[StaticFolder] = []
         self.round_settler: AsyncCode | None = None
         self.purchase_hooks: list[AsyncCode] = []
         self.refund_hooks: list[AsyncCode] = []
         self.indexes: dict[str, Index] = {}
+        self.matched_hooks: list[AsyncCode] = []
+        self.match_former: AsyncCode | None = None
+        self.match_former_seconds = 0.0
+        self.relaxations: list[Relaxation] = []
         file = Path(sys._getframe(1).f_globals.get("__file__", ".")).resolve()
+        self.file = file
         self._folder = file.parent
         self.version = source_version(file.parent, [file])
         """Which code this is; records of rounds hold it. See `source_version`."""
@@ -239,6 +248,55 @@ class Game:
         self.round_settler = code
         return code
 
+    def matched(self, code: F) -> F:
+        """Say where players meet who were matched: `async def f(ctx, match) -> str | None`, a `Formed`.
+
+        The id of a match that was made for them; None, or a failure, lets them meet in a relayed one. They are told
+        afterwards.
+        """
+        _require_async(code, place_of(code))
+        _require_parameters(code, place_of(code), "(ctx, match)")
+        self.matched_hooks.append(code)
+        return code
+
+    def form_matches(self, *, every_seconds: float = 1.0) -> Callable[[F], F]:
+        """Form the matches yourself: `async def f(ctx, tickets) -> list[list[TicketInfo]]`, every so often.
+
+        It gets those who wait, the longest first, and returns who plays together, by tickets. It takes the place of the
+        matchmaker's own search: counts and queries are yours to look at.
+        """
+
+        def declare(code: F) -> F:
+            place = place_of(code)
+            _require_async(code, place)
+            _require_parameters(code, place, "(ctx, tickets)")
+            if self.match_former is not None:
+                raise SetupError(f"{place}: {place_of(self.match_former)} forms the matches of this game already")
+            if not 0.01 <= every_seconds <= 3600:
+                raise SetupError(f"{place}: every_seconds is from 0.01 to 3600")
+            self.match_former, self.match_former_seconds = code, every_seconds
+            return code
+
+        return declare
+
+    def relax(self, *, drop: str, after_seconds: float) -> None:
+        """Drop a field from queries of waiting tickets: `game.relax(drop="properties.region", after_seconds=10)`."""
+        if not drop.startswith("properties.") and drop not in TICKET_FIELDS:
+            raise SetupError(f"relax: queries know no field {drop!r}; did you mean 'properties.{drop}'?")
+        if after_seconds < 0:
+            raise SetupError(f"relax: after_seconds is 0 or more, not {after_seconds}")
+        self.relaxations.append(Drop(after_seconds, drop))
+
+    def near(self, property: str, *, start: float, step: float, every_seconds: float, most: float) -> None:
+        """Match numbers that are near each other: `game.near("skill", start=50, step=50, every_seconds=5, most=400)`.
+
+        A ticket takes others within `start` of its own number at first, and `step` further with every `every_seconds`
+        that it waits, up to `most`. Tickets without the number are not bound by it.
+        """
+        if min(start, step, most) < 0 or every_seconds < 0.1:
+            raise SetupError("near: start, step and most are 0 or more, every_seconds is 0.1 or more")
+        self.relaxations.append(Window(property, start, step, every_seconds, most))
+
     @overload
     def job(self, job: F) -> F: ...
     @overload
@@ -269,6 +327,22 @@ class Game:
             _reader(payload, place)
         self.jobs.append(GameJob(name, code, payload, cron, attempts_max, seconds_max, place))
         return code
+
+    def match(self, name: str, *, ticks_per_second: int = 10, record: bool = False) -> Callable[[M], M]:
+        """Declare matches that this server runs: `@game.match("arena", ticks_per_second=20)` on a class of `Match`.
+
+        `await ctx.matches.create("arena", params)` begins one. 1 to 60 ticks a second. With `record`, what happens to
+        each is written to a file that `palestra replay` can run again.
+        """
+
+        def declare(code: M) -> M:
+            declared = match_type(name, code, ticks_per_second, record)
+            if name in self.matches:
+                raise SetupError(f"{declared.place}: {name!r} is already the name of {self.matches[name].place}")
+            self.matches[name] = declared
+            return code
+
+        return declare
 
     def static(self, path: str, folder: str) -> None:
         """Serve the files of a folder beside the module under `path`, such as a web client."""

@@ -6,6 +6,7 @@ import copy
 import difflib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from palestra.core.log import get_logger
 from palestra.core.tasks import ends_task
 from palestra.features.events.contract import ClientEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
+from palestra.features.matchmaker.contract import Formed, Relaxation, TicketInfo
 from palestra.features.purchases.contract import Purchase, Refund
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
@@ -25,6 +27,7 @@ from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.context import Context, Platform
 from palestra.sdk.game import Function, Game, GameJob, Hook, place_of
 from palestra.sdk.jobs import queue_name
+from palestra.sdk.match import BoundHandler
 from palestra.sdk.traces import trace_of
 
 log = get_logger(__name__)
@@ -41,6 +44,7 @@ class Runtime:
         self._functions: dict[str, Function] = {}
         self._games: list[Game] = []
         self._platform: Platform | None = None
+        self._match_handlers: dict[str, BoundHandler] = {}
         self.failures = 0
 
     # -- binding
@@ -59,10 +63,13 @@ class Runtime:
                     near = difflib.get_close_matches(hook.operation, known, 1, 0.4)
                     hint = f"; did you mean {near[0]!r}?" if near else "; `palestra map` lists them"
                     raise SetupError(f"{hook.place}: there is no operation {hook.operation!r}{hint}")
+            if game.match_former and (other := next((g for g in games if g.match_former), game)) is not game:
+                raise SetupError(f"{place_of(game.match_former)}: the game {other.name!r} forms the matches already")
             for key, function in game.functions.items():
                 if key in seen:
                     raise SetupError(f"{function.place}: {function.id!r} is already the id of {seen[key]}")
                 seen[key] = function.place
+        self._handlers(games)
         self.jobs(games)
         self.indexes(games)
 
@@ -71,6 +78,8 @@ class Runtime:
         self.check(games)
         self._platform = platform
         self._games = games
+        # Matches that run keep the code they began with.
+        self._match_handlers = self._handlers(games)
         self._functions = {key: function for game in games for key, function in game.functions.items()}
         for entry in self.table:
             before = [hook for game in games for hook in game.before_hooks if hook.operation == entry.name]
@@ -241,6 +250,24 @@ class Runtime:
                         raise
                     self._report(place_of(code), error)
 
+    # -- matches
+
+    @property
+    def match_handlers(self) -> Mapping[str, BoundHandler]:
+        """See MatchGames.match_handlers."""
+        return self._match_handlers
+
+    def _handlers(self, games: Iterable[Game]) -> dict[str, BoundHandler]:
+        handlers: dict[str, BoundHandler] = {}
+        for game in games:
+            for declared in game.matches.values():
+                if declared.name in handlers:
+                    other = handlers[declared.name].declared.place
+                    raise SetupError(f"{declared.place}: {declared.name!r} is already the name of {other}")
+                context = partial(self._context, None, declared.name)
+                handlers[declared.name] = BoundHandler(declared, game, self.bounds, context)
+        return handlers
+
     # -- rounds
 
     def version_of(self, game: str) -> str | None:
@@ -288,6 +315,52 @@ class Runtime:
         for game in self._games:
             for code in game.refund_hooks:
                 await self.bounds.run(code(self._context(None, game.name), refund))
+
+    # -- matchmaker
+
+    @property
+    def relaxations(self) -> list[Relaxation]:
+        """See MatchmakerGames.relaxations."""
+        return [one for game in self._games for one in game.relaxations]
+
+    @property
+    def handles_formed(self) -> bool:
+        """See MatchmakerGames.handles_formed."""
+        return any(game.matched_hooks for game in self._games)
+
+    @property
+    def forms_every_seconds(self) -> float | None:
+        """See MatchmakerGames.forms_every_seconds."""
+        return next((game.match_former_seconds for game in self._games if game.match_former), None)
+
+    async def formed(self, match: Formed) -> str | None:
+        """See MatchmakerGames.formed: the first game that names a match has its way."""
+        for game in self._games:
+            for code in game.matched_hooks:
+                try:
+                    match_id = await self.bounds.run(code(self._context(None, game.name), match))
+                    if not isinstance(match_id, str | None):
+                        raise TypeError(f"matched returns a match's id or None, not {type(match_id).__name__}")
+                    if match_id:
+                        return match_id
+                except BaseException as error:
+                    if ends_task(error):
+                        raise
+                    self._report(place_of(code), error)
+        return None
+
+    async def form(self, waiting: list[TicketInfo]) -> list[list[TicketInfo]]:
+        """See MatchmakerGames.form."""
+        for game in self._games:
+            if (code := game.match_former) is not None:
+                try:
+                    groups = await self.bounds.run(code(self._context(None, game.name), waiting))
+                    return msgspec.convert(groups, list[list[TicketInfo]])
+                except BaseException as error:
+                    if ends_task(error):
+                        raise
+                    self._report(place_of(code), error)
+        return []
 
     def _game_of(self, name: str) -> Game | None:
         return next((game for game in self._games if game.name == name), None)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections import deque
 from typing import Any
 
 import aiohttp
+
+from palestra.gateway.websocket.protobuf import Protobuf
 
 ANSWER_SECONDS_MAX = 10.0
 
@@ -41,6 +44,7 @@ class Bot:
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._arrived = asyncio.Event()
         self._asked = 0
+        self._protobuf: Protobuf | None = None
 
     # -- HTTP
 
@@ -88,16 +92,19 @@ class Bot:
 
     # -- socket
 
-    async def connect(self) -> None:
-        """Open the socket."""
-        url = f"{self._url.replace('http', 'ws', 1)}/ws?token={self.token}"
+    async def connect(self, *, format: str = "json") -> None:
+        """Open the socket, in `json` or `protobuf`; what you send and get looks the same."""
+        self._protobuf = Protobuf() if format == "protobuf" else None
+        url = f"{self._url.replace('http', 'ws', 1)}/ws?token={self.token}&format={format}"
         self._socket = await self._http.ws_connect(url, autoping=True)
         self._reading = asyncio.create_task(self._read(self._socket))
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for frame in socket:
-            if frame.type is aiohttp.WSMsgType.TEXT:
-                envelope = json.loads(frame.data)
+            if frame.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                envelope = (
+                    json.loads(frame.data) if self._protobuf is None else _plain(self._protobuf.decode(frame.data))
+                )
                 waiting = self._replies.pop(envelope.get("cid", ""), None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(envelope)
@@ -110,13 +117,18 @@ class Bot:
             if not waiting.done():
                 waiting.set_exception(ConnectionError("the socket was closed"))
 
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is open."""
+        return self._socket is not None and not self._socket.closed
+
     async def ask(self, **message: Any) -> dict[str, Any]:
         """Send one message, `bot.ask(match_create={})`, and return the reply without its cid. Raises BotError."""
         assert self._socket is not None, "connect first"
         self._asked += 1
         cid = str(self._asked)
         waiting = self._replies[cid] = asyncio.get_running_loop().create_future()
-        await self._socket.send_str(json.dumps({"cid": cid, **message}))
+        await self._send({"cid": cid, **message})
         reply = await asyncio.wait_for(waiting, ANSWER_SECONDS_MAX)
         if "error" in reply:
             raise BotError(0, reply["error"].get("code", 0), reply["error"]["message"])
@@ -124,8 +136,16 @@ class Bot:
 
     async def tell(self, **message: Any) -> None:
         """Send one message that has no reply."""
-        assert self._socket is not None, "connect first"
-        await self._socket.send_str(json.dumps(message))
+        await self._send(message)
+
+    async def _send(self, envelope: dict[str, Any]) -> None:
+        text = json.dumps(envelope)
+        await self.send_raw(text if self._protobuf is None else self._protobuf.encode(text.encode()))
+
+    async def settle(self) -> None:
+        """Wait until what was sent has been dealt with, and what was sent here before that has arrived."""
+        with contextlib.suppress(ConnectionError):
+            await self.ask(ping={})
 
     async def send_raw(self, text: str | bytes) -> None:
         """Send a frame as it is."""
@@ -154,9 +174,26 @@ class Bot:
         await asyncio.wait_for(asyncio.shield(self._reading), ANSWER_SECONDS_MAX)
         return self.close_code
 
+    async def drop(self) -> None:
+        """Break the socket's connection off without a word, as a dead network does. `connect` comes back."""
+        assert self._socket is not None, "connect first"
+        assert self._reading is not None, "connect first"
+        response = self._socket._response
+        assert response.connection is not None, "the socket was closed"
+        assert response.connection.transport is not None, "the socket was closed"
+        response.connection.transport.abort()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
     async def leave(self) -> None:
         """Close the socket."""
         if self._socket is not None:
             await self._socket.close()
         if self._reading is not None:
             await asyncio.gather(self._reading, return_exceptions=True)
+
+
+def _plain(tree: Any) -> Any:
+    """What stands in an envelope, its objects as dictionaries."""
+    if isinstance(tree, tuple):
+        return {name: _plain(value) for name, value in tree}
+    return [_plain(one) for one in tree] if isinstance(tree, list) else tree

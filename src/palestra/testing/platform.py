@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -49,7 +50,7 @@ class Platform:
         """Start a node with these games on free ports, with a throw-away data directory; stop it at the end.
 
         Without `database_url` an embedded PostgreSQL is made, which takes about a second. `modules` are loaded from
-        their files instead of `games`. A ManualClock lets tokens and periods expire at the test's word.
+        their files instead of `games`. With a ManualClock, periods expire and matches tick at the test's word.
         """
         folder = tempfile.mkdtemp(prefix="palestra-test-")
         chosen = msgspec.structs.replace(
@@ -77,6 +78,30 @@ class Platform:
         parts = self.node.parts
         assert parts is not None, "start it first"
         await parts.services.announcer.announce()
+
+    def match(self) -> None:
+        """Let the matchmaker look at the time; for tests that move a ManualClock past a relaxation."""
+        parts = self.node.parts
+        assert parts is not None, "start it first"
+        parts.services.live.matchmaker.work()
+
+    async def ticks(self, count: int = 1) -> None:
+        """Tick every match `count` times; for a platform whose clock is a ManualClock, where matches tick only so.
+
+        What bots have sent before is there at the first tick, and what ticks send has reached the bots afterwards.
+        """
+        parts = self.node.parts
+        assert parts is not None, "start it first"
+        running = parts.services.live.running
+        await self.settle()
+        for _ in range(count):
+            running.scheduler.step()
+            await running.at_rest()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until all that bots have sent has been dealt with, and all that was sent to them has arrived."""
+        await asyncio.gather(*[bot.settle() for bot in self._bots if bot.connected])
 
     async def bot(self, username: str = "", **vars: str) -> Bot:
         """A new player, logged in by a device id of its own; `vars` go into the session."""

@@ -19,6 +19,7 @@ from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.service import MatchesService
 from palestra.features.streams.engine import PresenceEngine
 from palestra.gateway.operation import Call
+from tests.features.matches.games import running_matches
 from tests.gateway.websocket.node import Client, Node
 
 HELLO = base64.b64encode(b"hello").decode()
@@ -30,7 +31,8 @@ class Arena(Node):
     def __init__(self, **settings: Any) -> None:
         self.engine = PresenceEngine()
         self.match_clock = ManualClock()
-        self.matches = MatchesService(self.engine, SessionSettings(), self.match_clock)
+        running = running_matches(self.engine, self.match_clock)
+        self.matches = MatchesService(self.engine, running, SessionSettings(), self.match_clock)
         super().__init__(feature.messages(MatchesMessages(self.matches)), **settings)
         self.gateway.on_close(lambda socket, reason: self.engine.leave_all(socket.id))
 
@@ -135,6 +137,41 @@ async def test_every_spelling_of_data_means_the_same(arena: Arena, sent: dict[st
     assert await bob.hear() == {"match_data": expected}
     assert await bob.hear() == {"match_data": expected}
     assert await silent(ann)
+
+
+BYTES = bytes(range(256))
+
+
+@pytest.mark.parametrize("sender", ["json", "protobuf"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"op_code": "5", "data": HELLO},
+        {"op_code": "-1", "data": base64.b64encode(BYTES).decode(), "reliable": True},
+        {"op_code": "4611686018427387904", "presences": []},
+        {"op_code": "9223372036854775807", "reliable": True},
+        {"data": base64.b64encode(BYTES * 9).decode()},
+    ],
+)
+async def test_players_of_both_formats_hear_the_same(arena: Arena, sender: str, sent: dict[str, Any]) -> None:
+    ann = await arena.client("ann", protobuf=sender == "protobuf")
+    created = (await ann.ask(cid="1", match_create={}))["match"]
+    others = []
+    for name in ("bob", "eve"):
+        other = await arena.client(name, protobuf=name == "eve")
+        others.append(other)
+        assert (await other.ask(cid="1", match_join={"match_id": created["match_id"]}))["match"]["size"] == len(others)
+        await other.hear()
+    expected = {"match_id": created["match_id"], "presence": created["self"], **sent}
+    expected.pop("presences", None)
+    # Without and with a cid: the second way is the decoder's.
+    ann.say({"match_data_send": {"match_id": created["match_id"], **sent}})
+    ann.say({"cid": "1", "match_data_send": {"match_id": created["match_id"], **sent}})
+    await others[0].hear()  # that eve has come
+    for other in others:
+        assert await other.hear() == {"match_data": expected}
+        assert await other.hear() == {"match_data": expected}
 
 
 async def test_targeted_data_reaches_the_listed_sessions_only_the_sender_if_listed(arena: Arena) -> None:

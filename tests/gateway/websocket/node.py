@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -16,25 +17,34 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from palestra.core.clock import ManualClock
-from palestra.core.config import SocketSettings
+from palestra.core.config import ResumeSettings, SocketSettings
 from palestra.core.tasks import Tasks
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.operation import Caller, Message
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.upgrade import UpgradeMixin
+from tests.gateway.websocket import judge
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+NEVER = ResumeSettings(seconds=0)
+"""Sessions end with their connection."""
 
 
 class Authenticator:
-    """Takes `token-<name>` for the token of a player of that name."""
+    """Takes `token-<name>`, and `token-<name>.<log-in>`, for the token of a player of that name."""
+
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
 
     def verify(self, token: str) -> Caller | None:
         if not token.startswith("token-"):
             return None
-        name = token[6:]
+        name = token[6:].partition(".")[0]
         return Caller(str(uuid.uuid5(uuid.NAMESPACE_DNS, name)), name, {}, token, 2_000_000_000, 0)
+
+    def lasts(self, user_id: str, token_id: str, logged_in_at: int) -> bool:
+        return token_id not in self.revoked
 
 
 async def _not_found(scope: Any, receive: Any, send: Any) -> None:
@@ -45,16 +55,26 @@ async def _not_found(scope: Any, receive: Any, send: Any) -> None:
 class Node:
     """`async with Node(messages) as node`: a gateway with these messages, listening."""
 
-    def __init__(self, messages: Iterable[Message] = (), **settings: Any) -> None:
+    def __init__(
+        self,
+        messages: Iterable[Message] = (),
+        resume: ResumeSettings = NEVER,
+        send_bytes: int = 0,
+        **settings: Any,
+    ) -> None:
+        """A small `send_bytes` keeps the kernel from taking megabytes for a peer that does not read."""
+        self._send_bytes = send_bytes
+        self.authenticator = Authenticator()
         self.clock = ManualClock()
         self.tasks = Tasks()
         self.gateway = SocketGateway(
             SocketSettings(**settings),
-            Authenticator(),
+            self.authenticator,
             Dispatcher(100),
             messages,
             tasks=self.tasks,
             clock=self.clock,
+            resume=resume,
         )
         self.port = 0
         self._clients: list[Client] = []
@@ -68,7 +88,10 @@ class Node:
         self._server = await asyncio.get_running_loop().create_server(
             lambda: http(config=config, server_state=state, app_state={}), "127.0.0.1", 0
         )
-        self.port = self._server.sockets[0].getsockname()[1]
+        listening = self._server.sockets[0]
+        self.port = listening.getsockname()[1]
+        if self._send_bytes:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_bytes)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -79,17 +102,17 @@ class Node:
         self._server.close()
         await self._server.wait_closed()
 
-    async def client(self, name: str = "ann", **more: Any) -> Client:
-        """A connected client."""
+    async def client(self, name: str = "ann", query: str = "", *, protobuf: bool = False, **more: Any) -> Client:
+        """A connected client; with `protobuf` it speaks that."""
         client = await self.dial(**more)
-        answer = await client.handshake(f"/ws?token=token-{name}")
+        if protobuf:
+            client.kind, client.encode, client.decode = BINARY, judge.encode, judge.decode
+        answer = await client.handshake(f"/ws?token=token-{name}&format={'protobuf' if protobuf else ''}{query}")
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         return client
 
     async def dial(self, receive_bytes: int = 0) -> Client:
         """A TCP connection; a small `receive_bytes` makes a reader that is easily stalled."""
-        import socket
-
         raw = socket.socket()
         if receive_bytes:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -107,6 +130,9 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.kind = TEXT
+        self.encode: Callable[[Any], bytes] = msgspec.json.encode
+        self.decode: Callable[[bytes], Any] = json.loads
 
     async def hang_up(self) -> None:
         self.writer.transport.abort()
@@ -152,7 +178,7 @@ class Client:
 
     def say(self, *envelopes: Any) -> None:
         """Send envelopes in one write."""
-        self.write(*(self.frame(msgspec.json.encode(one)) for one in envelopes))
+        self.write(*(self.frame(self.encode(one), self.kind) for one in envelopes))
 
     async def read(self) -> tuple[int, bytes]:
         """The next frame: kind and payload."""
@@ -168,8 +194,8 @@ class Client:
     async def hear(self) -> dict[str, Any]:
         """The next envelope."""
         kind, payload = await self.read()
-        assert kind == TEXT, (kind, payload)
-        return json.loads(payload)
+        assert kind == self.kind, (kind, payload)
+        return self.decode(payload)
 
     async def ask(self, **envelope: Any) -> dict[str, Any]:
         """Send one envelope and return the next that comes."""

@@ -26,6 +26,12 @@ class Numbers(msgspec.Struct):
     min_count: int = 0
 
 
+class Data(msgspec.Struct):
+    party_id: str = ""
+    op_code: int = 0
+    data: str = ""
+
+
 class Odd(PalestraError):
     """An error with a number of its own."""
 
@@ -40,7 +46,15 @@ class Talk:
         self.seen: list[str] = []
         self.at_gate = asyncio.Event()
         self.rpc = Message("rpc.call", "rpc", Rpc, self._call)
-        self.direct = Message("parties.send", "party_data_send", Rpc, self._call, replies=False, direct=self._direct)
+        self.direct = Message(
+            "parties.send",
+            "party_data_send",
+            Data,
+            self._data,
+            replies=False,
+            direct=self._direct,
+            direct_binary=self._direct,
+        )
         self.messages = [
             self.rpc,
             self.direct,
@@ -54,6 +68,9 @@ class Talk:
     def _direct(self, session: Session, payload: bytes) -> bool:
         self.seen.append("direct")
         return b"general" not in payload
+
+    async def _data(self, call: Call, request: Data) -> None:
+        self.seen.append(request.party_id)
 
     async def _call(self, call: Call, request: Rpc) -> tuple[str, Rpc]:
         self.seen.append(request.id)

@@ -150,10 +150,10 @@ async def test_a_direct_message_goes_the_usual_way_when_it_must() -> None:
     talk = Talk()
     async with Node(talk.messages) as node:
         client = await node.client()
-        client.say({"party_data_send": {"id": "1"}})
+        client.say({"party_data_send": {"party_id": "1"}})
         await client.ask(ping={})
         assert talk.seen == ["direct"]
-        client.say({"party_data_send": {"id": "general"}})
+        client.say({"party_data_send": {"party_id": "general"}})
         await client.ask(rpc={"id": "x"})
         assert talk.seen == ["direct", "direct", "general", "x"]
 
@@ -161,6 +161,6 @@ async def test_a_direct_message_goes_the_usual_way_when_it_must() -> None:
             return request
 
         talk.direct.before = hook
-        client.say({"party_data_send": {"id": "hooked"}})
+        client.say({"party_data_send": {"party_id": "hooked"}})
         await client.ask(rpc={"id": "y"})
         assert talk.seen[4:] == ["hooked", "y"]

@@ -14,7 +14,8 @@ from tests.gateway.websocket.node import Node
     ("target", "changed", "status", "body"),
     [
         ("/ws?token=token-ann&format=xml", {}, 400, b"Invalid format parameter\n"),
-        ("/ws?format=protobuf", {}, 400, b"Invalid format parameter\n"),
+        ("/ws?token=token-ann&format=PROTOBUF", {}, 400, b"Invalid format parameter\n"),
+        ("/ws?format=protobuf", {}, 401, b"Missing or invalid token\n"),
         ("/ws", {}, 401, b"Missing or invalid token\n"),
         ("/ws?token=", {}, 401, b"Missing or invalid token\n"),
         ("/ws?token=wrong", {}, 401, b"Missing or invalid token\n"),

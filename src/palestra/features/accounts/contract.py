@@ -33,7 +33,8 @@ class UserRecord(msgspec.Struct, frozen=True):
 
     `metadata` is the text of a JSON object. `identities` are identifiers in the clear, (kind, text) pairs: in an
     account of one's own all of them, elsewhere those that are public.
-    Times of other players are in whole seconds. `online` tells whether the player showed a status on this node when the record was read.
+    Times of other players are in whole seconds. `online` tells whether the player showed a status on this node when
+    the record was read.
     """
 
     id: str

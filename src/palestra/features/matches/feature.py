@@ -19,5 +19,13 @@ def messages(on: MatchesMessages) -> list[Message]:
         Message("matches.create", "match_create", wire.MatchCreate, on.create),
         Message("matches.join", "match_join", wire.MatchJoin, on.join),
         Message("matches.leave", "match_leave", wire.MatchLeave, on.leave),
-        Message("matches.send", "match_data_send", wire.MatchDataSend, on.send, replies=False, direct=on.send_plain),
+        Message(
+            "matches.send",
+            "match_data_send",
+            wire.MatchDataSend,
+            on.send,
+            replies=False,
+            direct=on.send_plain,
+            direct_binary=on.send_plain_binary,
+        ),
     ]

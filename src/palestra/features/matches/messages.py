@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from binascii import a2b_base64
+
 from palestra.core.ids import parse_id
 from palestra.features.matches import wire
 from palestra.features.matches.contract import NoMatchNamed
-from palestra.features.matches.rules import canonical_base64, plain_data, split_match_id
+from palestra.features.matches.rules import plain_data, plain_data_binary, split_match_id
 from palestra.features.matches.service import Joined, MatchesService
-from palestra.gateway.fields import BadInput
+from palestra.gateway.fields import BadInput, canonical_base64
 from palestra.gateway.operation import Call, Session
 
 Reply = tuple[str, wire.Match]
@@ -21,7 +23,7 @@ class MatchesMessages:
 
     async def create(self, call: Call, request: wire.MatchCreate) -> Reply:
         """match_create."""
-        joined = self._service.create(call.connection, request.name)
+        joined = self._service.create_relayed(call.connection, request.name)
         return _match(joined, len(joined.everybody))
 
     async def join(self, call: Call, request: wire.MatchJoin) -> Reply:
@@ -29,9 +31,9 @@ class MatchesMessages:
         if request.match_id is not None and request.token is not None:
             raise BadInput("a match is named by match_id or by token, not both")
         if request.match_id is not None:
-            joined = self._service.join(call.connection, request.match_id)
+            joined = await self._service.join(call.connection, request.match_id, request.metadata)
         elif request.token is not None:
-            joined = self._service.join_by_token(call.connection, request.token)
+            joined = await self._service.join_by_token(call.connection, request.token, request.metadata)
         else:
             raise NoMatchNamed
         return _match(joined, len(joined.everybody) - joined.new)
@@ -42,12 +44,11 @@ class MatchesMessages:
 
     async def send(self, call: Call, request: wire.MatchDataSend) -> None:
         """match_data_send in any of its forms."""
-        try:
-            content = canonical_base64(request.data)
-        except ValueError:
-            raise BadInput("invalid value for bytes field data") from None
+        content = canonical_base64(request.data, "data")
         match, node = split_match_id(request.match_id)
         if node:
+            data = a2b_base64(content)
+            self._service.receive(call.connection, match, node, request.op_code, data, request.reliable)
             return
         only: list[str] | None = None
         if request.presences:
@@ -63,14 +64,32 @@ class MatchesMessages:
         parts = plain_data(payload)
         if parts is None:
             return False
-        match, op_code, data, reliable = parts
-        return self._service.relay(
-            session, match.decode("latin-1"), op_code, data, reliable=reliable is not None, only=None
-        )
+        match, node, op_code, data, reliable = parts
+        name = match.decode("latin-1")
+        if node:
+            content = a2b_base64(data)
+            return self._service.receive(session, name, node.decode("latin-1"), int(op_code), content, bool(reliable))
+        return self._service.relay(session, name, op_code, data, reliable=bool(reliable), only=None)
+
+    def send_plain_binary(self, session: Session, payload: bytes) -> bool:
+        """The same in Protobuf."""
+        parts = plain_data_binary(payload)
+        if parts is None:
+            return False
+        match, node, op_code, data, reliable = parts
+        name = match.decode("latin-1")
+        if node:
+            return self._service.receive(session, name, node.decode("latin-1"), op_code, data, reliable)
+        return self._service.relay(session, name, b"%d" % op_code, data, raw=True, reliable=reliable, only=None)
 
 
 def _match(joined: Joined, size: int) -> Reply:
     shown = [one for one in joined.everybody if not joined.new or one is not joined.own]
     return "match", wire.Match(
-        joined.match_id, size, [wire.user_presence(one) for one in shown], wire.user_presence(joined.own)
+        joined.match_id,
+        joined.label is not None,
+        joined.label,
+        size,
+        [wire.user_presence(one) for one in shown],
+        wire.user_presence(joined.own),
     )

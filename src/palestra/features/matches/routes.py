@@ -23,4 +23,4 @@ class MatchesRoutes:
             min_size=request.min_size,
             max_size=request.max_size,
         )
-        return wire.MatchList([wire.ListedMatch(one.match_id, one.size) for one in found])
+        return wire.MatchList([wire.listed(one) for one in found])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 import uuid
 
@@ -14,35 +13,71 @@ LIST_LIMIT_MAX = 100
 TOKEN_SECONDS = 30
 
 _PLAIN = re.compile(
-    rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
+    rb'\{"match_data_send":\{"match_id":"([^"\\]{36})\.([^"\\]*)","op_code":"(0|-?[1-9][0-9]{0,17})"(?:,"presences":\[\])?'
     rb',"data":"([A-Za-z0-9+/]*(?:[AQgw]==|[AEIMQUYcgkosw048]=)?)"(?:,"presences":\[\])?(?:,"reliable":(?:(true)|false))?\}\}'
 ).fullmatch
-_FOREIGN = str.maketrans("-_", "+/", "\r\n")
-_DIGITS = re.compile(r"[A-Za-z0-9+/]*").fullmatch
+_MATCH_DATA_SEND, _MATCH_ID, _OP_CODE, _DATA, _RELIABLE = 0x7A, 0x0A, 0x10, 0x1A, 0x28
+"""Tags of the member and its fields."""
+_DOT, _UUID_CHARS = 0x2E, 36
 
 
-def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes | None] | None:
-    """(match, op code, data, reliable or not) of a match_data_send envelope in the form nearly all are sent in.
+def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes | None] | None:
+    """(match, node, op code, data, reliable or not) of a match_data_send envelope in the form nearly all are sent in.
 
     None for any other, valid or not. The pattern admits no member twice and only canonical base64, so it reads nothing
-    differently from the full decoder; but `match` may be any 36 bytes: it is good only if there is such a match.
+    differently from the full decoder; but `match` may be any 36 bytes and
+    `node` any at all: they are good only if there is such a match.
     """
     found = _PLAIN(payload)
     if found is None:
         return None
-    match, op_code, data, reliable = found.groups()
-    return None if len(data) & 3 else (match, op_code, data, reliable)
+    match, node, op_code, data, reliable = found.groups()
+    return None if len(data) & 3 else (match, node, op_code, data, reliable)
 
 
-def canonical_base64(text: str) -> bytes:
-    """Base64 in the standard alphabet with padding, from any of its forms. Raises ValueError."""
-    text = text.translate(_FOREIGN)
-    body = text.rstrip("=")
-    padding = len(text) - len(body)
-    if not _DIGITS(body) or len(body) % 4 == 1 or (padding and padding != -len(body) % 4):
-        raise ValueError("invalid base64")
-    raw = binascii.a2b_base64(body + "=" * (-len(body) % 4))
-    return binascii.b2a_base64(raw, newline=False)
+def plain_data_binary(payload: bytes) -> tuple[bytes, bytes, int, bytes, bool] | None:
+    """The same of an envelope in Protobuf, whose fields come in the order of their numbers as encoders write them.
+
+    None for whatever has a cid, presences, unknown fields, fields twice or lengths that do not fit: the library reads
+    those.
+    """
+    try:
+        if payload[0] != _MATCH_DATA_SEND:
+            return None
+        size, at = _varint(payload, 1)
+        end = at + size
+        if end != len(payload) or payload[at] != _MATCH_ID:
+            return None
+        size, at = _varint(payload, at + 1)
+        if size <= _UUID_CHARS or payload[at + _UUID_CHARS] != _DOT:
+            return None
+        match, node = payload[at : at + _UUID_CHARS], payload[at + _UUID_CHARS + 1 : at + size]
+        at += size
+        op_code, data, reliable = 0, b"", 0
+        if at < end and payload[at] == _OP_CODE:
+            op_code, at = _varint(payload, at + 1)
+        if at < end and payload[at] == _DATA:
+            size, at = _varint(payload, at + 1)
+            data = payload[at : at + size]
+            at += size
+        if at < end and payload[at] == _RELIABLE:
+            reliable, at = _varint(payload, at + 1)
+    except IndexError:
+        return None
+    return (match, node, op_code, data, reliable != 0) if at == end else None
+
+
+def _varint(payload: bytes, at: int) -> tuple[int, int]:
+    """A number of at most 63 bits, and where it ends. Raises IndexError for others and at the end of the payload."""
+    byte = payload[at]
+    number, shift, at = byte & 127, 7, at + 1
+    while byte > 127:
+        if shift > 56:
+            raise IndexError
+        byte = payload[at]
+        number |= (byte & 127) << shift
+        shift, at = shift + 7, at + 1
+    return number, at
 
 
 def split_match_id(text: str) -> tuple[str, str]:

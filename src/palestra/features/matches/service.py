@@ -1,8 +1,9 @@
-"""Relayed matches: joining, leaving, sending to each other, listing."""
+"""Matches of both kinds: joining, leaving, sending, listing; authoritative ones also begin and are signalled here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -10,12 +11,14 @@ from palestra.core.clock import Clock
 from palestra.core.config import SessionSettings
 from palestra.core.ids import new_id
 from palestra.core.tokens import Signer
+from palestra.features.matches.actor import Actor
 from palestra.features.matches.contract import (
     InvalidMatchId,
     InvalidMatchToken,
     MatchInfo,
     MatchNotFound,
 )
+from palestra.features.matches.listing import choose
 from palestra.features.matches.rules import (
     RELAYED_NODE,
     TOKEN_SECONDS,
@@ -23,11 +26,11 @@ from palestra.features.matches.rules import (
     named_match,
     split_match_id,
 )
+from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.tokens import MatchClaims
-from palestra.features.matches.wire import data_envelope, data_prefix, match_id_of, match_presence_event
+from palestra.features.matches.wire import MatchData, match_id_of, match_presence_event, origin_of
 from palestra.features.streams.contract import MATCH, RELAYED_MATCH, Presence, Presences, Stream
 from palestra.gateway.operation import Session
-from palestra.gateway.push import RawPush
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -37,32 +40,67 @@ class Joined(msgspec.Struct, frozen=True):
     own: Presence
     new: bool
     everybody: list[Presence]
+    label: str | None = None
+    """Of an authoritative match, None of a relayed one."""
 
 
 class MatchesService:
-    """Implements `Matches`. A relayed match is a stream of mode 5: it exists as long as somebody is on it."""
+    """Implements `Matches`. A relayed match is a stream of mode 5: it exists as long as somebody is on it.
 
-    def __init__(self, presences: Presences, settings: SessionSettings, clock: Clock) -> None:
+    An authoritative one is a stream of mode 6 whose label is the node it runs on.
+    """
+
+    def __init__(self, presences: Presences, running: RunningMatches, settings: SessionSettings, clock: Clock) -> None:
         self._presences = presences
+        self._running = running
         self._tokens = Signer(settings.encryption_key, MatchClaims)
         self._clock = clock
         presences.announce(RELAYED_MATCH, match_presence_event)
         presences.announce(MATCH, match_presence_event)
 
-    def create(self, session: Session, name: str) -> Joined:
-        """Join a new match, or the one that all who give this name share."""
+    # -- authoritative matches
+
+    async def create(self, name: str, params: Any = None) -> str:
+        """Begin an authoritative match; its id."""
+        return (await self._running.create(name, params)).desk.id
+
+    async def get(self, match_id: str) -> MatchInfo | None:
+        """A running match, None where there is none."""
+        match, node = split_match_id(match_id)
+        if node != RELAYED_NODE:
+            actor = self._running.find(match, node)
+            return None if actor is None else self._info(actor, self._size(actor))
+        stream = Stream(RELAYED_MATCH, match)
+        size = len(self._presences.audience(stream))
+        return MatchInfo(match_id_of(stream), size) if size else None
+
+    async def signal(self, match_id: str, data: str) -> str:
+        """Hand text to an authoritative match; its answer."""
+        match, node = split_match_id(match_id)
+        return await self._running.found(match, node).signal(data)
+
+    def receive(self, session: Session, match: str, node: str, op_code: int, data: bytes, reliable: bool) -> bool:
+        """Hand data of a member to its match; False if it is no member, or there is no such match."""
+        return self._running.receive(session, match, node, op_code=op_code, data=data, reliable=reliable)
+
+    # -- being in a match
+
+    def create_relayed(self, session: Session, name: str) -> Joined:
+        """Join a new relayed match, or the one that all who give this name share."""
         return self._join(session, Stream(RELAYED_MATCH, named_match(name) if name else new_id()))
 
-    def join(self, session: Session, match_id: str) -> Joined:
-        """Join a match by id. Raises InvalidMatchId, MatchNotFound."""
+    async def join(self, session: Session, match_id: str, metadata: dict[str, str]) -> Joined:
+        """Join a match by id. Raises InvalidMatchId, MatchNotFound, and for authoritative ones as `Actor.join`."""
         match, node = split_match_id(match_id)
+        if node != RELAYED_NODE:
+            return await self._enter(session, match, node, metadata)
         stream = Stream(RELAYED_MATCH, match)
-        if node != RELAYED_NODE or not self._presences.audience(stream):
+        if not self._presences.audience(stream):
             raise MatchNotFound
         return self._join(session, stream)
 
-    def join_by_token(self, session: Session, token: str) -> Joined:
-        """Join a match, empty or not, by a token made for it. Raises InvalidMatchToken, MatchNotFound."""
+    async def join_by_token(self, session: Session, token: str, metadata: dict[str, str]) -> Joined:
+        """Join a match by a token, a relayed one even if it is empty. Raises InvalidMatchToken, and as `join`."""
         claims = self._tokens.check(token)
         if claims is None or claims.exp <= self._clock.now():
             raise InvalidMatchToken
@@ -71,7 +109,7 @@ class MatchesService:
         except InvalidMatchId:
             raise InvalidMatchToken from None
         if node != RELAYED_NODE:
-            raise MatchNotFound
+            return await self._enter(session, match, node, metadata)
         return self._join(session, Stream(RELAYED_MATCH, match))
 
     def token(self, match_id: str) -> str:
@@ -80,29 +118,41 @@ class MatchesService:
 
     def leave(self, session: Session, match_id: str) -> None:
         """Leave a match, in it or not. Raises InvalidMatchId."""
-        match, _ = split_match_id(match_id)
-        self._presences.leave(session.id, Stream(RELAYED_MATCH, match))
+        match, node = split_match_id(match_id)
+        kind = RELAYED_MATCH if node == RELAYED_NODE else MATCH
+        self._presences.leave(session.id, Stream(kind, match, label=node))
 
     def _join(self, session: Session, stream: Stream) -> Joined:
         own, new = self._presences.join(session, stream, persistence=False)
         return Joined(match_id_of(stream), own, new, self._presences.visible(stream))
 
+    async def _enter(self, session: Session, match: str, node: str, metadata: dict[str, str]) -> Joined:
+        actor = self._running.found(match, node)
+        own, new = await actor.join(session, metadata)
+        return Joined(actor.desk.id, own, new, self._presences.visible(actor.stream), actor.desk.label)
+
     def relay(
-        self, session: Session, match: str, op_code: bytes, data: bytes, *, reliable: bool, only: Iterable[str] | None
+        self,
+        session: Session,
+        match: str,
+        op_code: bytes,
+        data: bytes,
+        *,
+        raw: bool = False,
+        reliable: bool,
+        only: Iterable[str] | None,
     ) -> bool:
         """Send to everybody else in a match, or to the listed sessions; False if the sender is not in it.
 
-        `op_code` is canonical decimal, `data` canonical base64. The envelope is built and framed once, whatever the
-        number of members.
+        `op_code` is canonical decimal; `data` canonical base64, or with `raw` the bytes themselves. The envelope is
+        built and framed at most once for each format, whatever the number of members.
         """
         stream = Stream(RELAYED_MATCH, match)
         audience = self._presences.audience(stream)
         sender = audience.get(session.id)
         if sender is None:
             return False
-        if not sender.encoded:
-            sender.encoded = data_prefix(stream, sender.presence)
-        push = RawPush(data_envelope(sender.encoded, op_code, data, reliable), droppable=not reliable)
+        push = MatchData(origin_of(stream, sender), op_code, data, raw=raw, reliable=reliable)
         if only is None:
             for member in audience.values():
                 if member is not sender:
@@ -123,15 +173,34 @@ class MatchesService:
         min_size: int | None = None,
         max_size: int | None = None,
     ) -> list[MatchInfo]:
-        """Running matches. A label, a query or `authoritative` leave no relayed match over."""
+        """Running matches, authoritative ones first."""
         check_listing(limit, authoritative, label, query, min_size, max_size)
         found: list[MatchInfo] = []
+        if authoritative is not False:
+            chosen = choose(
+                self._running.newest_first(),
+                self._size,
+                limit=limit,
+                label=label,
+                query=query,
+                min_size=min_size,
+                max_size=max_size,
+            )
+            found = [self._info(actor, size) for actor, size in chosen]
         if authoritative or label is not None or query is not None:
             return found
         for stream, audience in self._presences.of_mode(RELAYED_MATCH).items():
+            if len(found) == limit:
+                break
             size = len(audience)
             if (min_size or 0) <= size and (max_size is None or size <= max_size):
                 found.append(MatchInfo(match_id_of(stream), size))
-                if len(found) == limit:
-                    break
         return found
+
+    def _size(self, actor: Actor) -> int:
+        return len(self._presences.audience(actor.stream))
+
+    @staticmethod
+    def _info(actor: Actor, size: int) -> MatchInfo:
+        desk = actor.desk
+        return MatchInfo(desk.id, size, True, desk.label, desk.ticks_per_second, desk.name)

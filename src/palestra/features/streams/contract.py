@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -39,12 +39,12 @@ class Presence(msgspec.Struct, frozen=True):
 class Member(msgspec.Struct, eq=False):
     """A live presence: the session it belongs to, and what it shows of itself.
 
-    `encoded` is room for the owner of the stream's mode to keep the presence's wire form, "" until it does.
+    `encoded` is room for the owner of the stream's mode to keep the presence's wire forms, None until it does.
     """
 
     session: Session
     presence: Presence
-    encoded: bytes = b""
+    encoded: Any = None
 
 
 Audience = Mapping[str, Member]

@@ -95,7 +95,7 @@ class PresenceEngine:
             return False
         former = member.presence
         member.presence = replace(former, status=status)
-        member.encoded = b""
+        member.encoded = None
         self._tell_later(member.session, stream, (member.presence,), (former,))
         return True
 

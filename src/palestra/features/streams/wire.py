@@ -7,16 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from palestra.features.streams.contract import Presence, Stream
+from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import Push
-
-
-class UserPresence(msgspec.Struct, omit_defaults=True):
-    """A presence as clients see it."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
-    persistence: bool = False
 
 
 class StreamName(msgspec.Struct, omit_defaults=True):

@@ -130,7 +130,10 @@ class Envelopes:
 
         Raises BadInput when it is no envelope, and Rejected when it is one that asks for nothing we do.
         """
-        pairs = parse(payload, strict=True)
+        return self.read(parse(payload, strict=True))
+
+    def read(self, pairs: Any) -> tuple[str, str, Message | None, Any]:
+        """The same for an envelope in the form that `parse` delivers."""
         if type(pairs) is not tuple:
             raise BadInput("syntax error: an envelope is an object")
         cid = ""

@@ -1,0 +1,224 @@
+"""The matchmaker's turn of work: who is tried next, what time changes, whom running matches take."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+
+import msgspec
+
+from palestra.core.config import MatchmakerSettings
+from palestra.core.query import EVERYTHING, Query, Value
+from palestra.features.matchmaker.contract import Relaxation
+from palestra.features.matchmaker.pool import Pool, Ticket
+from palestra.features.matchmaker.rules import next_change, query_after
+from palestra.features.matchmaker.search import around, by_searcher
+
+
+class Backfill(msgspec.Struct, eq=False):
+    """A running match that takes more players: until when (monotonic seconds), how many, and how many it then has."""
+
+    id: str
+    match_id: str
+    query: Query
+    document: Mapping[str, Sequence[Value]]
+    open: int
+    full: int
+    until: float
+
+    def takes(self, ticket: Ticket) -> bool:
+        """Whether the ticket may join."""
+        return (
+            ticket.size <= self.open
+            and ticket.allows(self.full)
+            and (self.query is EVERYTHING or self.query.score(ticket.document) is not None)
+            and (ticket.query is EVERYTHING or ticket.query.score(self.document) is not None)
+        )
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Tickets that were matched, the oldest first; with the running match they join, or "" for a new one."""
+
+    tickets: tuple[Ticket, ...]
+    match_id: str = ""
+
+
+class Engine:
+    """Decides who plays with whom. Nothing in here waits; `step` works until it is told to stop, and goes on later."""
+
+    def __init__(self, settings: MatchmakerSettings) -> None:
+        self._settings = settings
+        self._mutual = settings.mutual_acceptance
+        self._immediate = settings.mode == "immediate"
+        self._relax_seconds = settings.interval_seconds * (settings.max_intervals - 1)
+        self.pool = Pool()
+        self._relaxations: Sequence[Relaxation] = ()
+        self._custom = False
+        self.backfills: dict[str, Backfill] = {}
+        self._due: dict[int, Ticket] = {}
+        self._due_numbers: list[int] = []
+        self._order = itertools.count()
+        self._changes: list[tuple[float, int, Ticket]] = []
+        self._pass_at: float | None = None
+        self._at_work: tuple[Ticket | Backfill, Generator[None, None, list[Group]]] | None = None
+        self._fresh: list[Backfill] = []
+
+    # -- what comes and goes
+
+    def add(self, ticket: Ticket, now: float) -> None:
+        """A ticket begins to wait, at a monotonic second."""
+        self.pool.add(ticket)
+        self._age(ticket, now)
+        if self._immediate:
+            self._search(ticket)
+        elif self._pass_at is None:
+            self._pass_at = now + self._settings.interval_seconds
+
+    def remove(self, ticket: Ticket) -> None:
+        """A ticket waits no more, or is not to begin."""
+        self.pool.discard(ticket)
+
+    def add_backfill(self, backfill: Backfill) -> None:
+        """A running match begins to take players: those who wait, then those who come."""
+        self.backfills[backfill.id] = backfill
+        self._fresh.append(backfill)
+
+    def take(self, tickets: Iterable[Ticket], match_id: str = "") -> Group:
+        """Make a match of waiting tickets."""
+        ordered = tuple(sorted(tickets, key=lambda ticket: ticket.number))
+        for ticket in ordered:
+            self.pool.discard(ticket)
+        return Group(ordered, match_id)
+
+    def leave_to_others(self, custom: bool) -> None:
+        """Whether somebody else forms new matches; here running ones are filled all the same."""
+        if self._custom and not custom:
+            for ticket in self.pool:
+                self._search(ticket)
+        self._custom = custom
+
+    def relax_by(self, relaxations: Sequence[Relaxation], now: float) -> None:
+        """How queries relax from now on, those of waiting tickets too."""
+        self._relaxations = relaxations
+        for ticket in self.pool:
+            if self._age(ticket, now) and self._immediate:
+                self._search(ticket)
+
+    # -- time
+
+    def next_at(self) -> float | None:
+        """From when on `step` has something to do: 0 for at once, None for not before something comes."""
+        if self._at_work or self._fresh or self._due:
+            return 0.0
+        times = [self._changes[0][0]] if self._changes else []
+        if self._pass_at is not None:
+            times.append(self._pass_at)
+        return min(times, default=None)
+
+    def step(self, now: float, enough: Callable[[], bool]) -> list[Group]:
+        """Work through what is due at a monotonic second until it is done or `enough` says so; the matches formed."""
+        self._pass_time(now)
+        formed: list[Group] = []
+        while (self._at_work or self._next(now)) and (work := self._at_work):
+            try:
+                while True:
+                    next(work[1])
+                    if enough():
+                        return formed
+            except StopIteration as done:
+                self._at_work = None
+                formed.extend(done.value)
+            if enough():
+                return formed
+        return formed
+
+    def _pass_time(self, now: float) -> None:
+        """What has changed because time went by."""
+        while self._changes and self._changes[0][0] <= now:
+            ticket = heapq.heappop(self._changes)[2]
+            if ticket.alive and self._age(ticket, now) and self._immediate:
+                self._search(ticket)
+        if self._pass_at is not None and self._pass_at <= now:
+            self._pass_at = now + self._settings.interval_seconds if len(self.pool) else None
+            for ticket in self.pool:
+                if ticket.passes < (1 if ticket.least == ticket.most else self._settings.max_intervals):
+                    ticket.passes += 1
+                    ticket.relaxed = ticket.passes == self._settings.max_intervals
+                    self._search(ticket)
+        for backfill in [one for one in self.backfills.values() if one.until <= now]:
+            del self.backfills[backfill.id]
+
+    def _age(self, ticket: Ticket, now: float) -> bool:
+        """Let a ticket be as old as it is, and note when that changes next; whether anything about it changed."""
+        waited = now - ticket.entered_at
+        query = query_after(ticket.asked, ticket.properties, self._relaxations, waited)
+        relaxed = ticket.relaxed or (self._immediate and waited >= self._relax_seconds)
+        changed = query != ticket.query or relaxed != ticket.relaxed
+        ticket.relaxed = relaxed
+        if query != ticket.query:
+            self.pool.change(ticket, query)
+        later = next_change(ticket.asked, ticket.properties, self._relaxations, waited)
+        if self._immediate and not relaxed and ticket.least < ticket.most:
+            later = min(self._relax_seconds, self._relax_seconds if later is None else later)
+        if later is not None:
+            # A hair later: what is due must have come, whatever rounding says.
+            heapq.heappush(self._changes, (ticket.entered_at + later + 1e-6, next(self._order), ticket))
+        return changed
+
+    # -- searching
+
+    def _search(self, ticket: Ticket) -> None:
+        if ticket.number not in self._due:
+            self._due[ticket.number] = ticket
+            heapq.heappush(self._due_numbers, ticket.number)
+
+    def _next(self, now: float) -> bool:
+        """Take up the next search: of the oldest running match that is new, else of the oldest ticket."""
+        while self._fresh:
+            backfill = self._fresh.pop(0)
+            if backfill.id in self.backfills:
+                self._at_work = backfill, self._fill(backfill)
+                return True
+        while self._due:
+            ticket = self._due.pop(heapq.heappop(self._due_numbers))
+            if ticket.alive:
+                self._at_work = ticket, self._place(ticket)
+                return True
+        return False
+
+    def _fill(self, backfill: Backfill) -> Generator[None, None, list[Group]]:
+        """Those who wait and may join a running match."""
+        formed: list[Group] = []
+        for ticket in list(self.pool):
+            yield
+            if backfill.open and backfill.id in self.backfills and ticket.alive and backfill.takes(ticket):
+                formed.append(self._join(backfill, ticket))
+        return formed
+
+    def _join(self, backfill: Backfill, ticket: Ticket) -> Group:
+        backfill.open -= ticket.size
+        if not backfill.open:
+            del self.backfills[backfill.id]
+        return self.take([ticket], backfill.match_id)
+
+    def _place(self, ticket: Ticket) -> Generator[None, None, list[Group]]:
+        """A running match or a new one for a ticket."""
+        for backfill in list(self.backfills.values()):
+            yield
+            if ticket.alive and backfill.id in self.backfills and backfill.takes(ticket):
+                return [self._join(backfill, ticket)]
+        if self._custom:
+            return []
+        if self._immediate:
+            found = yield from around(self.pool, ticket, mutual=self._mutual)
+        else:
+            found = yield from by_searcher(self.pool, ticket, None, mutual=self._mutual)
+        if found is None:
+            return []
+        if all(one.alive for one in found):
+            return [self.take(found)]
+        if ticket.alive:
+            # Somebody went while the search was interrupted.
+            self._search(ticket)
+        return []

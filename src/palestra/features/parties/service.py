@@ -1,0 +1,245 @@
+"""Parties of this node: who may do what is the party's word, here it is carried out and told to whom it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from palestra.core.clock import Clock
+from palestra.core.config import PartySettings
+from palestra.core.ids import new_id
+from palestra.features.matchmaker.contract import InvalidTicket, Matchmaker, TicketRequest
+from palestra.features.parties import wire
+from palestra.features.parties.contract import PartyNotFound, PartyPage, RequesterGone, TooManyParties
+from palestra.features.parties.listing import read_listing
+from palestra.features.parties.rules import Party, check_max_size, check_presence, split_party_id
+from palestra.features.streams.contract import PARTY, Member, Presences, SessionClosing, Stream
+from palestra.gateway.operation import Session
+from palestra.gateway.presence import UserPresence
+from palestra.gateway.push import Push
+
+LOOKED_AT_ONCE_MAX = 1_000
+"""Parties that a listing looks at before the loop may do something else."""
+
+
+class PartyService:
+    """Implements `Parties`. A party lives in memory, from its maker's coming to the last one's going.
+
+    Whether somebody is in a party is for the presence engine to say: its joins and leaves are what changes the members,
+    so whoever is in a party is on its stream. Tickets are for those who were in it when they were made: each coming and
+    going withdraws them. A party without members does not exist, not even between two steps, since
+    nothing but listings ever waits.
+    """
+
+    def __init__(
+        self,
+        presences: Presences,
+        matchmaker: Matchmaker,
+        settings: PartySettings,
+        node: str,
+        clock: Clock,
+        *,
+        single: bool = False,
+    ) -> None:
+        self._presences = presences
+        self._matchmaker = matchmaker
+        self._per_session_max = settings.per_session_max
+        self._node = node
+        self._clock = clock
+        self._single = single
+        self._made = 0
+        self._parties: dict[Stream, Party] = {}
+        self._counts: Counter[str] = Counter()
+        presences.watch(PARTY, self._moved)
+        presences.announce(PARTY, wire.party_presence_event)
+
+    # -- coming and going
+
+    def create(self, session: Session, *, open: bool, max_size: int, label: str, hidden: bool) -> Party:
+        """A new party, led by the session. Raises InvalidMaxSize, LabelTooLong, LabelNotObject, TooManyParties."""
+        check_max_size(max_size)
+        self._made += 1
+        stream = Stream(PARTY, new_id(), label=self._node)
+        party = Party(stream, self._made, int(self._clock.now()), session, max_size)
+        party.describe(label, open=open, hidden=hidden)
+        self._parties[stream] = party
+        try:
+            self._enter(party, session)
+        except (SessionClosing, TooManyParties):
+            del self._parties[stream]
+            raise
+        return party
+
+    def join(self, session: Session, party_id: str) -> None:
+        """Come in, or ask the leader to be let in.
+
+        Raises PartyNotFound, PartyFull, RequestsFull, RequestDuplicate, AlreadyMember, TooManyParties.
+        """
+        party = self._find(party_id)
+        if party.knock(session):
+            self._enter(party, session)
+        else:
+            party.leader.send(Push("party_join_request", wire.join_requests(party, (session,))))
+
+    def accept(self, session: Session, party_id: str, target: UserPresence | None) -> None:
+        """Let one in who has asked. Raises LeaderOnly, RequestNotFound, PartyFull, RequesterGone."""
+        named = check_presence(target)
+        party = self._find(party_id)
+        requester = party.accept(session, named)
+        try:
+            self._enter(party, requester)
+        except (SessionClosing, TooManyParties):
+            raise RequesterGone from None
+
+    def leave(self, session: Session, party_id: str) -> None:
+        """Go, in it or not."""
+        self._presences.leave(session.id, split_party_id(party_id))
+
+    def remove(self, session: Session, party_id: str, target: UserPresence | None) -> None:
+        """Send a member away or drop a request. Raises LeaderOnly, CannotRemoveSelf, MemberNotFound."""
+        named = check_presence(target)
+        party = self._find(party_id)
+        member = party.remove(session, named)
+        if member is not None:
+            self._presences.leave(member.id, party.stream)
+            member.send(wire.close_push(party))
+
+    def close(self, session: Session, party_id: str) -> None:
+        """End the party. Raises LeaderOnly."""
+        party = self._find(party_id)
+        party.require_leader(session)
+        members = list(party.members.values())
+        self._presences.close(party.stream)
+        for member in members:
+            self._gone(party, member)
+        self._tell(members, wire.close_push(party), session)
+
+    # -- what members do
+
+    def promote(self, session: Session, party_id: str, target: UserPresence | None) -> None:
+        """Let another lead. Raises LeaderOnly, MemberNotFound."""
+        named = check_presence(target)
+        party = self._find(party_id)
+        party.promote(session, named)
+        self._tell(party.members.values(), wire.leader_push(party), session)
+
+    def update(self, session: Session, party_id: str, label: str, *, open: bool, hidden: bool) -> None:
+        """Describe the party anew. Raises LeaderOnly, LabelTooLong, HiddenWithLabel, LabelNotObject."""
+        party = self._find(party_id)
+        party.update(session, label, open=open, hidden=hidden)
+        self._tell(party.members.values(), wire.update_push(party), session)
+
+    def requests(self, session: Session, party_id: str) -> wire.PartyJoinRequest:
+        """Who asks to come in. Raises LeaderOnly."""
+        party = self._find(party_id)
+        party.require_leader(session)
+        return wire.join_requests(party, party.requests.values())
+
+    def send(self, session: Session, party_id: str, op_code: int, data: bytes) -> None:
+        """Send to all other members; `data` in canonical base64. Raises MemberNotFound."""
+        party = self._find(party_id)
+        party.require_member(session)
+        self._tell_others(party, session, wire.data_push(party, session, op_code, data))
+
+    # -- looking for a match
+
+    def matchmaker_add(self, session: Session, party_id: str, request: TicketRequest) -> wire.PartyTicket:
+        """One ticket for all who are in it now. Raises LeaderOnly, and what `Matchmaker.add` raises."""
+        party = self._find(party_id)
+        party.require_leader(session)
+        members = list(self._presences.audience(party.stream).values())
+        ticket = wire.PartyTicket(party.id, self._matchmaker.add(session, members, party.id, request))
+        self._tell_others(party, session, Push("party_matchmaker_ticket", ticket))
+        return ticket
+
+    def matchmaker_remove(self, session: Session, party_id: str, ticket: str) -> None:
+        """Withdraw a ticket of the party. Raises InvalidTicket, LeaderOnly, TicketNotFound."""
+        if not ticket:
+            raise InvalidTicket
+        party = self._find(party_id)
+        party.require_leader(session)
+        self._matchmaker.remove_party(party.id, ticket)
+
+    # -- for everybody
+
+    async def list(
+        self,
+        *,
+        limit: int = 10,
+        open: bool | None = None,
+        show_hidden: bool = False,
+        query: str = "",
+        cursor: str = "",
+    ) -> PartyPage:
+        """A page of the parties of this node."""
+        listing = read_listing(limit, open, show_hidden, query, cursor)
+        parties = list(self._parties.values())
+        found = listing.among(parties[:LOOKED_AT_ONCE_MAX])
+        for start in range(LOOKED_AT_ONCE_MAX, len(parties), LOOKED_AT_ONCE_MAX):
+            await asyncio.sleep(0)
+            found += listing.among(parties[start : start + LOOKED_AT_ONCE_MAX])
+        return listing.page(found)
+
+    # -- within
+
+    def _find(self, party_id: str) -> Party:
+        party = self._parties.get(split_party_id(party_id))
+        if party is None:
+            raise PartyNotFound
+        return party
+
+    def _enter(self, party: Party, session: Session) -> None:
+        if self._counts[session.id] >= self._per_session_max and session.id not in party.members:
+            raise TooManyParties
+        self._presences.join(session, party.stream, persistence=False)
+        if self._single:
+            self._presences.leave_mode(session.id, PARTY, but=party.stream)
+
+    def _moved(self, stream: Stream, joins: Sequence[Member], leaves: Sequence[Member]) -> None:
+        """Follow the presence engine."""
+        party = self._parties[stream]
+        for member in joins:
+            self._come(party, member.session)
+        for member in leaves:
+            self._go(party, member.session)
+
+    def _come(self, party: Party, session: Session) -> None:
+        party.came(session)
+        self._matchmaker.remove_party(party.id)
+        self._counts[session.id] += 1
+        session.after_reply(partial(self._show, party, session))
+
+    def _show(self, party: Party, session: Session) -> None:
+        """Show the party to one who came: as it is now, for what happened meanwhile has been told to that one too."""
+        if session.id in party.members:
+            session.send(Push("party", wire.party_state(party, session)))
+
+    def _go(self, party: Party, session: Session) -> None:
+        if self._gone(party, session):
+            self._tell(party.members.values(), wire.leader_push(party), session)
+
+    def _gone(self, party: Party, session: Session) -> bool:
+        """Note that a session is out; the last one ends the party. Whether another leads now."""
+        led_anew = party.went(session)
+        self._matchmaker.remove_party(party.id)
+        self._counts[session.id] -= 1
+        if not self._counts[session.id]:
+            del self._counts[session.id]
+        if not party.members:
+            del self._parties[party.stream]
+        return led_anew
+
+    def _tell(self, members: Iterable[Session], push: Push, asker: Session) -> None:
+        """Send to members; whoever asked for it reads the reply first."""
+        for member in members:
+            if member.id == asker.id:
+                asker.after_reply(partial(asker.send, push))
+            else:
+                member.send(push)
+
+    def _tell_others(self, party: Party, session: Session, push: Push) -> None:
+        for member in party.members.values():
+            if member.id != session.id:
+                member.send(push)
