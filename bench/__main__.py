@@ -31,6 +31,7 @@ def bench(
     storm: int = 3_000,
     json: Path | None = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
+    population: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Measure the hot paths of a node against the floors of this machine; about seven minutes by default.
 
@@ -43,17 +44,19 @@ def bench(
     storm: How many sockets to drop at once.
     json: Write every figure of every round to this file.
     keep: Write the same to bench/results/latest.json.
+    population: Measure every endpoint at size instead: 100,000 players with 50 friends each, 10,000 groups, a board of
+        a million; takes some minutes to fill and ten for each round.
     """
     try:
-        chosen = choose(list(names))
+        chosen = choose(list(names), population)
     except KeyError as error:
-        print(f"bench: nothing begins with {error}; there are: {', '.join(all_names())}", file=sys.stderr)
+        print(f"bench: nothing begins with {error}; there are: {', '.join(all_names(population))}", file=sys.stderr)
         return 2
     if min(seconds, rounds, idle, storm) < 1:
         print("bench: --seconds, --rounds, --idle and --storm are at least 1", file=sys.stderr)
         return 2
-    _allow_files(2 * max(idle, storm, *(one.listeners for one in CROWDS)) + SPARE_FILES)
-    options = measure.Options(chosen, seconds, rounds, idle, storm)
+    _allow_files(2 * max(idle, storm, population, *(one.listeners for one in CROWDS)) + SPARE_FILES)
+    options = measure.Options(chosen, seconds, rounds, idle, storm, population)
     # PostgreSQL runs as an account of its own when this is root, and must be able to enter.
     with tempfile.TemporaryDirectory(prefix="palestra-bench-") as name:
         folder = Path(name)

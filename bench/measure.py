@@ -17,17 +17,19 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import costs, crowd, fanout, matches, parse, servers, signed, sockets, state, storm
+from bench import board, costs, crowd, fanout, matches, parse, population, servers, signed, sockets, state, storm
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
 from bench.workloads import (
+    BOARD,
     BOARD_ROWS,
     COMMITS,
     CROWDS,
     HTTP,
     MATCHES,
     PLAYERS,
+    POPULATION,
     RELAYS,
     WORKLOADS,
     CrowdLoad,
@@ -37,6 +39,7 @@ from palestra.database.embedded import binaries
 
 CONNECTIONS = 64
 LUA = servers.HERE / "lua" / "requests.lua"
+LUA_AT_SIZE = servers.HERE / "lua" / "population.lua"
 TRANSFER = servers.HERE / "transfer.pgbench"
 GRACE_SECONDS = 30
 CROWD_SECONDS = 60
@@ -69,6 +72,7 @@ class Results:
     matches: dict[str, list[matches.Seen]] = field(default_factory=dict)
     ready: list[tuple[float, float]] = field(default_factory=list)
     idle: list[sockets.Idle] = field(default_factory=list)
+    board: list[board.Seen] = field(default_factory=list)
     storms: list[storm.Storm] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
     state: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -92,6 +96,12 @@ class Options:
     rounds: int
     idle_sockets: int
     storm_sockets: int
+    population: bool = False
+
+    @property
+    def workloads(self) -> list[Workload]:
+        """Those that were chosen, in their order."""
+        return [one for one in (POPULATION if self.population else WORKLOADS) if one.name in self.chosen]
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
     """Measure everything that was chosen. What fails is told in the results; the rest goes on."""
     logging.getLogger("picows").setLevel(logging.ERROR)
     results = Results()
+    if options.population:
+        _run_at_size(options, folder, results, say)
+        return results
     if "costs" in options.chosen:
         with _telling(results, "costs"):
             say("costs of sealing, of batches and of telling followers")
@@ -128,11 +141,7 @@ def run(options: Options, folder: Path, say: Say) -> Results:
                 _engine(engines[-1], 1, site, None)
             if "leaderboard_list" in options.chosen:
                 _fill_board(site)
-            total, busy, ours = _cpu(site)
-            for number in range(options.rounds):
-                _round(options, site, results, lambda text, n=number: say(f"round {n + 1}/{options.rounds}  {text}"))
-            total_after, busy_after, ours_after = _cpu(site)
-            results.others_percent = 100 * max(0.0, busy_after - busy - ours_after + ours) / (total_after - total)
+            _rounds(options, site, results, say)
     if options.chosen & {"ready", "idle"}:
         for number in range(options.rounds if "ready" in options.chosen else 1):
             with _telling(results, "start and idle sockets"):
@@ -141,6 +150,47 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         with _telling(results, "resume storm"), servers.node(folder / "storm") as node:
             _storm(options, node, results, say)
     return results
+
+
+def _run_at_size(options: Options, folder: Path, results: Results, say: Say) -> None:
+    """Every endpoint with a population, and the leaderboards service on a board of a million."""
+    with _telling(results, "the population"), _site_at_size(folder, say) as site:
+        results.postgres = site.postgres.settings
+        if options.workloads:
+            _rounds(options, site, results, say)
+        if BOARD in options.chosen:
+            with _telling(results, BOARD):
+                say("the leaderboards service on a board of a million")
+                command = [sys.executable, "-m", "bench.board", site.postgres.node_url, str(options.seconds)]
+                results.board.append(msgspec.json.decode(_output(command, 120 + 10 * options.seconds), type=board.Seen))
+
+
+def _rounds(options: Options, site: _Site, results: Results, say: Say) -> None:
+    total, busy, ours = _cpu(site)
+    for number in range(options.rounds):
+        _round(options, site, results, lambda text, n=number: say(f"round {n + 1}/{options.rounds}  {text}"))
+    total_after, busy_after, ours_after = _cpu(site)
+    results.others_percent = 100 * max(0.0, busy_after - busy - ours_after + ours) / (total_after - total)
+
+
+@contextmanager
+def _site_at_size(folder: Path, say: Say) -> Iterator[_Site]:
+    """As `_site`, with a population in the node's database, among whom are those who call."""
+    home, targets = folder / "node", folder / "targets"
+    with servers.postgres(folder / "postgres") as postgres:
+        say("a first life of the node: tables, boards, and the players who will call")
+        with servers.node(home, postgres.node_url, game=servers.POPULATION) as node:
+            tokens = servers.log_in(node.port, population.CALLERS)
+            population.enter(node.port, tokens)
+        population.fill(postgres.node_url, home / "data" / "keyring.json", tokens, targets, say)
+        with (
+            servers.floor(folder, "floor.py") as floor,
+            servers.floor(folder, "relay_floor.py") as relay_floor,
+            servers.node(home, postgres.node_url, game=servers.POPULATION) as node,
+        ):
+            say("waiting for the ranks of a million")
+            population.wait_for_ranks(node.port, tokens[0])
+            yield _Site(floor, relay_floor, node, postgres, targets, tokens)
 
 
 @contextmanager
@@ -177,9 +227,7 @@ def _fill_board(site: _Site) -> None:
 
 
 def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
-    for workload in WORKLOADS:
-        if workload.name not in options.chosen:
-            continue
+    for workload in options.workloads:
         with _telling(results, workload.name):
             # Measured anew beside each workload: the speed of a machine that others share moves within seconds.
             floor = _floor(workload.floor, options.seconds, site)
@@ -247,7 +295,7 @@ def _workload(workload: Workload, seconds: int, site: _Site, floor: Sample, http
         file = file.with_name("signed")
         signed.write_rounds(file, site.node.port, site.tokens, seconds)
     node_before, postgres_before = cpu_seconds(site.node.pid), family_cpu_seconds(site.postgres.pid)
-    load = _wrk(site.node.port, seconds, workload.name, str(file))
+    load = _wrk(site.node.port, seconds, LUA_AT_SIZE if workload.at_size else LUA, workload.name, str(file))
     if workload.signed:
         each = signed.REQUESTS_PER_ROUND
         load = replace(load, requests=load.requests // each, per_second=load.per_second / each)
@@ -268,11 +316,11 @@ def _engine(workload: Workload, seconds: int, site: _Site, floor: Sample | None)
     return Sample(load, seen.cpu_us, postgres_us, load.per_second / floor.load.per_second if floor else None)
 
 
-def _wrk(port: int, seconds: int, *arguments: str) -> parse.Load:
-    """One load of 64 connections from one thread; with arguments, with the requests of a workload."""
+def _wrk(port: int, seconds: int, lua: Path | None = None, *arguments: str) -> parse.Load:
+    """One load of 64 connections from one thread; with a script, with the requests of a workload."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
-    if arguments:
-        command += ["-s", str(LUA), f"http://{HOST}:{port}", "--", *arguments, str(time.time_ns() // 1_000_000 % 2**31)]
+    if lua is not None:
+        command += ["-s", str(lua), f"http://{HOST}:{port}", "--", *arguments, str(time.time_ns() // 1_000_000 % 2**31)]
     else:
         command += [f"http://{HOST}:{port}/"]
     return parse.wrk(_output(command, seconds))

@@ -20,6 +20,8 @@ from bench.matches import told
 from bench.measure import Options, Results, Sample
 from bench.sockets import Relay
 from bench.workloads import (
+    BOARD_MS_MAX,
+    BOARD_WRITE_RATIO_MAX,
     COMMITS,
     CROWDS,
     HTTP,
@@ -27,6 +29,7 @@ from bench.workloads import (
     IDLE_PROCESS_MIB_MAX,
     LATE_P99_MS_MAX,
     MATCHES_CPU_PERCENT_MAX,
+    POPULATION,
     READY_AGAIN_SECONDS_MAX,
     READY_FIRST_SECONDS_MAX,
     RELAY_DELIVERED_PERCENT_MIN,
@@ -58,19 +61,19 @@ class Row:
     faults: str = ""
 
 
-def rows(results: Results) -> list[Row]:
+def rows(results: Results, population: bool) -> list[Row]:
     """Medians of the rounds, with the goals."""
     made: list[Row] = []
     floors: set[str] = set()
-    for workload in WORKLOADS:
+    for workload in POPULATION if population else WORKLOADS:
         samples = results.samples.get(workload.name)
         if workload.floor not in floors and (floor := results.samples.get(workload.floor)):
             floors.add(workload.floor)
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
-            made.append(_loaded(workload.name, samples, workload.writes, workload.goal, workload.p99_ms_max))
-    crowds = _crowd_rows(results)
-    return [*made, *_relay_rows(results), *crowds, *_match_rows(results), *_process_rows(results)]
+            made.append(_loaded(workload.name, samples, workload.asks_postgres, workload.goal, workload.p99_ms_max))
+    more = (_relay_rows, _crowd_rows, _match_rows, _process_rows, _board_rows)
+    return [*made, *(row for kind in more for row in kind(results))]
 
 
 def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0, p99_ms_max: float = 0.0) -> Row:
@@ -179,11 +182,25 @@ def _process_rows(results: Results) -> list[Row]:
     return made
 
 
+def _board_rows(results: Results) -> list[Row]:
+    made = []
+    for seen in results.board:
+        owners = f"of {seen.owners:,}"
+        for name, ms in ((f"rank {owners}, in the service", seen.rank_ms), (f"around, {owners}", seen.around_ms)):
+            made.append(Row(name, figure=f"{ms:.2f} ms", goal=f"≤ {BOARD_MS_MAX:.0f} ms", reached=ms <= BOARD_MS_MAX))
+        ratio = seen.write_large_us / seen.write_small_us
+        figure = f"{seen.write_large_us:.0f} µs, {ratio:.2f} × that to one of a thousand"
+        goal = f"≤ {BOARD_WRITE_RATIO_MAX} ×"
+        made.append(Row(f"write, {owners}", figure=figure, goal=goal, reached=ratio <= BOARD_WRITE_RATIO_MAX))
+        made.append(Row(f"loading ranks, {owners}", figure=f"{seen.load_seconds:.1f} s"))
+    return made
+
+
 def show(results: Results, options: Options, console: Console) -> None:
     """Print the table of loads, that of single figures, and what failed."""
     loads = _table("", *COLUMNS, "goal", "reached")
     figures = _table("", "figure", "goal", "reached")
-    for row in rows(results):
+    for row in rows(results, options.population):
         verdict = "INVALID" if row.faults else {None: "", True: "yes", False: "NO"}[row.reached]
         style = "red" if row.faults or row.reached is False else "bold" if row.name.startswith("floor") else ""
         if row.per_second is None:
@@ -216,7 +233,7 @@ def document(results: Results, options: Options) -> dict[str, Any]:
         "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
         "seconds": options.seconds,
         "rounds": options.rounds,
-        "rows": [vars(row) for row in rows(results)],
+        "rows": [vars(row) for row in rows(results, options.population)],
         "measured": results.plain(),
     }
 

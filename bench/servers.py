@@ -21,6 +21,7 @@ from palestra.database.embedded import EmbeddedPostgres
 
 HERE = Path(__file__).resolve().parent
 GAME = HERE / "game.py"
+POPULATION = HERE / "population_game.py"
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
@@ -61,7 +62,8 @@ class Postgres:
 @contextmanager
 def postgres(folder: Path) -> Iterator[Postgres]:
     """The embedded PostgreSQL with the settings that every node gives it, with the floor's tables filled."""
-    server = EmbeddedPostgres(folder)
+    # Room for the clients of pgbench beside a node.
+    server = EmbeddedPostgres(folder, extra_settings={"max_connections": "200"})
     try:
         url = asyncio.run(server.start())
         assert server.pid is not None
@@ -91,15 +93,17 @@ async def _prepare(url: str, floor_url: str) -> dict[str, str]:
 
 
 @contextmanager
-def node(folder: Path, database_url: str = "", settings: Mapping[str, str] | None = None) -> Iterator[Node]:
-    """A node as `palestra run` starts it, on the bench's game; without a URL on its own embedded PostgreSQL.
+def node(
+    folder: Path, database_url: str = "", settings: Mapping[str, str] | None = None, game: Path = GAME
+) -> Iterator[Node]:
+    """A node as `palestra run` starts it, on a game of the bench; without a URL on its own embedded PostgreSQL.
 
     `settings` are further environment variables.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ready_file = folder / "ready.json"
     ready_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "palestra", "run", str(GAME), "--data-dir", str(folder / "data")]
+    command = [sys.executable, "-m", "palestra", "run", str(game), "--data-dir", str(folder / "data")]
     command += ["--port", "0", "--console-port", "0", "--ready-file", str(ready_file)]
     if database_url:
         command += ["--database-url", database_url]

@@ -22,11 +22,13 @@ class Workload:
     callers: int = 0
     hot: bool = False
     p99_ms_max: float = 0.0
+    at_size: bool = False
+    """One of bench/lua/population.lua, on a node with a population."""
 
     @property
-    def writes(self) -> bool:
+    def asks_postgres(self) -> bool:
         """Whether its work is PostgreSQL's as well, so that PostgreSQL's CPU time is of interest."""
-        return self.floor == COMMITS
+        return self.at_size or self.floor == COMMITS
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,58 @@ WORKLOADS = (
     Workload("ledger_hot_64", COMMITS, 3.0, callers=64, hot=True),
     Workload("ledger_hot_4096", COMMITS, 3.0, callers=4_096, hot=True),
 )
+READ_AT_SIZE, WRITTEN_AT_SIZE = 0.25, 1.0
+"""The goals of every endpoint that reads, and of every one that writes a row."""
+POPULATION = (
+    *(
+        Workload(name, HTTP, READ_AT_SIZE, at_size=True)
+        for name in (
+            "account",
+            "users_by_id",
+            "users_by_name",
+            "users_20",
+            "friends_list",
+            "friends_list_all",
+            "friends_of_friends",
+            "groups_list",
+            "groups_by_name",
+            "group_users",
+            "user_groups",
+            "notifications_list",
+            "chat_history",
+            "storage_read",
+            "storage_list",
+            "storage_list_public",
+            "board_list",
+            "board_rank",
+            "board_around",
+            "tournaments_list",
+            "tournament_records",
+            "matches_list",
+            "subscriptions_list",
+        )
+    ),
+    *(
+        Workload(name, COMMITS, WRITTEN_AT_SIZE, at_size=True)
+        for name in (
+            "account_update",
+            "friend_add",
+            "group_join",
+            "notification_send",
+            "notification_delete",
+            "chat_send",
+            "storage_write",
+            "board_write",
+            "board_write_small",
+            "tournament_join",
+            "tournament_submit",
+        )
+    ),
+)
+BOARD = "board"
+"""The leaderboards service alone, on boards of a thousand and of a million owners."""
+BOARD_MS_MAX = 1.0
+BOARD_WRITE_RATIO_MAX = 1.3
 RELAYS = (
     RelayLoad(20, 10, 40, 4.8),
     RelayLoad(100, 10, 4, 5.4),
@@ -120,16 +174,18 @@ BOARD_ROWS = 20
 OTHERS = ("idle", "ready", "costs", "state", "resume_storm")
 
 
-def all_names() -> list[str]:
-    """Every name that can be asked for."""
+def all_names(population: bool = False) -> list[str]:
+    """Every name that can be asked for, of the bench at size or of the plain one."""
+    if population:
+        return [*(w.name for w in POPULATION), BOARD]
     return [*(one.name for kind in (WORKLOADS, RELAYS, CROWDS, MATCHES) for one in kind), *OTHERS]
 
 
-def choose(asked: list[str]) -> set[str]:
+def choose(asked: list[str], population: bool = False) -> set[str]:
     """The names that begin with one of `asked`; all of them when nothing is asked. Raises KeyError."""
     chosen: set[str] = set()
     for start in asked or [""]:
-        found = [name for name in all_names() if name.startswith(start)]
+        found = [name for name in all_names(population) if name.startswith(start)]
         if not found:
             raise KeyError(start)
         chosen.update(found)

@@ -145,5 +145,12 @@ SELECT now() - i * interval '1 minute', i / 2, 'successful', 0, 'job' || (i % 10
 INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)
 SELECT now() - i * interval '1 minute', 1, 0, 'successful', 'job' FROM generate_series(1, 20000) AS i;
 
-ANALYZE;
+-- Storage indexes
+INSERT INTO object_indexes (id, ready) SELECT 'index:' || n, true FROM generate_series(1, 10000) AS n;
+INSERT INTO object_index_entries (index_id, key, user_id, permission_read, fields)
+SELECT 'index:' || n % 10, 'key', md5('owner ' || n)::uuid, 1, '{"level": 1}' FROM generate_series(1, 20000) AS n;
+INSERT INTO object_index_values (index_id, field, kind, number_value, text_value, key, user_id, sorts)
+SELECT 'index:' || n % 10, 'value.level', 1, n, '', 'key', md5('owner ' || n)::uuid, sorts
+FROM generate_series(1, 20000) AS n CROSS JOIN (VALUES (true), (false)) AS kinds (sorts);
 
+ANALYZE;

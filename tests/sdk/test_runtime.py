@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import palestra.core.errors as errors
-from palestra import ClientEvent, Context, Game, GameError
+from palestra import ClientEvent, Context, Game, GameError, responses
 from palestra.core.config import RuntimeSettings, Settings
 from palestra.core.errors import SetupError
 from palestra.testing import BotError, Platform
@@ -184,6 +184,10 @@ def hooks(seen: list[Any]) -> Game:
         request.display_name += "!"
         return request
 
+    @game.after("accounts.update")
+    async def updated(ctx: Context, response: responses.AccountsUpdate, request: Any) -> None:
+        seen.append(response)
+
     @game.after("accounts.get")
     async def spoil(ctx: Context, response: Any, request: Any) -> str:
         response.user.username = "spoilt"
@@ -220,18 +224,18 @@ async def test_hooks_change_refuse_and_switch_off_in_the_order_of_their_declarat
             return ann.call("PUT", "/v2/account", {"location": location})
 
         await update("here")
-        assert seen == ["first", ("second", "accounts.update ann")]
+        assert seen == ["first", ("second", "accounts.update ann"), responses.AccountsUpdate()]
         assert await told(update("nowhere")) == (400, 9, "no such place")
         assert await told(update("bug")) == (500, 13, BROKEN)
         assert await told(update("wrong")) == (500, 13, BROKEN)
         assert await told(update("off")) == (404, 5, "Requested resource was not found.")
-        assert seen[2:] == ["first"] * 4
+        assert seen[3:] == ["first"] * 4
 
         account = await ann.call("GET", "/v2/account")
         assert account["user"]["username"] == "ann" and len(account["devices"]) == 1
         assert account["user"]["display_name"] == "accounts.update ann!"
         assert account["user"]["location"] == "here"
-        assert seen[6:] == ["after get"]
+        assert seen[7:] == ["after get"]
 
 
 async def test_hooks_of_socket_messages_refuse_keep_the_socket_or_switch_off_and_close_it(database_url: str) -> None:

@@ -71,6 +71,7 @@ from palestra.features.providers.routes import ProviderRoutes
 from palestra.features.providers.signatures import Signatures
 from palestra.features.purchases import feature as purchases_feature
 from palestra.features.purchases.routes import PurchaseRoutes
+from palestra.features.purchases.store import PurchaseStore
 from palestra.features.rounds import feature as rounds_feature
 from palestra.features.rounds.routes import RoundRoutes
 from palestra.features.rpc import feature as rpc_feature
@@ -80,6 +81,8 @@ from palestra.features.sessions.routes import SessionRoutes
 from palestra.features.sessions.service import SessionService
 from palestra.features.sessions.store import SessionStore
 from palestra.features.storage import feature as storage_feature
+from palestra.features.storage.index_store import IndexStore
+from palestra.features.storage.indexes import Indexes
 from palestra.features.storage.routes import StorageRoutes
 from palestra.features.storage.service import StorageService
 from palestra.features.storage.store import StorageStore
@@ -110,6 +113,7 @@ class Services:
     identity: Providers
     purchasing: Purchasing
     storage: StorageService
+    indexes: Indexes
     boards: KnownBoards
     leaderboards: LeaderboardService
     tournaments: TournamentService
@@ -169,7 +173,8 @@ def build(
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
     services = _services(settings, database, sealer, tasks, events, runtime, jobs, clock)
     purchase_jobs = purchases_feature.jobs(services.purchasing.service)
-    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs(), *purchase_jobs])
+    index_jobs = services.indexes.jobs()
+    jobs.declare("platform", [*jobs.jobs(), *services.money.jobs(), *purchase_jobs, *index_jobs])
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *services.live.messages()]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
@@ -225,11 +230,12 @@ def _services(
 ) -> Services:
     limits = settings.database
     account_store = AccountStore(database, limits, sealer)
-    storage_store = StorageStore(database, limits)
+    storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs)
     leaderboard_store = LeaderboardStore(database, limits)
     tournament_store = TournamentStore(database, limits)
+    friend_store, group_store = FriendStore(database, limits), GroupStore(database, limits)
     chat_store = ChatStore(database, limits)
-    notification_store = NotificationStore(database, limits)
+    notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock)
     passwords = Passwords()
@@ -239,10 +245,10 @@ def _services(
     accounts = AccountService(
         account_store, sessions, passwords, events, presences, Exports(account_store, export_statements(), clock)
     )
-    groups = GroupService(GroupStore(database), accounts, events, clock)
+    groups = GroupService(group_store, accounts, events, clock)
     money = build_money(settings, database, sealer, accounts, sessions, games, clock)
     identity = build_providers(settings.social, clock)
-    friends = FriendService(FriendStore(database), accounts, events, clock)
+    friends = FriendService(friend_store, accounts, events, clock)
     return Services(
         sessions=sessions,
         accounts=accounts,
@@ -251,8 +257,9 @@ def _services(
         account_store=account_store,
         money=money,
         identity=identity,
-        purchasing=build_purchases(settings.iap, database, money.ledger, games, jobs, clock),
-        storage=StorageService(storage_store),
+        purchasing=build_purchases(settings.iap, purchase_store, database, money.ledger, games, jobs, clock),
+        storage=StorageService(storage_store, indexes),
+        indexes=indexes,
         boards=boards,
         leaderboards=leaderboards,
         tournaments=TournamentService(tournament_store, leaderboard_store, boards, leaderboards, clock),
@@ -269,8 +276,11 @@ def _services(
             storage_store,
             leaderboard_store,
             tournament_store,
+            friend_store,
+            group_store,
             chat_store,
             notification_store,
+            purchase_store,
         ],
     )
 

@@ -163,6 +163,7 @@ class Node:
         parts.runtime.bind(games, parts.platform)
         parts.jobs.declare("games", parts.runtime.jobs(games))
         parts.worker.refresh()
+        await parts.services.indexes.start(parts.runtime.indexes(games))
         parts.services.live.matchmaker.games_changed()
         runtime, events = parts.runtime, parts.services.client_events
         events.handlers = [runtime.handle_event] if runtime.wants_events else []

@@ -37,7 +37,13 @@ class Purchasing:
 
 
 def build_purchases(
-    settings: IapSettings, database: Database, ledger: Ledger, games: PurchaseGames, jobs: Jobs, clock: Clock
+    settings: IapSettings,
+    store: PurchaseStore,
+    database: Database,
+    ledger: Ledger,
+    games: PurchaseGames,
+    jobs: Jobs,
+    clock: Clock,
 ) -> Purchasing:
     """Make them; no store is asked yet. Raises SetupError for a key, an address or a file that cannot be."""
     _check_addresses(settings)
@@ -45,10 +51,10 @@ def build_purchases(
     apple = AppleStore(settings.apple, _signature(settings.apple, clock), outgoing, clock)
     google = GooglePlay(settings.google, outgoing, clock)
     huawei = Huawei(settings.huawei, outgoing)
-    for store in (google, huawei):
-        if store.configured:
+    for seller in (google, huawei):
+        if seller.configured:
             # A key that cannot be read shows now, not at the first purchase.
-            _ = store.key
+            _ = seller.key
     sellers = Sellers(
         {
             Store.APPLE: apple,
@@ -59,7 +65,7 @@ def build_purchases(
         },
         {Store.APPLE: apple, Store.GOOGLE: google},
     )
-    service = PurchaseService(sellers, PurchaseStore(database), database, ledger, games, jobs, clock)
+    service = PurchaseService(sellers, store, database, ledger, games, jobs, clock)
     trust = Trust(settings.google.push_issuers, (settings.google.push_audience,))
     push_tokens = IdTokens("Google", trust, settings.google.push_keys_url, outgoing, clock)
     return Purchasing(service, Notices(apple, google, push_tokens, settings.google, service), outgoing)

@@ -48,7 +48,7 @@ def timestamp(when: datetime, *, fraction: bool = False) -> datetime:
 
     Wire structs hold times as such: the JSON encoder writes RFC 3339 text faster than any code of ours.
     """
-    return when if fraction else when.replace(microsecond=0)
+    return when if fraction or not when.microsecond else when.replace(microsecond=0)
 
 
 def utc(seconds: float) -> datetime:

@@ -13,11 +13,13 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 import msgspec.inspect
+from msgspec.structs import replace
 
 from palestra.core.errors import SetupError
 from palestra.features.events.contract import SESSION_END, SESSION_START
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.matchmaker.contract import TICKET_FIELDS, Drop, Relaxation, Window
+from palestra.features.storage.contract import Index, Keep
 from palestra.sdk.match import Match, MatchType, match_type
 from palestra.sdk.sync import Encoding
 
@@ -98,6 +100,7 @@ class Game:
         self.round_settler: AsyncCode | None = None
         self.purchase_hooks: list[AsyncCode] = []
         self.refund_hooks: list[AsyncCode] = []
+        self.indexes: dict[str, Index] = {}
         self.matched_hooks: list[AsyncCode] = []
         self.match_former: AsyncCode | None = None
         self.match_former_seconds = 0.0
@@ -136,6 +139,28 @@ class Game:
         write = _writer(_hints(code, place).get("return", typing.Any))
         self.functions[key] = Function(function_id, code, read, write, place)
         return code
+
+    def index(
+        self, name: str, *, collection: str, fields: Iterable[str], sortable: Iterable[str] = (), key: str = ""
+    ) -> Callable[[Keep], Keep]:
+        """Declare an index over stored objects of a collection, for `ctx.storage.search`.
+
+        `fields` are paths into the values, such as `level` or `stats.level`; results can be sorted by those among them
+        that are `sortable`. With `key` only objects of that key are in it. What this returns decorates a function
+        `def keep(write: ObjectWrite) -> bool` that says which objects are; without one all are. It decides by the write
+        alone, at once.
+        """
+        if name in self.indexes:
+            raise SetupError(f"{self.name}: there is an index {name!r} already")
+        index = self.indexes[name] = Index(name, collection, key, tuple(fields), tuple(sortable))
+
+        def decide(keep: Keep) -> Keep:
+            if inspect.iscoroutinefunction(keep):
+                raise SetupError(f"{place_of(keep)}: what an index keeps is decided at once, by `def`, not `async def`")
+            self.indexes[name] = replace(index, keep=keep, keep_text=_source_of(keep))
+            return keep
+
+        return decide
 
     def before(self, operation: str) -> Callable[[F], F]:
         """Run before an operation, by its name: `async def hook(ctx, request)` returns the request, changed or not.
@@ -367,6 +392,14 @@ def place_of(code: Callable[..., Any]) -> str:
     own = getattr(code, "__code__", None)
     name = getattr(code, "__qualname__", repr(code))
     return f"{name} ({own.co_filename}:{own.co_firstlineno})" if own else name
+
+
+def _source_of(code: Callable[..., Any]) -> str:
+    """The text of a function; where that is not to be had, its compiled form."""
+    try:
+        return inspect.getsource(code)
+    except (OSError, TypeError):
+        return code.__code__.co_code.hex() if hasattr(code, "__code__") else repr(type(code))
 
 
 def _require_async(code: Callable[..., Any], place: str) -> None:

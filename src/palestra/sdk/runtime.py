@@ -20,7 +20,8 @@ from palestra.features.matchmaker.contract import Formed, Relaxation, TicketInfo
 from palestra.features.purchases.contract import Purchase, Refund
 from palestra.features.rounds.contract import Round, Settlement
 from palestra.features.rpc.contract import FunctionFailed, FunctionNotFound
-from palestra.gateway.operation import Call, Message, Operation
+from palestra.features.storage.contract import Index
+from palestra.gateway.operation import Call, Empty, Message, Operation
 from palestra.jobs.contract import Job
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.context import Context, Platform
@@ -70,6 +71,7 @@ class Runtime:
                 seen[key] = function.place
         self._handlers(games)
         self.jobs(games)
+        self.indexes(games)
 
     def bind(self, games: list[Game], platform: Platform) -> None:
         """Make the games' functions and hooks the ones in force, in one step. Raises SetupError and changes nothing."""
@@ -161,7 +163,8 @@ class Runtime:
     def _after(self, hooks: list[Hook]) -> Callable[[Call, Any, Any], Awaitable[None]]:
         async def run(call: Call, response: Any, request: Any) -> None:
             # A copy: whatever hooks do to it, the answer stays as it is. A socket's answer is a (key, struct) pair.
-            response = copy.deepcopy(response[1] if isinstance(response, tuple) else response)
+            shown = response[1] if isinstance(response, tuple) else response
+            response = Empty() if shown is None else copy.deepcopy(shown)
             for hook in hooks:
                 try:
                     await self._guarded(hook, hook.code(self._context(call, hook.operation), response, request))
@@ -175,6 +178,18 @@ class Runtime:
             return await self.bounds.run(running)
         except BaseException as error:
             raise self._told(hook.place, error) from None
+
+    # -- indexes
+
+    def indexes(self, games: Iterable[Game]) -> list[Index]:
+        """The games' storage indexes. Raises SetupError when two have one name."""
+        found: dict[str, Index] = {}
+        for game in games:
+            for name, index in game.indexes.items():
+                if name in found:
+                    raise SetupError(f"{game.name}: there is an index {name!r} of another game already")
+                found[name] = index
+        return list(found.values())
 
     # -- jobs
 

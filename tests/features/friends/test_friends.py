@@ -3,63 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from palestra.core.clock import ManualClock
 from palestra.core.errors import Code, PalestraError
-from palestra.core.events import EventBus
 from palestra.core.ids import SYSTEM_USER, new_id
 from palestra.database.pool import Database
 from palestra.features.friends import service as service_module
 from palestra.features.friends.contract import FriendAccepted, FriendBlocked, FriendInvited, FriendRemoved
-from palestra.features.friends.feature import operations
-from palestra.features.friends.importing import FriendImport
-from palestra.features.friends.routes import FriendRoutes
-from palestra.features.friends.service import FriendService
-from palestra.features.friends.store import FriendStore
-from tests.features.friends.players import Api, Players, Recorder
-
-FRIEND, SENT, RECEIVED, BLOCKED = range(4)
-
-
-class World:
-    """The friends feature on a database of its own."""
-
-    def __init__(self, database: Database, folder: Path) -> None:
-        self.database = database
-        self.clock = ManualClock()
-        self.events = EventBus()
-        self.told = Recorder(self.events, FriendInvited, FriendAccepted, FriendRemoved, FriendBlocked)
-        self.players = Players(database, folder)
-        self.friends = FriendService(FriendStore(database), self.players.users, self.events, self.clock)
-        self._operations = operations(FriendRoutes(self.friends, FriendImport(self.friends, self.players.users, {})))
-
-    async def meet(self, *usernames: str) -> list[tuple[str, Api]]:
-        ids = await self.players.make(*usernames)
-        return [(i, Api(self._operations, i, name)) for i, name in zip(ids, usernames, strict=True)]
-
-    async def edges(self) -> dict[tuple[str, str], int]:
-        """Every edge's state, read from the table."""
-        rows = await self.database.fetch("SELECT user_id::text, friend_id::text, state FROM friends")
-        return {(row[0], row[1]): row[2] for row in rows}
-
-    async def assert_counts_are_true(self) -> None:
-        counts = dict.fromkeys(await self.players.edge_counts(), 0)
-        for owner, _ in await self.edges():
-            counts[owner] += 1
-        assert await self.players.edge_counts() == counts
+from tests.features.friends.world import BLOCKED, FRIEND, RECEIVED, SENT, World
 
 
 @pytest.fixture
 async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     world = World(database, tmp_path)
     yield world
-    await world.players.stop()
+    await world.stop()
 
 
 async def refused(awaitable: Any) -> tuple[int, str]:
@@ -245,70 +207,6 @@ async def test_friends_of_friends_come_once_per_friend_who_knows_them(world: Wor
     assert await as_["f"]("GET", "/v2/friend/friends", limit=1) != {}
     own = (await as_["a"]("GET", "/v2/friend/friends", limit=1))["cursor"]
     assert await refused(as_["b"]("GET", "/v2/friend/friends", cursor=own)) == (3, "Cursor is invalid.")
-
-
-# -- the same story as a few lines of Python, told at random
-
-
-class Model:
-    """What the edges should be, without a database."""
-
-    def __init__(self) -> None:
-        self.edges: dict[tuple[str, str], int] = {}
-
-    def add(self, me: str, you: str) -> None:
-        mine, theirs = self.edges.get((me, you)), self.edges.get((you, me))
-        if mine is None and theirs is None:
-            self.edges[me, you], self.edges[you, me] = SENT, RECEIVED
-        elif mine == RECEIVED:
-            self.edges[me, you] = self.edges[you, me] = FRIEND
-
-    def delete(self, me: str, you: str) -> None:
-        if self.edges.pop((me, you), None) not in (None, BLOCKED):
-            del self.edges[you, me]
-
-    def block(self, me: str, you: str) -> None:
-        self.edges[me, you] = BLOCKED
-        if self.edges.get((you, me)) != BLOCKED:
-            self.edges.pop((you, me), None)
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_any_sequence_of_acts_gives_what_the_rules_give(world: World, seed: int) -> None:
-    chance, model = random.Random(seed), Model()
-    names = ["ann", "bob", "cid", "dan"]
-    ids = await world.players.make(*names)
-    for _ in range(60):
-        me = chance.randrange(4)
-        targets = chance.sample([one for one in ids if one != ids[me]], chance.randint(1, 3))
-        verb = chance.choice(["add", "add", "add", "delete", "block"])
-        await getattr(world.friends, verb)(ids[me], names[me], targets)
-        for target in targets:
-            getattr(model, verb)(ids[me], target)
-        assert await world.edges() == model.edges
-        await world.assert_counts_are_true()
-
-
-async def test_counters_stay_true_and_nobody_waits_for_ever_when_all_act_at_once(world: World) -> None:
-    chance = random.Random(7)
-    names = [f"p{i}" for i in range(6)]
-    ids = await world.players.make(*names)
-
-    async def act(me: int) -> None:
-        for _ in range(15):
-            targets = chance.sample([one for one in ids if one != ids[me]], chance.randint(1, 4))
-            verb = chance.choice(["add", "add", "add", "delete", "block"])
-            await getattr(world.friends, verb)(ids[me], names[me], targets)
-
-    async with asyncio.timeout(60):
-        await asyncio.gather(*(act(me) for me in range(6) for _ in range(2)))
-    edges = await world.edges()
-    assert edges
-    for (one, other), state in edges.items():
-        back = edges.get((other, one))
-        assert back == {FRIEND: FRIEND, SENT: RECEIVED, RECEIVED: SENT}.get(state, back)
-        assert state != BLOCKED or back in (None, BLOCKED)
-    await world.assert_counts_are_true()
 
 
 async def test_counters_of_the_others_fall_when_players_are_deleted_amid_invitations(world: World) -> None:

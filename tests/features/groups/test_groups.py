@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ VERBS = ("add", "kick", "ban", "promote", "demote")
 async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     world = World(database, tmp_path)
     yield world
-    await world.players.stop()
+    await world.stop()
 
 
 async def refused(awaitable: Any) -> tuple[int, str]:
@@ -246,36 +245,6 @@ async def test_lists_of_players_are_checked_before_anything_is_done(world: World
     assert answer == (INVALID, "One or more users not found.")
     assert await refused(world.act(as_ann, "add", group, *others)) == (INVALID, "Group is full.")
     assert await world.states(group) == {ann: OWNER}
-
-
-async def test_counters_stay_true_and_groups_within_bounds_when_all_act_at_once(world: World) -> None:
-    chance = random.Random(3)
-    names = [f"p{i}" for i in range(8)]
-    ids = await world.players.make(*names)
-    # Somebody who takes no part keeps the groups from being deleted.
-    (keeper,) = await world.players.make("keeper")
-    groups = [await world.groups.create(keeper, f"g{i}", open=i == 0, max_count=5) for i in range(2)]
-
-    async def act(me: int) -> None:
-        for _ in range(12):
-            group = chance.choice(groups).id
-            verb = chance.choice(["join", "join", "leave", *VERBS, "add"])
-            try:
-                if verb in ("join", "leave"):
-                    await getattr(world.groups, verb)(group, ids[me], names[me])
-                else:
-                    caller = chance.choice([None, keeper, ids[me]])
-                    targets = chance.sample(ids, 3)
-                    await getattr(world.groups, f"{verb}_users")(group, targets, caller_id=caller)
-            except PalestraError as error:
-                assert error.code in (INVALID, MISSING)
-
-    async with asyncio.timeout(60):
-        await asyncio.gather(*(act(me) for me in range(8) for _ in range(2)))
-    await world.assert_counts_are_true()
-    for group in groups:
-        states = await world.states(group.id)
-        assert states[keeper] == OWNER and sum(state <= MEMBER for state in states.values()) <= 5
 
 
 async def test_a_deleted_player_leaves_all_groups_and_takes_along_those_in_which_nobody_is_in_charge(

@@ -21,7 +21,7 @@ INVALID = Code.INVALID_ARGUMENT
 async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     world = World(database, tmp_path)
     yield world
-    await world.players.stop()
+    await world.stop()
 
 
 async def refused(awaitable: Any) -> tuple[int, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from palestra.core.clock import ManualClock
+from palestra.core.config import DatabaseSettings
 from palestra.core.events import EventBus
 from palestra.database.pool import Database
 from palestra.features.groups.contract import GroupDeleted, JoinRequested, MemberChanged
@@ -25,7 +26,8 @@ class World:
         self.events = EventBus()
         self.told = Recorder(self.events, MemberChanged, JoinRequested, GroupDeleted)
         self.players = Players(database, folder)
-        self.groups = GroupService(GroupStore(database), self.players.users, self.events, self.clock)
+        self.store = GroupStore(database, DatabaseSettings())
+        self.groups = GroupService(self.store, self.players.users, self.events, self.clock)
         self._operations = operations(GroupRoutes(self.groups))
 
     async def meet(self, *usernames: str) -> list[tuple[str, Api]]:
@@ -49,3 +51,8 @@ class World:
                 (SELECT count(*) FROM group_members m WHERE m.group_id = g.id AND m.state <= 2)
         """)
         assert wrong == []
+
+    async def stop(self) -> None:
+        """Close the connections of the features."""
+        await self.store.stop()
+        await self.players.stop()

@@ -101,7 +101,7 @@ def test_one_of_several_roots_is_enough() -> None:
 
 
 def test_the_root_that_comes_with_the_package_is_apples() -> None:
-    built = build_purchases(IapSettings(), *[None] * 4, SystemClock())  # type: ignore[arg-type]
+    built = build_purchases(IapSettings(), *[None] * 5, SystemClock())  # type: ignore[arg-type]
     (root,) = built.notices._apple._signature.roots
     assert root.fingerprint(SHA256()).hex() == "63343abfb89a6a03ebb57e9b3f5fa7be7c4f5c756f3017b3a8c488c3653e9179"
     root.verify_directly_issued_by(root)

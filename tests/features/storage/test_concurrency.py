@@ -20,6 +20,7 @@ from palestra.features.storage.contract import (
     StoredObject,
     VersionRejected,
 )
+from palestra.features.storage.indexes import Indexes
 from palestra.features.storage.service import StorageService
 from palestra.features.storage.store import StorageStore
 
@@ -75,11 +76,11 @@ async def test_the_last_of_one_callers_overwrites_stands(storage: StorageService
 
 
 async def test_two_nodes_writing_the_same_objects_in_all_ways_agree_and_never_deadlock(
-    database: Database, store: StorageStore, storage: StorageService, ann: str
+    database: Database, store: StorageStore, indexes: Indexes, storage: StorageService, ann: str
 ) -> None:
     """Single writes, creations, atomic pairs and deletes from two nodes: no failure but the documented ones."""
     second = StorageStore(database, DatabaseSettings())
-    nodes = [storage, StorageService(second)]
+    nodes = [storage, StorageService(second, indexes)]
     keys = [f"key {i}" for i in range(6)]
     serial = iter(range(1_000_000))
 

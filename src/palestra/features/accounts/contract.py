@@ -31,8 +31,10 @@ class IdentityKind(enum.IntEnum):
 class UserRecord(msgspec.Struct, frozen=True):
     """A player as everybody may see them, with the provider ids that are public by protocol.
 
-    `metadata` is the text of a JSON object. `identities` holds every identifier in the clear: (kind, text) pairs.
-    `online` tells whether the player showed a status on this node when the record was read.
+    `metadata` is the text of a JSON object. `identities` are identifiers in the clear, (kind, text) pairs: in an
+    account of one's own all of them, elsewhere those that are public.
+    Times of other players are in whole seconds. `online` tells whether the player showed a status on this node when
+    the record was read.
     """
 
     id: str
@@ -121,14 +123,14 @@ PUBLIC_IDENTITIES = {
 def user_wire(record: UserRecord) -> UserWire:
     """The wire form of a player."""
     wire = UserWire(
-        id=record.id,
-        username=record.username,
-        display_name=record.display_name or "",
-        avatar_url=record.avatar_url or "",
-        lang_tag=record.lang_tag,
-        location=record.location or "",
-        timezone=record.timezone or "",
-        metadata=record.metadata,
+        record.id,
+        record.username,
+        record.display_name or "",
+        record.avatar_url or "",
+        record.lang_tag,
+        record.location or "",
+        record.timezone or "",
+        record.metadata,
         online=record.online,
         edge_count=record.edge_count,
         create_time=timestamp(record.created_at),

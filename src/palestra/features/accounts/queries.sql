@@ -59,26 +59,53 @@ LEFT JOIN LATERAL (
 ) i ON true
 WHERE u.id = ANY($1::uuid[]);
 
--- name: ids_of_usernames
--- Names to ids.
-SELECT username, id::text FROM users WHERE username = ANY($1::text[]);
+-- name: read_users
+-- Players with their public identifiers, for a whole batch of readers. Times in seconds, as lists show them: what is cut off
+-- here need not be cut off of each of some thousand rows later.
+SELECT u.id::text, u.username, u.display_name, u.avatar_url, u.lang_tag, u.location, u.timezone, u.metadata::text,
+       u.edge_count, date_trunc('second', u.created_at), date_trunc('second', u.updated_at),
+       u.disabled_at, i.kinds, i.lookups, i.sealed
+FROM users u
+LEFT JOIN LATERAL (
+    SELECT array_agg(kind ORDER BY created_at, lookup) AS kinds, array_agg(lookup ORDER BY created_at, lookup) AS lookups,
+           array_agg(sealed ORDER BY created_at, lookup) AS sealed
+    FROM identities WHERE user_id = u.id AND kind = ANY($2::smallint[])
+) i ON true
+WHERE u.id = ANY($1::uuid[]);
 
--- name: update_account
--- Change what is given (a flag and a value per column); the time moves only if something really changes.
-UPDATE users SET
-    username = CASE WHEN $2 THEN $3 ELSE username END,
-    display_name = CASE WHEN $4 THEN $5 ELSE display_name END,
-    avatar_url = CASE WHEN $6 THEN $7 ELSE avatar_url END,
-    lang_tag = CASE WHEN $8 THEN $9 ELSE lang_tag END,
-    location = CASE WHEN $10 THEN $11 ELSE location END,
-    timezone = CASE WHEN $12 THEN $13 ELSE timezone END,
-    metadata = CASE WHEN $14 THEN $15::jsonb ELSE metadata END,
+-- name: ids_of_usernames
+-- Names to ids, for a whole batch of readers.
+SELECT w.nr, u.id::text FROM unnest($1::text[]) WITH ORDINALITY AS w (username, nr) JOIN users u USING (username);
+
+-- name: update_accounts
+-- Changes what is given (a flag and a value per column) for a whole batch of players, each at most once; rows are locked in
+-- the order of their ids. The time moves only if something really changes.
+WITH changes AS (
+    SELECT * FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::boolean[], $5::text[], $6::boolean[], $7::text[], $8::boolean[], $9::text[],
+        $10::boolean[], $11::text[], $12::boolean[], $13::text[], $14::boolean[], $15::text[])
+        AS t (user_id, has_username, username, has_display_name, display_name, has_avatar_url, avatar_url, has_lang_tag, lang_tag,
+        has_location, location, has_timezone, timezone, has_metadata, metadata)
+), locked AS (
+    SELECT id FROM users WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE users u SET
+    username = CASE WHEN c.has_username THEN c.username ELSE u.username END,
+    display_name = CASE WHEN c.has_display_name THEN c.display_name ELSE u.display_name END,
+    avatar_url = CASE WHEN c.has_avatar_url THEN c.avatar_url ELSE u.avatar_url END,
+    lang_tag = CASE WHEN c.has_lang_tag THEN c.lang_tag ELSE u.lang_tag END,
+    location = CASE WHEN c.has_location THEN c.location ELSE u.location END,
+    timezone = CASE WHEN c.has_timezone THEN c.timezone ELSE u.timezone END,
+    metadata = CASE WHEN c.has_metadata THEN c.metadata::jsonb ELSE u.metadata END,
     updated_at = now()
-WHERE id = $1 AND (
-    ($2 AND username IS DISTINCT FROM $3) OR ($4 AND display_name IS DISTINCT FROM $5)
-    OR ($6 AND avatar_url IS DISTINCT FROM $7) OR ($8 AND lang_tag IS DISTINCT FROM $9)
-    OR ($10 AND location IS DISTINCT FROM $11) OR ($12 AND timezone IS DISTINCT FROM $13)
-    OR ($14 AND metadata IS DISTINCT FROM $15::jsonb));
+FROM changes c JOIN locked l ON l.id = c.user_id
+WHERE u.id = c.user_id AND (
+    (c.has_username AND u.username IS DISTINCT FROM c.username)
+    OR (c.has_display_name AND u.display_name IS DISTINCT FROM c.display_name)
+    OR (c.has_avatar_url AND u.avatar_url IS DISTINCT FROM c.avatar_url)
+    OR (c.has_lang_tag AND u.lang_tag IS DISTINCT FROM c.lang_tag)
+    OR (c.has_location AND u.location IS DISTINCT FROM c.location)
+    OR (c.has_timezone AND u.timezone IS DISTINCT FROM c.timezone)
+    OR (c.has_metadata AND u.metadata IS DISTINCT FROM c.metadata::jsonb));
 
 -- name: fill_profile
 -- Set what a provider tells and the player has not set; a row that has it all is not written.

@@ -182,8 +182,9 @@ class AccountService:
 
     async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
         """The players with these ids, unknown ones absent."""
-        found = await asyncio.gather(*[self._store.read(user_id) for user_id in ids])
-        return [self._seen(user) for user in found if user is not None]
+        wanted = tuple(ids)
+        found = await self._store.read(wanted) if wanted else []
+        return [self._seen(user) for user in found] if self._presences.of_mode(STATUS) else found
 
     def _seen(self, user: UserRecord) -> UserRecord:
         """A record as it is now: players are online while they show a status."""
@@ -201,9 +202,10 @@ class AccountService:
 
     async def username_for_login(self, user_id: str) -> str | None:
         """The present name of a player who may log in."""
-        user: UserRecord | None = await self._store.read(user_id)
-        if user is None:
+        found = await self._store.read((user_id,))
+        if not found:
             return None
+        (user,) = found
         if user.disabled_at is not None:
             raise AccountBanned
         return user.username

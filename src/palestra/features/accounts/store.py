@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -11,12 +12,16 @@ from palestra.core.config import DatabaseSettings
 from palestra.core.errors import SetupError
 from palestra.core.ids import parse_id
 from palestra.database.batch import Batch
+from palestra.database.lookup import Lookups
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.database.sealed import Sealer
-from palestra.features.accounts.contract import Account, IdentityKind, UsernameTaken, UserRecord
+from palestra.features.accounts.contract import PUBLIC_IDENTITIES, Account, IdentityKind, UsernameTaken, UserRecord
 
 SQL = load_queries(__file__)
+ID_BYTES = 64
+"""What a player to be read counts in a round trip."""
+READ_LANES = 2
 PROFILE = ("username", "display_name", "avatar_url", "lang_tag", "location", "timezone", "metadata")
 
 
@@ -53,13 +58,30 @@ class AccountStore:
         self._create: Batch[NewAccount, bool] = Batch(
             "accounts.create", database, _create, key=lambda item: item.lookup, **limits
         )
-        self._read: Batch[str, UserRecord | None] = Batch(
-            "accounts.read", database, self._read_many, idempotent=True, **limits
+        self._read: Batch[Sequence[str], list[UserRecord]] = Batch(
+            "accounts.read",
+            database,
+            self._read_many,
+            size_bytes=lambda ids: len(ids) * ID_BYTES,
+            lanes=READ_LANES,
+            idempotent=True,
+            **limits,
         )
         self._read_own: Batch[str, Account | None] = Batch(
             "accounts.read_own", database, self._read_own_many, idempotent=True, **limits
         )
-        self.batches = [self._find, self._create, self._read, self._read_own]
+        self._update: Batch[tuple[Any, ...], None] = Batch(
+            "accounts.update",
+            database,
+            _update_many,
+            key=lambda change: change[0],
+            size_bytes=lambda change: sum(len(text) for text in change[2::2] if text),
+            idempotent=True,
+            **limits,
+        )
+        lookups = Lookups("accounts.lookup", database, settings)
+        self._by_name = lookups.of(SQL["ids_of_usernames"])
+        self.batches = [self._find, self._create, self._read, self._read_own, self._update, lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued."""
@@ -94,9 +116,9 @@ class AccountStore:
         """(awaitable) Make a player: True if made, False if the identifier exists by now. Raises UsernameTaken."""
         return self._create.submit(account)
 
-    def read(self, user_id: str) -> Any:
-        """(awaitable) A player, or None."""
-        return self._read.submit(user_id)
+    def read(self, user_ids: Sequence[str]) -> Awaitable[list[UserRecord]]:
+        """Players by id, in that order, each once; of their identifiers the public ones. The unknown are absent."""
+        return self._read.submit(user_ids)
 
     def read_own(self, user_id: str) -> Any:
         """(awaitable) A player's account, or None."""
@@ -107,10 +129,11 @@ class AccountStore:
         found = {row[0]: Account(self._record(row), row[15] or "{}") for row in rows}
         return [found.get(user_id) for user_id in ids]
 
-    async def _read_many(self, connection: asyncpg.Connection, ids: list[str]) -> list[UserRecord | None]:
-        rows = await connection.fetch(SQL["read_accounts"], list(dict.fromkeys(ids)))
+    async def _read_many(self, connection: asyncpg.Connection, requests: list[Sequence[str]]) -> list[list[UserRecord]]:
+        wanted = list(dict.fromkeys(one for ids in requests for one in ids))
+        rows = await connection.fetch(SQL["read_users"], wanted, list(PUBLIC_IDENTITIES))
         found = {row[0]: self._record(row) for row in rows}
-        return [found.get(user_id) for user_id in ids]
+        return [[found[one] for one in dict.fromkeys(ids) if one in found] for ids in requests]
 
     def _record(self, row: asyncpg.Record) -> UserRecord:
         profile, (kinds, lookups, sealed) = row[:12], row[12:15]
@@ -139,16 +162,21 @@ class AccountStore:
     async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:
         """Name → id of those that exist."""
         # No name has a NUL, and PostgreSQL refuses texts that have one.
-        names = [name for name in usernames if "\0" not in name]
-        return {row[0]: row[1] for row in await self.database.fetch(SQL["ids_of_usernames"], names)}
+        names = [name for name in dict.fromkeys(usernames) if "\0" not in name]
+        found = await asyncio.gather(*map(self._by_name, names))
+        return {name: rows[0][0] for name, rows in zip(names, found, strict=True) if rows}
 
     async def update(self, user_id: str, changes: Mapping[str, str | None]) -> None:
         """Set columns of a player. Raises UsernameTaken."""
-        args: list[Any] = [user_id]
+        change: list[Any] = [user_id]
         for column in PROFILE:
-            args += (column in changes, changes.get(column))
+            change += (column in changes, changes.get(column))
         try:
-            await self.database.execute(SQL["update_account"], *args)
+            if "username" in changes:
+                # A name may be taken, which would undo the work of all who share the round trip.
+                await self.database.execute(SQL["update_accounts"], *([one] for one in change))
+            else:
+                await self._update.submit(tuple(change))
         except asyncpg.UniqueViolationError:
             raise UsernameTaken from None
 
@@ -183,6 +211,11 @@ async def _find(connection: asyncpg.Connection, items: list[tuple[int, bytes]]) 
     # The blind index covers the kind, so it alone names the identifier.
     found = {row[0]: Login(row[1], row[2], row[3], row[4]) for row in rows}
     return [found.get(lookup) for lookup in lookups]
+
+
+async def _update_many(connection: asyncpg.Connection, changes: list[tuple[Any, ...]]) -> list[None]:
+    await connection.execute(SQL["update_accounts"], *zip(*changes, strict=True))
+    return [None] * len(changes)
 
 
 async def _create(connection: asyncpg.Connection, items: list[NewAccount]) -> list[bool | Exception]:

@@ -18,20 +18,32 @@ DELETE FROM messages WHERE id = $1 AND channel_id = $2 AND sender_id = $3
 RETURNING id::text, channel_id, code, sender_id::text, username, content::text, created_at, updated_at;
 
 -- name: list_later
--- Messages of a channel behind a position, the nearest first.
-SELECT id::text, channel_id, code, sender_id::text, username, content::text, created_at, updated_at
-FROM messages
-WHERE channel_id = $1 AND (created_at, messages.id) > ($2::timestamptz, $3::uuid)
-ORDER BY created_at, messages.id
-LIMIT $4;
+-- Messages of channels behind a position, the nearest first, for a whole batch of readers.
+SELECT w.nr, found.*
+FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::integer[])
+    WITH ORDINALITY AS w (channel_id, created_at, id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT m.id::text AS message_id, m.channel_id, m.code, m.sender_id::text, m.username, m.content::text, m.created_at,
+        m.updated_at
+    FROM messages m
+    WHERE m.channel_id = w.channel_id AND (m.created_at, m.id) > (w.created_at, w.id)
+    ORDER BY m.created_at, m.id
+    LIMIT w.size
+) AS found;
 
 -- name: list_earlier
--- Messages of a channel before a position, the nearest first.
-SELECT id::text, channel_id, code, sender_id::text, username, content::text, created_at, updated_at
-FROM messages
-WHERE channel_id = $1 AND (created_at, messages.id) < ($2::timestamptz, $3::uuid)
-ORDER BY created_at DESC, messages.id DESC
-LIMIT $4;
+-- Messages of channels before a position, the nearest first, for a whole batch of readers.
+SELECT w.nr, found.*
+FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::integer[])
+    WITH ORDINALITY AS w (channel_id, created_at, id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT m.id::text AS message_id, m.channel_id, m.code, m.sender_id::text, m.username, m.content::text, m.created_at,
+        m.updated_at
+    FROM messages m
+    WHERE m.channel_id = w.channel_id AND (m.created_at, m.id) < (w.created_at, w.id)
+    ORDER BY m.created_at DESC, m.id DESC
+    LIMIT w.size
+) AS found;
 
 -- name: forget
 -- Everything that a player whose account is being deleted ever wrote.

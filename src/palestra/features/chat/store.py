@@ -8,6 +8,7 @@ import asyncpg
 
 from palestra.core.config import DatabaseSettings
 from palestra.database.batch import Batch
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.chat.contract import BadContent, Message
@@ -33,7 +34,10 @@ class ChatStore:
             queue_max=settings.batch_queue_max,
             idempotent=True,
         )
-        self.batches = [self._send]
+        lookups = Lookups("chat.lookup", database, settings)
+        self._later = lookups.of(SQL["list_later"], by_limit)
+        self._earlier = lookups.of(SQL["list_earlier"], by_limit)
+        self.batches = [self._send, lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connection of the batch."""
@@ -64,8 +68,8 @@ class ChatStore:
 
     async def list(self, start: HistoryCursor, limit: int) -> list[Message]:
         """What lies beyond a position in the direction of its cursor, nearest first."""
-        query = SQL["list_later" if start.forward == start.ahead else "list_earlier"]
-        rows = await self._database.fetch(query, start.channel_id, start.at.created_at, start.at.id, limit)
+        read = self._later if start.forward == start.ahead else self._earlier
+        rows = await read(start.channel_id, start.at.created_at, start.at.id, limit)
         return [Message(*row) for row in rows]
 
     async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:

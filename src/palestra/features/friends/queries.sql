@@ -4,11 +4,12 @@
 -- guarded may not exist yet.
 SELECT pg_advisory_xact_lock($1::integer, player) FROM unnest($2::integer[]) AS player;
 
--- name: edges_between
--- The edges from a player to others, and from them to the player.
-SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = $1 AND friend_id = ANY($2::uuid[])
-UNION ALL
-SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = ANY($2::uuid[]) AND friend_id = $1;
+-- name: edges_of_pairs
+-- How the two of each pair stand to each other.
+SELECT pair.one::text, pair.other::text, mine.state AS mine, theirs.state AS theirs
+FROM unnest($1::uuid[], $2::uuid[]) AS pair (one, other)
+LEFT JOIN friends mine ON mine.user_id = pair.one AND mine.friend_id = pair.other
+LEFT JOIN friends theirs ON theirs.user_id = pair.other AND theirs.friend_id = pair.one;
 
 -- name: set_edges
 -- Makes edges, or moves them to another state; an edge keeps its age, and metadata is added to what it has.
@@ -26,23 +27,37 @@ USING unnest($1::uuid[], $2::uuid[]) AS gone (user_id, friend_id)
 WHERE f.user_id = gone.user_id AND f.friend_id = gone.friend_id;
 
 -- name: list_edges
--- A player's edges behind a position, up to a state.
-SELECT friend_id::text, state, position, updated_at, metadata::text
-FROM friends
-WHERE user_id = $1 AND state <= $5 AND (state, position, friend_id) > ($2::smallint, $3::bigint, $4::uuid)
-ORDER BY friends.state, friends.position, friends.friend_id
-LIMIT $6;
+-- Players' edges behind a position, up to a state, for a whole batch of readers.
+SELECT w.nr, edge.*
+FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[])
+    WITH ORDINALITY AS w (user_id, state, position, friend_id, last_state, size, nr)
+CROSS JOIN LATERAL (
+    SELECT f.friend_id::text AS friend, f.state, f.position, date_trunc('second', f.updated_at), f.metadata::text
+    FROM friends f
+    WHERE f.user_id = w.user_id AND f.state <= w.last_state
+        AND (f.state, f.position, f.friend_id) > (w.state, w.position, w.friend_id)
+    ORDER BY f.state, f.position, f.friend_id
+    LIMIT w.size
+) AS edge;
 
 -- name: list_friends_of_friends
--- Friends of a player's friends behind a position, without the player and the player's own friends.
-SELECT mine.friend_id::text AS referrer_id, theirs.friend_id::text AS friend_id
-FROM friends mine
-JOIN friends theirs ON theirs.user_id = mine.friend_id AND theirs.state = 0
-WHERE mine.user_id = $1 AND mine.state = 0 AND mine.friend_id >= $2
-    AND theirs.friend_id <> $1 AND (mine.friend_id, theirs.friend_id) > ($2, $3)
-    AND NOT EXISTS (SELECT FROM friends own WHERE own.user_id = $1 AND own.friend_id = theirs.friend_id AND own.state = 0)
-ORDER BY mine.friend_id, theirs.friend_id
-LIMIT $4;
+-- Friends of players' friends behind a position, without the player and the player's own friends, for a whole batch of
+-- readers.
+SELECT w.nr, found.*
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::integer[])
+    WITH ORDINALITY AS w (user_id, referrer_id, friend_id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT mine.friend_id::text AS referrer, theirs.friend_id::text AS friend
+    FROM friends mine
+    JOIN friends theirs ON theirs.user_id = mine.friend_id AND theirs.state = 0
+    WHERE mine.user_id = w.user_id AND mine.state = 0 AND mine.friend_id >= w.referrer_id
+        AND theirs.friend_id <> w.user_id AND (mine.friend_id, theirs.friend_id) > (w.referrer_id, w.friend_id)
+        AND NOT EXISTS (
+            SELECT FROM friends own WHERE own.user_id = w.user_id AND own.friend_id = theirs.friend_id AND own.state = 0
+        )
+    ORDER BY mine.friend_id, theirs.friend_id
+    LIMIT w.size
+) AS found;
 
 -- name: blocked_among
 -- Those among others whom a player has blocked.

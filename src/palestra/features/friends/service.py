@@ -34,8 +34,8 @@ from palestra.features.friends.contract import (
     OwnId,
     State,
 )
-from palestra.features.friends.rules import Act, Outcome
-from palestra.features.friends.store import Edge, FriendStore
+from palestra.features.friends.rules import Act, Edges, Outcome
+from palestra.features.friends.store import Edge, FriendStore, PairChange
 
 ATTEMPTS_MAX = 3
 """How often a change is tried while players it names disappear."""
@@ -50,6 +50,7 @@ class FriendService:
         self._users = users
         self._events = events
         self._clock = clock
+        self._pairs = store.pairs(self._change_pairs)
 
     # -- reading
 
@@ -165,7 +166,11 @@ class FriendService:
             if not present and not reset:
                 return
             try:
-                outcomes = await self._change(act, user_id, present, metadata, reset)
+                if len(present) == 1 and not reset:
+                    outcome = await self._pairs.submit(PairChange(act, user_id, present[0], metadata))
+                    outcomes = {present[0]: outcome}
+                else:
+                    outcomes = await self._change(act, user_id, present, metadata, reset)
             except asyncpg.ForeignKeyViolationError:
                 # Somebody was deleted between the look and the act.
                 continue
@@ -190,36 +195,39 @@ class FriendService:
         """Carry out an act on every target in one transaction, after `reset` of all edges; what came of each."""
         async with self._store.transaction() as tx:
             await self._store.lock(tx, [user_id, *targets])
-            before = await self._store.edges(tx, user_id, targets)
-            now_ns = int(self._clock.now() * 1e9)
-            outcomes: dict[str, Outcome] = {}
-            kept: list[Edge] = []
-            gone: list[tuple[str, str]] = []
+            before = await self._store.edges(tx, [(user_id, target) for target in targets])
             counts = Counter(await self._store.take_all(tx, user_id, State.BLOCKED) if reset else {})
-            # Friends who know each other from elsewhere bear that on both sides; other metadata is one's own.
-            theirs = metadata if act is Act.BEFRIEND else NO_METADATA
-            for number, (target, found) in enumerate(before.items()):
+            outcomes: dict[str, Outcome] = {}
+            work = _Work(self._now_ns(), counts)
+            for target in targets:
+                found = before[user_id, target]
                 edges = rules.without_friendship(found) if reset else found
-                after, outcomes[target] = rules.decide(act, edges)
-                if found[0] == State.FRIEND and outcomes[target] is Outcome.JOINED:
+                outcome = work.decide(PairChange(act, user_id, target, metadata), edges)
+                if found[0] == State.FRIEND and outcome is Outcome.JOINED:
                     # A friend before the reset: no news.
-                    outcomes[target] = Outcome.NOTHING
-                sides = ((user_id, target, metadata), (target, user_id, theirs))
-                for (owner, other, added), was, becomes in zip(sides, edges, after, strict=True):
-                    if was == becomes:
-                        continue
-                    if becomes is None:
-                        gone.append((owner, other))
-                    else:
-                        # Those named together keep the order in which they were named.
-                        kept.append(Edge(owner, other, becomes, now_ns + number, added))
-                    counts[owner] += (becomes is not None) - (was is not None)
-            await self._store.set(tx, kept)
-            await self._store.delete(tx, gone)
-            changes = {one: count for one, count in counts.items() if count}
-            if changes:
-                await self._users.add_edges(tx, changes)
+                    outcome = Outcome.NOTHING
+                outcomes[target] = outcome
+            await self._write(tx, work)
         return outcomes
+
+    async def _change_pairs(self, tx: asyncpg.Connection, changes: Sequence[PairChange]) -> list[Outcome | Exception]:
+        """Carry out acts between different pairs; what came of each."""
+        await self._store.lock(tx, {player for one in changes for player in (one.user_id, one.target_id)})
+        before = await self._store.edges(tx, [(one.user_id, one.target_id) for one in changes])
+        work = _Work(self._now_ns(), Counter())
+        outcomes: list[Outcome | Exception] = [work.decide(one, before[one.user_id, one.target_id]) for one in changes]
+        await self._write(tx, work)
+        return outcomes
+
+    async def _write(self, tx: asyncpg.Connection, work: _Work) -> None:
+        await self._store.set(tx, work.kept)
+        await self._store.delete(tx, work.gone)
+        changes = {one: count for one, count in work.counts.items() if count}
+        if changes:
+            await self._users.add_edges(tx, changes)
+
+    def _now_ns(self) -> int:
+        return int(self._clock.now() * 1e9)
 
     async def _tell(self, user_id: str, username: str, outcomes: Mapping[str, Outcome]) -> None:
         """Publish what became of each, all at once: subscribers that write share their round trips."""
@@ -236,3 +244,33 @@ class FriendService:
             elif outcome is Outcome.JOINED:
                 happened.append(FriendJoined(target, user_id, username))
         await asyncio.gather(*map(self._events.publish, happened))
+
+
+class _Work:
+    """What a transaction is about to write: edges to be kept and to go, and what that changes in the counters."""
+
+    def __init__(self, now_ns: int, counts: Counter[str]) -> None:
+        self.kept: list[Edge] = []
+        self.gone: list[tuple[str, str]] = []
+        self.counts = counts
+        # Those named together keep the order in which they were named.
+        self._next_ns = now_ns
+
+    def decide(self, change: PairChange, edges: Edges) -> Outcome:
+        """Add what an act does to the edges of its pair; what came of it."""
+        after, outcome = rules.decide(change.act, edges)
+        me, other, metadata = change.user_id, change.target_id, change.metadata
+        # Friends who know each other from elsewhere bear that on both sides; other metadata is one's own.
+        theirs = metadata if change.act is Act.BEFRIEND else NO_METADATA
+        for (owner, friend, added), was, becomes in zip(
+            ((me, other, metadata), (other, me, theirs)), edges, after, strict=True
+        ):
+            if was == becomes:
+                continue
+            if becomes is None:
+                self.gone.append((owner, friend))
+            else:
+                self.kept.append(Edge(owner, friend, becomes, self._next_ns, added))
+            self.counts[owner] += (becomes is not None) - (was is not None)
+        self._next_ns += 1
+        return outcome

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.core.config import DatabaseSettings
+from palestra.database.batch import Batch
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.friends.contract import BadMetadata
-from palestra.features.friends.rules import Edges, Position, Referral
+from palestra.features.friends.rules import Act, Edges, Outcome, Position, Referral
 
 SQL = load_queries(__file__)
 LOCKS = 0x667269
@@ -29,15 +32,58 @@ class Edge(NamedTuple):
     metadata: str
 
 
+class PairChange(NamedTuple):
+    """What one player does to another. `metadata` goes on the player's side."""
+
+    act: Act
+    user_id: str
+    target_id: str
+    metadata: str
+
+
+Pair = tuple[str, str]
+"""Two players, in whichever order."""
+
+
 class FriendStore:
     """Reads and writes rows of `friends`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
+        lookups = Lookups("friends.lookup", database, settings)
+        self._edges = lookups.of(SQL["list_edges"], by_limit)
+        self._referrals = lookups.of(SQL["list_friends_of_friends"], by_limit)
+        self.batches: list[Batch[Any, Any]] = [lookups.batch]
+        self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
+
+    async def stop(self) -> None:
+        """Finish what is queued and close the connections of the batches."""
+        for batch in self.batches:
+            await batch.stop()
 
     def transaction(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """A transaction of the small pool."""
         return self._database.transaction()
+
+    def pairs(
+        self, change: Callable[[asyncpg.Connection, list[PairChange]], Awaitable[list[Outcome | Exception]]]
+    ) -> Batch[PairChange, Outcome]:
+        """A batch whose rounds each `change` edges in one transaction; changes of one pair never share a round."""
+
+        async def execute(connection: asyncpg.Connection, changes: list[PairChange]) -> list[Outcome | Exception]:
+            async with connection.transaction():
+                return await change(connection, changes)
+
+        batch: Batch[PairChange, Outcome] = Batch(
+            "friends.change",
+            self._database,
+            execute,
+            key=lambda one: frozenset((one.user_id, one.target_id)),
+            size_bytes=lambda one: len(one.metadata),
+            **self._limits,
+        )
+        self.batches.append(batch)
+        return batch
 
     async def lock(self, tx: asyncpg.Connection, user_ids: Iterable[str]) -> None:
         """Wait until nobody else changes edges of these players, and keep it so until the transaction ends."""
@@ -45,11 +91,11 @@ class FriendStore:
         keys = sorted({int(user_id[:8], 16) - 2**31 for user_id in user_ids})
         await tx.execute(SQL["lock_players"], LOCKS, keys)
 
-    async def edges(self, tx: asyncpg.Connection, user_id: str, others: Sequence[str]) -> dict[str, Edges]:
-        """The states between a player and each of the others."""
-        rows = await tx.fetch(SQL["edges_between"], user_id, others)
-        states = {(row[0], row[1]): row[2] for row in rows}
-        return {other: (states.get((user_id, other)), states.get((other, user_id))) for other in others}
+    async def edges(self, tx: asyncpg.Connection, pairs: Iterable[Pair]) -> dict[Pair, Edges]:
+        """The states between the two of each pair."""
+        asked = list(pairs)
+        rows = await tx.fetch(SQL["edges_of_pairs"], [one for one, _ in asked], [other for _, other in asked])
+        return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
     async def set(self, tx: asyncpg.Connection, edges: Sequence[Edge]) -> None:
         """Make or change edges. Raises BadMetadata; ForeignKeyViolationError if a player is gone by now."""
@@ -65,17 +111,13 @@ class FriendStore:
         if edges:
             await tx.execute(SQL["delete_edges"], *map(list, zip(*edges, strict=True)))
 
-    async def list(self, user_id: str, after: Position, last_state: int, limit: int) -> list[asyncpg.Record]:
+    async def list(self, user_id: str, after: Position, last_state: int, limit: int) -> list[tuple[Any, ...]]:
         """Edges behind a position: (friend_id, state, position, updated_at, metadata)."""
-        return await self._database.fetch(
-            SQL["list_edges"], user_id, after.state, after.position, after.friend_id, last_state, limit
-        )
+        return await self._edges(user_id, after.state, after.position, after.friend_id, last_state, limit)
 
     async def list_referrals(self, user_id: str, after: Referral, limit: int) -> list[Referral]:
         """Friends of friends behind a position."""
-        rows = await self._database.fetch(
-            SQL["list_friends_of_friends"], user_id, after.referrer_id, after.friend_id, limit
-        )
+        rows = await self._referrals(user_id, after.referrer_id, after.friend_id, limit)
         return [Referral(*row) for row in rows]
 
     async def blocked_among(self, user_id: str, others: Iterable[str]) -> set[str]:

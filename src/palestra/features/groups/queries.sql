@@ -7,11 +7,12 @@ SELECT pg_advisory_xact_lock_shared($1::integer, player) FROM unnest($2::integer
 -- A player whose account is being deleted: waits for those who let the player in, and keeps others from it.
 SELECT pg_advisory_xact_lock($1::integer, $2::integer);
 
--- name: lock_group
--- A group, held until the end of the transaction: whoever changes its members does so first.
+-- name: lock_groups
+-- Groups, held until the end of the transaction: whoever changes their members does so first. In one order, so that two
+-- transactions never wait for each other in a circle.
 SELECT id::text, creator_id::text, name, description, avatar_url, lang_tag, metadata::text, open, edge_count, max_count,
     created_at, updated_at
-FROM groups WHERE id = $1 FOR UPDATE;
+FROM groups WHERE id = ANY($1::uuid[]) ORDER BY groups.id FOR UPDATE;
 
 -- name: create_group
 -- A new group of one.
@@ -34,8 +35,9 @@ WHERE id = $1 AND (
     OR lang_tag <> $5 OR open <> $6);
 
 -- name: add_to_count
--- Members came or went.
-UPDATE groups SET edge_count = edge_count + $2, updated_at = now() WHERE id = $1;
+-- Members came to groups that are locked, or went.
+UPDATE groups g SET edge_count = g.edge_count + item.change, updated_at = now()
+FROM unnest($1::uuid[], $2::integer[]) AS item (id, change) WHERE g.id = item.id;
 
 -- name: delete_groups
 -- Groups with all their members.
@@ -45,99 +47,155 @@ DELETE FROM groups WHERE id = ANY($1::uuid[]);
 -- How some players stand to a group.
 SELECT user_id::text, state FROM group_members WHERE group_id = $1 AND user_id = ANY($2::uuid[]);
 
+-- name: state_of
+-- How a player stands to a group, for a whole batch of readers.
+SELECT w.nr, m.state FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS w (group_id, user_id, nr)
+JOIN group_members m USING (group_id, user_id);
+
 -- name: count_superadmins
 -- How many are in charge.
 SELECT count(*) FROM group_members WHERE group_id = $1 AND state = 0;
 
--- name: admins_of
--- Those who decide about requests.
-SELECT user_id::text FROM group_members WHERE group_id = $1 AND state <= 1 ORDER BY state, position;
+-- name: states_of_pairs
+-- How players stand to groups.
+SELECT m.group_id::text, m.user_id::text, m.state
+FROM unnest($1::uuid[], $2::uuid[]) AS pair (group_id, user_id) JOIN group_members m USING (group_id, user_id);
+
+-- name: in_charge
+-- Superadmins and admins of groups: those who decide about requests.
+SELECT m.group_id::text, m.user_id::text, m.state
+FROM unnest($1::uuid[]) AS asked (id) JOIN group_members m ON m.group_id = asked.id AND m.state <= 1
+ORDER BY m.state, m.position;
 
 -- name: set_members
--- Makes members of a group that is locked, or changes their states; a member keeps the time of joining.
+-- Makes members of groups that are locked, or changes their states; a member keeps the time of joining.
 INSERT INTO group_members (group_id, user_id, state, position)
-SELECT $1, item.user_id, item.state, item.position
-FROM unnest($2::uuid[], $3::smallint[], $4::bigint[]) AS item (user_id, state, position)
-ORDER BY item.user_id
+SELECT item.group_id, item.user_id, item.state, item.position
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::bigint[]) AS item (group_id, user_id, state, position)
+ORDER BY item.group_id, item.user_id
 ON CONFLICT (group_id, user_id) DO UPDATE SET state = excluded.state, updated_at = now();
 
 -- name: delete_members
--- Removes players from a group that is locked.
-DELETE FROM group_members WHERE group_id = $1 AND user_id = ANY($2::uuid[]);
+-- Removes players from groups that are locked.
+DELETE FROM group_members AS m USING unnest($1::uuid[], $2::uuid[]) AS gone (group_id, user_id)
+WHERE m.group_id = gone.group_id AND m.user_id = gone.user_id;
 
 -- name: list_members
--- A group's players behind a position, up to a state.
-SELECT user_id::text AS id, state, position FROM group_members
-WHERE group_id = $1 AND state <= $5 AND (state, position, user_id) > ($2::smallint, $3::bigint, $4::uuid)
-ORDER BY state, position, group_members.user_id
-LIMIT $6;
+-- Players of groups behind a position, up to a state, for a whole batch of readers.
+SELECT w.nr, member.*
+FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[])
+    WITH ORDINALITY AS w (group_id, state, position, user_id, last_state, size, nr)
+CROSS JOIN LATERAL (
+    SELECT m.state, m.position, m.user_id::text AS member_id FROM group_members m
+    WHERE m.group_id = w.group_id AND m.state <= w.last_state
+        AND (m.state, m.position, m.user_id) > (w.state, w.position, w.user_id)
+    ORDER BY m.state, m.position, m.user_id
+    LIMIT w.size
+) AS member;
 
 -- name: list_groups_of_user
--- A player's groups behind a position, up to a state.
-SELECT m.state, m.position, g.id::text, g.creator_id::text, g.name, g.description, g.avatar_url, g.lang_tag,
-    g.metadata::text, g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
-FROM group_members m JOIN groups g ON g.id = m.group_id
-WHERE m.user_id = $1 AND m.state <= $5 AND (m.state, m.position, m.group_id) > ($2::smallint, $3::bigint, $4::uuid)
-ORDER BY m.state, m.position, m.group_id
-LIMIT $6;
+-- Groups of players behind a position, up to a state, for a whole batch of readers.
+SELECT w.nr, membership.*
+FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[])
+    WITH ORDINALITY AS w (user_id, state, position, group_id, last_state, size, nr)
+CROSS JOIN LATERAL (
+    SELECT m.state, m.position, g.id::text AS gid, g.creator_id::text, g.name, g.description, g.avatar_url, g.lang_tag, g.metadata::text,
+        g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
+    FROM group_members m JOIN groups g ON g.id = m.group_id
+    WHERE m.user_id = w.user_id AND m.state <= w.last_state
+        AND (m.state, m.position, m.group_id) > (w.state, w.position, w.group_id)
+    ORDER BY m.state, m.position, m.group_id
+    LIMIT w.size
+) AS membership;
 
 -- name: list_by_update
--- Groups, perhaps only the open or the closed ones, those longest without change first.
-SELECT id::text, creator_id::text, name, description, avatar_url, lang_tag, metadata::text, open, edge_count, max_count,
-    created_at, updated_at
-FROM groups
-WHERE ($1::boolean IS NULL OR open = $1) AND (updated_at, edge_count, groups.id) > ($2::timestamptz, $3::integer, $4::uuid)
-ORDER BY updated_at, edge_count, groups.id
-LIMIT $5;
+-- Groups, perhaps only the open or the closed ones, those longest without change first; this list and the next ones for a
+-- whole batch of readers.
+SELECT w.nr, found.*
+FROM unnest($1::boolean[], $2::timestamptz[], $3::integer[], $4::uuid[], $5::integer[])
+    WITH ORDINALITY AS w (open, updated_at, edge_count, id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT g.id::text AS gid, g.creator_id::text, g.name, g.description, g.avatar_url, g.lang_tag, g.metadata::text,
+        g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
+    FROM groups g
+    WHERE (w.open IS NULL OR g.open = w.open) AND (g.updated_at, g.edge_count, g.id) > (w.updated_at, w.edge_count, w.id)
+    ORDER BY g.updated_at, g.edge_count, g.id
+    LIMIT w.size
+) AS found;
 
 -- name: list_by_name
--- Groups whose name fits a pattern in any case, by name in small letters. All of them begin with the letters of $2,
+-- Groups whose name fits a pattern in any case, by name in small letters. All of them begin with the letters of `prefix`,
 -- which is what the index looks for.
-SELECT id::text, creator_id::text, name, description, avatar_url, lang_tag, metadata::text, open, edge_count, max_count,
-    created_at, updated_at
-FROM groups
-WHERE name ILIKE $1
-    AND lower(name) COLLATE "C" >= lower($2::text) AND lower(name) COLLATE "C" < lower($2::text) || chr(1114111)
-    AND (lower(name) COLLATE "C", name COLLATE "C") > (lower($3::text), $3::text)
-ORDER BY lower(groups.name) COLLATE "C", groups.name COLLATE "C"
-LIMIT $4;
+SELECT w.nr, found.*
+FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[])
+    WITH ORDINALITY AS w (pattern, prefix, after_name, size, nr)
+CROSS JOIN LATERAL (
+    SELECT g.id::text AS gid, g.creator_id::text, g.name, g.description, g.avatar_url, g.lang_tag, g.metadata::text,
+        g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
+    FROM groups g
+    WHERE g.name ILIKE w.pattern
+        AND lower(g.name) COLLATE "C" >= lower(w.prefix) AND lower(g.name) COLLATE "C" < lower(w.prefix) || chr(1114111)
+        AND (lower(g.name) COLLATE "C", g.name COLLATE "C") > (lower(w.after_name), w.after_name)
+    ORDER BY lower(g.name) COLLATE "C", g.name COLLATE "C"
+    LIMIT w.size
+) AS found;
 
 -- name: list_by_language
 -- Groups of a language, the small ones first.
-SELECT id::text, creator_id::text, name, description, avatar_url, lang_tag, metadata::text, open, edge_count, max_count,
-    created_at, updated_at
-FROM groups
-WHERE lang_tag = $1 AND (edge_count, groups.id) > ($2::integer, $3::uuid)
-ORDER BY edge_count, groups.id
-LIMIT $4;
+SELECT w.nr, found.*
+FROM unnest($1::text[], $2::integer[], $3::uuid[], $4::integer[])
+    WITH ORDINALITY AS w (lang_tag, edge_count, id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT g.id::text AS gid, g.creator_id::text, g.name, g.description, g.avatar_url, g.lang_tag, g.metadata::text,
+        g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
+    FROM groups g
+    WHERE g.lang_tag = w.lang_tag AND (g.edge_count, g.id) > (w.edge_count, w.id)
+    ORDER BY g.edge_count, g.id
+    LIMIT w.size
+) AS found;
 
 -- name: list_by_size
 -- Groups of at most so many members, the large ones first.
-SELECT id::text, creator_id::text, name, description, avatar_url, lang_tag, metadata::text, open, edge_count, max_count,
-    created_at, updated_at
-FROM groups
-WHERE edge_count <= $1 AND (edge_count, updated_at, groups.id) < ($2::integer, $3::timestamptz, $4::uuid)
-ORDER BY edge_count DESC, updated_at DESC, groups.id DESC
-LIMIT $5;
+SELECT w.nr, found.*
+FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::uuid[], $5::integer[])
+    WITH ORDINALITY AS w (members, edge_count, updated_at, id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT g.id::text AS gid, g.creator_id::text, g.name, g.description, g.avatar_url, g.lang_tag, g.metadata::text,
+        g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
+    FROM groups g
+    WHERE g.edge_count <= w.members AND (g.edge_count, g.updated_at, g.id) < (w.edge_count, w.updated_at, w.id)
+    ORDER BY g.edge_count DESC, g.updated_at DESC, g.id DESC
+    LIMIT w.size
+) AS found;
 
 -- name: list_by_size_in_language
 -- Groups of a language, of at most so many members, perhaps only the open or the closed ones, the large ones first.
-SELECT id::text, creator_id::text, name, description, avatar_url, lang_tag, metadata::text, open, edge_count, max_count,
-    created_at, updated_at
-FROM groups
-WHERE lang_tag = $1 AND edge_count <= $2 AND ($3::boolean IS NULL OR open = $3)
-    AND (edge_count, groups.id) < ($4::integer, $5::uuid)
-ORDER BY edge_count DESC, groups.id DESC
-LIMIT $6;
+SELECT w.nr, found.*
+FROM unnest($1::text[], $2::integer[], $3::boolean[], $4::integer[], $5::uuid[], $6::integer[])
+    WITH ORDINALITY AS w (lang_tag, members, open, edge_count, id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT g.id::text AS gid, g.creator_id::text, g.name, g.description, g.avatar_url, g.lang_tag, g.metadata::text,
+        g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
+    FROM groups g
+    WHERE g.lang_tag = w.lang_tag AND g.edge_count <= w.members AND (w.open IS NULL OR g.open = w.open)
+        AND (g.edge_count, g.id) < (w.edge_count, w.id)
+    ORDER BY g.edge_count DESC, g.id DESC
+    LIMIT w.size
+) AS found;
 
 -- name: list_by_size_if_open
 -- Open groups, or closed ones, of at most so many members, the large ones first.
-SELECT id::text, creator_id::text, name, description, avatar_url, lang_tag, metadata::text, open, edge_count, max_count,
-    created_at, updated_at
-FROM groups
-WHERE open = $1 AND edge_count <= $2 AND (edge_count, groups.id) < ($3::integer, $4::uuid)
-ORDER BY edge_count DESC, groups.id DESC
-LIMIT $5;
+SELECT w.nr, found.*
+FROM unnest($1::boolean[], $2::integer[], $3::integer[], $4::uuid[], $5::integer[])
+    WITH ORDINALITY AS w (open, members, edge_count, id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT g.id::text AS gid, g.creator_id::text, g.name, g.description, g.avatar_url, g.lang_tag, g.metadata::text,
+        g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
+    FROM groups g
+    WHERE g.open = w.open AND g.edge_count <= w.members AND (g.edge_count, g.id) < (w.edge_count, w.id)
+    ORDER BY g.edge_count DESC, g.id DESC
+    LIMIT w.size
+) AS found;
 
 -- name: lock_groups_of
 -- All groups that know a player, locked in one order: two players who leave at once may share some.

@@ -27,11 +27,9 @@ from palestra.features.groups.contract import (
     GroupDeleted,
     GroupFilter,
     GroupFull,
-    GroupNotFound,
     GroupPage,
     Happening,
     JoinRequested,
-    LastSuperadmin,
     Member,
     MemberChanged,
     MemberPage,
@@ -45,6 +43,7 @@ from palestra.features.groups.contract import (
     UpdateRefused,
     UsersNotFound,
 )
+from palestra.features.groups.doors import Doors
 from palestra.features.groups.rules import Verb
 from palestra.features.groups.store import GroupStore, NewGroup
 
@@ -58,6 +57,7 @@ class GroupService:
         self._events = events
         self._clock = clock
         self._deleted_with: dict[str, list[str]] = {}
+        self._doors = Doors(store, clock)
 
     # -- groups
 
@@ -95,7 +95,7 @@ class GroupService:
             async with self._store.transaction() as tx:
                 await self._store.lock_joiners(tx, [user_id])
                 made = await self._store.create(tx, group)
-                await self._store.set_members(tx, group.id, {user_id: State.SUPERADMIN}, self._now_ns())
+                await self._store.set_members(tx, [(group.id, user_id, State.SUPERADMIN)], self._now_ns())
         except asyncpg.ForeignKeyViolationError:
             raise AccountNotFound from None
         return made
@@ -148,54 +148,29 @@ class GroupService:
     async def join(self, group_id: str, user_id: str, username: str) -> None:
         """See Groups.join."""
         found_id = rules.group_id(group_id)
-        admins: tuple[str, ...] = ()
         try:
-            async with self._store.transaction() as tx:
-                await self._store.lock_joiners(tx, [user_id])
-                group = await self._store.lock(tx, found_id)
-                if group is None:
-                    raise GroupNotFound
-                if group.edge_count >= group.max_count:
-                    raise GroupFull
-                if await self._store.states(tx, found_id, [user_id]):
-                    return
-                state = State.MEMBER if group.open else State.JOIN_REQUEST
-                await self._store.set_members(tx, found_id, {user_id: state}, self._now_ns())
-                if group.open:
-                    await self._store.add_to_count(tx, found_id, 1)
-                else:
-                    admins = await self._store.admins(tx, found_id)
+            passed = await self._doors.join(found_id, user_id)
         except asyncpg.ForeignKeyViolationError:
             raise AccountNotFound from None
+        group = passed.group
+        if group is None:
+            return
         if group.open:
             await self._events.publish(
                 MemberChanged(found_id, group.name, Happening.JOINED, user_id, username, user_id)
             )
         else:
-            await self._events.publish(JoinRequested(found_id, user_id, username, admins))
+            await self._events.publish(JoinRequested(found_id, user_id, username, passed.admin_ids))
 
     async def leave(self, group_id: str, user_id: str, username: str) -> None:
         """See Groups.leave."""
         found_id = rules.group_id(group_id)
-        async with self._store.transaction() as tx:
-            group = await self._store.lock(tx, found_id)
-            if group is None:
-                return
-            state = (await self._store.states(tx, found_id, [user_id])).get(user_id, State.BANNED)
-            if state == State.BANNED:
-                return
-            last = state == State.SUPERADMIN and await self._store.superadmins(tx, found_id) == 1
-            if last and group.edge_count > 1:
-                raise LastSuperadmin
-            if last:
-                await self._store.delete(tx, [found_id])
-            else:
-                await self._store.delete_members(tx, found_id, [user_id])
-                await self._store.add_to_count(tx, found_id, -rules.counts(state))
-        if last:
+        passed = await self._doors.leave(found_id, user_id)
+        if passed.deleted:
             await self._events.publish(GroupDeleted(found_id))
-        else:
-            await self._events.publish(MemberChanged(found_id, group.name, Happening.LEFT, user_id, username, user_id))
+        elif passed.group is not None:
+            name = passed.group.name
+            await self._events.publish(MemberChanged(found_id, name, Happening.LEFT, user_id, username, user_id))
 
     # -- what those in charge do to others
 
@@ -260,8 +235,8 @@ class GroupService:
         """
         states = await self._store.states(tx, group.id, targets)
         superadmins = await self._store.superadmins(tx, group.id)
-        kept: dict[str, int] = {}
-        gone: list[str] = []
+        kept: list[tuple[str, str, int]] = []
+        gone: list[tuple[str, str]] = []
         affected: list[str] = []
         change = 0
         for user_id in targets:
@@ -270,18 +245,18 @@ class GroupService:
             if after == state:
                 continue
             if after is None:
-                gone.append(user_id)
+                gone.append((group.id, user_id))
             else:
-                kept[user_id] = after
+                kept.append((group.id, user_id, after))
             superadmins += (after == State.SUPERADMIN) - (state == State.SUPERADMIN)
             change += rules.counts(after) - rules.counts(state)
             if rules.told(verb, state, after):
                 affected.append(user_id)
         if change > 0 and group.edge_count + change > group.max_count:
             raise GroupFull
-        await self._store.set_members(tx, group.id, kept, self._now_ns())
-        await self._store.delete_members(tx, group.id, gone)
-        await self._store.add_to_count(tx, group.id, change)
+        await self._store.set_members(tx, kept, self._now_ns())
+        await self._store.delete_members(tx, gone)
+        await self._store.add_to_counts(tx, {group.id: change})
         return affected
 
     async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Code
+from palestra.database.batch import Batch
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.groups.contract import CreationRefused, Group, GroupFilter, ListRefused, NameInUse
@@ -42,15 +45,47 @@ class Place(NamedTuple):
     superadmins: int
 
 
+class Passage(NamedTuple):
+    """Somebody who joins a group, or leaves it."""
+
+    group_id: str
+    user_id: str
+    joins: bool
+
+
 class GroupStore:
     """Reads and writes rows of `groups` and `group_members`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
+        lookups = Lookups("groups.lookup", database, settings)
+        names = ("list_members", "list_groups_of_user", *(order.value for order in Order))
+        self._lists = {name: lookups.of(SQL[name], by_limit) for name in names}
+        self._states = lookups.of(SQL["state_of"])
+        self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
+        self.batches: list[Batch[Any, Any]] = [lookups.batch]
+
+    async def stop(self) -> None:
+        """Finish what is queued and close the connections of the batches."""
+        for batch in self.batches:
+            await batch.stop()
 
     def transaction(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """A transaction of the small pool."""
         return self._database.transaction()
+
+    def passages(self, let: Callable[[asyncpg.Connection, list[Passage]], Awaitable[list[Any]]]) -> Batch[Passage, Any]:
+        """A batch whose rounds `let` players in and out in one transaction, no player twice at one group's door."""
+
+        async def execute(connection: asyncpg.Connection, passages: list[Passage]) -> list[Any]:
+            async with connection.transaction():
+                return await let(connection, passages)
+
+        batch: Batch[Passage, Any] = Batch(
+            "groups.pass", self._database, execute, key=lambda one: (one.group_id, one.user_id), **self._limits
+        )
+        self.batches.append(batch)
+        return batch
 
     # -- locks: players first, then groups
 
@@ -64,8 +99,11 @@ class GroupStore:
 
     async def lock(self, tx: asyncpg.Connection, group_id: str) -> Group | None:
         """A group, held until the transaction ends."""
-        row = await tx.fetchrow(SQL["lock_group"], group_id)
-        return Group(*row) if row else None
+        return (await self.lock_many(tx, [group_id])).get(group_id)
+
+    async def lock_many(self, tx: asyncpg.Connection, group_ids: Iterable[str]) -> dict[str, Group]:
+        """Groups by id, held until the transaction ends."""
+        return {row[0]: Group(*row) for row in await tx.fetch(SQL["lock_groups"], list(group_ids))}
 
     # -- changes
 
@@ -93,24 +131,25 @@ class GroupStore:
         if group_ids:
             await tx.execute(SQL["delete_groups"], group_ids)
 
-    async def set_members(self, tx: asyncpg.Connection, group_id: str, states: Mapping[str, int], at_ns: int) -> None:
-        """Set states; new members joined at `at_ns` and in the order given.
+    async def set_members(self, tx: asyncpg.Connection, members: Sequence[tuple[str, str, int]], at_ns: int) -> None:
+        """Set states, each with its group and player; new members joined at `at_ns` and in the order given.
 
         Raises ForeignKeyViolationError if a player does not exist.
         """
-        if states:
-            positions = list(range(at_ns, at_ns + len(states)))
-            await tx.execute(SQL["set_members"], group_id, list(states), list(states.values()), positions)
+        if members:
+            positions = list(range(at_ns, at_ns + len(members)))
+            await tx.execute(SQL["set_members"], *map(list, zip(*members, strict=True)), positions)
 
-    async def delete_members(self, tx: asyncpg.Connection, group_id: str, user_ids: Sequence[str]) -> None:
-        """Remove players."""
-        if user_ids:
-            await tx.execute(SQL["delete_members"], group_id, user_ids)
+    async def delete_members(self, tx: asyncpg.Connection, members: Sequence[tuple[str, str]]) -> None:
+        """Remove players from groups."""
+        if members:
+            await tx.execute(SQL["delete_members"], *map(list, zip(*members, strict=True)))
 
-    async def add_to_count(self, tx: asyncpg.Connection, group_id: str, change: int) -> None:
-        """Members came or went."""
-        if change:
-            await tx.execute(SQL["add_to_count"], group_id, change)
+    async def add_to_counts(self, tx: asyncpg.Connection, changes: Mapping[str, int]) -> None:
+        """Members came to groups or went."""
+        changed = {group_id: change for group_id, change in changes.items() if change}
+        if changed:
+            await tx.execute(SQL["add_to_count"], list(changed), list(changed.values()))
 
     async def leave_all(self, tx: asyncpg.Connection, user_id: str) -> None:
         """Take a player out of all groups."""
@@ -126,9 +165,19 @@ class GroupStore:
         """How many are in charge."""
         return int(await tx.fetchval(SQL["count_superadmins"], group_id) or 0)
 
-    async def admins(self, tx: asyncpg.Connection, group_id: str) -> tuple[str, ...]:
-        """Those who decide about requests."""
-        return tuple(row[0] for row in await tx.fetch(SQL["admins_of"], group_id))
+    async def states_of_pairs(
+        self, tx: asyncpg.Connection, pairs: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], int]:
+        """The states of players in groups, where the group knows the player."""
+        rows = await tx.fetch(SQL["states_of_pairs"], *map(list, zip(*pairs, strict=True)))
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    async def in_charge(self, tx: asyncpg.Connection, group_ids: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
+        """Superadmins and admins of groups with their states, the highest and oldest first."""
+        found: dict[str, list[tuple[str, int]]] = {}
+        for group_id, user_id, state in await tx.fetch(SQL["in_charge"], list(group_ids)):
+            found.setdefault(group_id, []).append((user_id, state))
+        return found
 
     async def lock_places(self, tx: asyncpg.Connection, user_id: str) -> list[Place]:
         """A player's places, in groups that are held from now on."""
@@ -137,24 +186,23 @@ class GroupStore:
 
     async def state_of(self, group_id: str, user_id: str) -> int | None:
         """How a player stands to a group."""
-        rows = await self._database.fetch(SQL["states_of"], group_id, [user_id])
-        return rows[0][1] if rows else None
+        rows = await self._states(group_id, user_id)
+        return rows[0][0] if rows else None
 
     # -- lists
 
     async def list_members(self, group_id: str, after: Position, last_state: int, limit: int) -> list[Position]:
         """Players of a group behind a position."""
         args = (group_id, after.state, after.position, after.id, last_state, limit)
-        rows = await self._database.fetch(SQL["list_members"], *args)
-        return [Position(state, position, user_id) for user_id, state, position in rows]
+        return [Position(*row) for row in await self._lists["list_members"](*args)]
 
     async def list_of_user(
         self, user_id: str, after: Position, last_state: int, limit: int
     ) -> list[tuple[Position, Group]]:
         """Groups of a player behind a position."""
         args = (user_id, after.state, after.position, after.id, last_state, limit)
-        rows = await self._database.fetch(SQL["list_groups_of_user"], *args)
-        return [(Position(row[0], row[1], row[2]), Group(*row[2:])) for row in map(tuple, rows)]
+        rows = await self._lists["list_groups_of_user"](*args)
+        return [(Position(*row[:3]), Group(*row[2:])) for row in rows]
 
     async def list(self, order: Order, wanted: GroupFilter, after: GroupPosition, limit: int) -> list[Group]:
         """Groups behind a position. Raises ListRefused for a name pattern that is none."""
@@ -168,7 +216,7 @@ class GroupStore:
         }
         chosen = (*name_pattern(wanted.name), after.name) if order is Order.NAME else args[order]
         try:
-            rows = await self._database.fetch(SQL[order.value], *chosen, limit)
+            rows = await self._lists[order.value](*chosen, limit)
         except asyncpg.DataError:
             raise ListRefused from None
         return [Group(*row) for row in rows]

@@ -14,12 +14,18 @@ WITH known AS (
 SELECT id::text FROM known;
 
 -- name: list
--- A player's notifications behind a position.
-SELECT id::text, user_id::text, subject, content::text, code, sender_id::text, created_at
-FROM notifications
-WHERE user_id = $1 AND (created_at, notifications.id) > ($2::timestamptz, $3::uuid)
-ORDER BY created_at, notifications.id
-LIMIT $4;
+-- Players' notifications behind a position, for a whole batch of readers.
+SELECT w.nr, found.*
+FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::integer[])
+    WITH ORDINALITY AS w (user_id, created_at, id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT n.id::text AS notification_id, n.user_id::text, n.subject, n.content::text, n.code, n.sender_id::text,
+        n.created_at
+    FROM notifications n
+    WHERE n.user_id = w.user_id AND (n.created_at, n.id) > (w.created_at, w.id)
+    ORDER BY n.created_at, n.id
+    LIMIT w.size
+) AS found;
 
 -- name: get
 -- Notifications by id, perhaps only those of one player.

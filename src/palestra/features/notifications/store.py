@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -12,6 +12,7 @@ from palestra.core.config import DatabaseSettings
 from palestra.core.errors import PalestraError
 from palestra.core.ids import SYSTEM_USER
 from palestra.database.batch import Batch
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.notifications.contract import BadContent, Notification, PlatformCode
@@ -49,7 +50,9 @@ class NotificationStore:
             idempotent=True,
             **limits,
         )
-        self.batches = [self._keep, self._delete]
+        lookups = Lookups("notifications.lookup", database, settings)
+        self._list = lookups.of(SQL["list"], by_limit)
+        self.batches = [self._keep, self._delete, lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""
@@ -74,7 +77,7 @@ class NotificationStore:
 
     async def list(self, user_id: str, after: Position, limit: int) -> list[Notification]:
         """A player's notifications behind a position."""
-        rows = await self._database.fetch(SQL["list"], user_id, after.created_at, after.id, limit)
+        rows = await self._list(user_id, after.created_at, after.id, limit)
         return [_notification(row) for row in rows]
 
     async def get(self, ids: Sequence[str], user_id: str | None) -> list[Notification]:
@@ -101,7 +104,7 @@ class NotificationStore:
         return [row[0] for row in await self._database.fetch(SQL["players_after"], user_id, limit)]
 
 
-def _notification(row: asyncpg.Record) -> Notification:
+def _notification(row: Iterable[Any]) -> Notification:
     identity, user_id, subject, content, code, sender_id, created_at = row
     return Notification(
         identity, user_id, subject, content, code, "" if sender_id == SYSTEM_USER else sender_id, created_at

@@ -89,22 +89,34 @@ ORDER BY expiry_time DESC
 LIMIT 1;
 
 -- name: older_subscriptions
--- A player's subscriptions behind a position, newest first.
-SELECT store, original_id, player_id::text AS player_id, product_id, environment, response, notification, purchase_time,
-    create_time, update_time, expiry_time, refund_time, stated_at
-FROM subscriptions
-WHERE player_id = $1::uuid AND (purchase_time, store, original_id) < ($2::timestamptz, $3::smallint, $4::text)
-ORDER BY purchase_time DESC, store DESC, original_id DESC
-LIMIT $5;
+-- Subscriptions of players behind a position, newest first, for a whole batch of readers.
+SELECT w.nr, found.*
+FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::text[], $5::integer[])
+    WITH ORDINALITY AS w (player_id, purchase_time, store, original_id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT s.store, s.original_id, s.player_id::text, s.product_id, s.environment, s.response, s.notification,
+        s.purchase_time, s.create_time, s.update_time, s.expiry_time, s.refund_time, s.stated_at
+    FROM subscriptions s
+    WHERE s.player_id = w.player_id
+        AND (s.purchase_time, s.store, s.original_id) < (w.purchase_time, w.store, w.original_id)
+    ORDER BY s.purchase_time DESC, s.store DESC, s.original_id DESC
+    LIMIT w.size
+) AS found;
 
 -- name: newer_subscriptions
--- A player's subscriptions before a position, nearest first.
-SELECT store, original_id, player_id::text AS player_id, product_id, environment, response, notification, purchase_time,
-    create_time, update_time, expiry_time, refund_time, stated_at
-FROM subscriptions
-WHERE player_id = $1::uuid AND (purchase_time, store, original_id) > ($2::timestamptz, $3::smallint, $4::text)
-ORDER BY purchase_time, store, original_id
-LIMIT $5;
+-- Subscriptions of players before a position, nearest first, for a whole batch of readers.
+SELECT w.nr, found.*
+FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::text[], $5::integer[])
+    WITH ORDINALITY AS w (player_id, purchase_time, store, original_id, size, nr)
+CROSS JOIN LATERAL (
+    SELECT s.store, s.original_id, s.player_id::text, s.product_id, s.environment, s.response, s.notification,
+        s.purchase_time, s.create_time, s.update_time, s.expiry_time, s.refund_time, s.stated_at
+    FROM subscriptions s
+    WHERE s.player_id = w.player_id
+        AND (s.purchase_time, s.store, s.original_id) > (w.purchase_time, w.store, w.original_id)
+    ORDER BY s.purchase_time, s.store, s.original_id
+    LIMIT w.size
+) AS found;
 
 -- name: forget_purchases
 -- Purchases of a player who is being deleted are kept and name nobody any more, nor do the words of the store.

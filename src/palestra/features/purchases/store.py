@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.core.config import DatabaseSettings
 from palestra.core.ids import SYSTEM_USER
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.purchases import rules
@@ -15,6 +18,22 @@ from palestra.features.purchases.contract import Environment, Purchase, Refund, 
 from palestra.features.purchases.rules import Position
 
 SQL = load_queries(__file__)
+SUBSCRIPTION = (
+    "store",
+    "original_id",
+    "player_id",
+    "product_id",
+    "environment",
+    "response",
+    "notification",
+    "purchase_time",
+    "create_time",
+    "update_time",
+    "expiry_time",
+    "refund_time",
+    "stated_at",
+)
+"""The columns of a subscription in lists."""
 
 
 class Stated(NamedTuple):
@@ -27,8 +46,17 @@ class Stated(NamedTuple):
 class PurchaseStore:
     """Reads and writes the tables of purchases and subscriptions."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._database = database
+        lookups = Lookups("purchases.lookup", database, settings)
+        self._older = lookups.of(SQL["older_subscriptions"], by_limit)
+        self._newer = lookups.of(SQL["newer_subscriptions"], by_limit)
+        self.batches = [lookups.batch]
+
+    async def stop(self) -> None:
+        """Finish what is queued and close the connections of the batches."""
+        for batch in self.batches:
+            await batch.stop()
 
     # -- purchases
 
@@ -140,9 +168,9 @@ class PurchaseStore:
 
     async def subscriptions_of(self, at: Position, limit: int, now: datetime) -> list[Subscription]:
         """Up to `limit` subscriptions beyond a position, nearest first. One round trip."""
-        statement = SQL["older_subscriptions" if at.ahead else "newer_subscriptions"]
-        rows = await self._database.fetch(statement, at.player_id, at.at, at.store, at.id, limit)
-        return [_subscription(row, now) for row in rows]
+        read = self._older if at.ahead else self._newer
+        rows = await read(at.player_id, at.at, at.store, at.id, limit)
+        return [_subscription(dict(zip(SUBSCRIPTION, row, strict=True)), now) for row in rows]
 
     async def forget(self, tx: asyncpg.Connection, player_id: str) -> None:
         """Give what a player has to nobody, in the given transaction."""
@@ -170,7 +198,7 @@ def _purchase(row: asyncpg.Record, *, seen_before: bool = False) -> Purchase:
     )
 
 
-def _subscription(row: asyncpg.Record, now: datetime) -> Subscription:
+def _subscription(row: Mapping[str, Any] | asyncpg.Record, now: datetime) -> Subscription:
     term = Term(
         store=Store(row["store"]),
         original_id=row["original_id"],

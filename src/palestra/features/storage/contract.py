@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
-from palestra.core.errors import InvalidArgument, Unavailable
+from palestra.core.errors import InvalidArgument, SetupError, Unavailable
 from palestra.core.ids import SYSTEM_USER
 
 READ_NOBODY, READ_OWNER, READ_PUBLIC = 0, 1, 2
@@ -20,6 +21,13 @@ OBJECTS_MAX = 10_000
 PAGE_OBJECTS_MAX = 100
 CREATE_ONLY = "*"
 """The `version` of a write that must not find an object."""
+
+INDEX_FIELDS_MAX = 16
+INDEX_VALUES_MAX = 256
+"""Most values that an index looks at in one object."""
+SEARCH_OBJECTS_MAX = 1_000
+CANDIDATES_MAX = 10_000
+"""Most objects that a search looks at for one page."""
 
 T = TypeVar("T")
 
@@ -84,6 +92,41 @@ class Page(msgspec.Struct, frozen=True):
     cursor: str = ""
 
 
+Keep = Callable[[ObjectWrite], bool]
+
+
+class Index(msgspec.Struct, frozen=True):
+    """A declared index. `fields` and `sortable` are paths into values, `key` is the only one it takes, "" for all.
+
+    `keep` says which objects are in it, and `keep_text` is its code: another one makes another index. Raises SetupError
+    when it cannot be.
+    """
+
+    name: str
+    collection: str
+    key: str
+    fields: tuple[str, ...]
+    sortable: tuple[str, ...] = ()
+    keep: Keep | None = None
+    keep_text: str = ""
+
+    def __post_init__(self) -> None:
+        if not (0 < len(self.name) <= TEXT_CHARS_MAX and 0 < len(self.collection) <= TEXT_CHARS_MAX):
+            raise SetupError(f"an index has a name and a collection of 1 to {TEXT_CHARS_MAX} characters")
+        if not 1 <= len(self.fields) <= INDEX_FIELDS_MAX or len(set(self.fields)) < len(self.fields):
+            raise SetupError(f"index {self.name!r}: an index has 1 to {INDEX_FIELDS_MAX} different fields")
+        if any(not 0 < len(path) <= TEXT_CHARS_MAX or "" in path.split(".") for path in self.fields):
+            raise SetupError(f"index {self.name!r}: a field is a path such as level or stats.level")
+        if strange := set(self.sortable) - set(self.fields):
+            raise SetupError(f"index {self.name!r}: {min(strange)!r} is sortable and none of the fields")
+
+    @property
+    def id(self) -> str:
+        """The name, and a hash of all that it depends on."""
+        told = msgspec.json.encode((self.collection, self.key, self.fields, self.sortable, self.keep_text))
+        return f"{self.name}:{blake2b(told, digest_size=8).hexdigest()}"
+
+
 class StorageError(InvalidArgument):
     """A request about stored objects that cannot be carried out; its text is the default message."""
 
@@ -143,6 +186,57 @@ class TooManyObjects(StorageError):
     """More objects in one call than OBJECTS_MAX."""
 
     text = f"At most {OBJECTS_MAX} objects fit into one call."
+
+
+class TooManyValues(StorageError):
+    """An object has more values in the fields of an index than INDEX_VALUES_MAX."""
+
+    text = f"An index takes at most {INDEX_VALUES_MAX} values of one object."
+
+
+class UnknownIndex(StorageError):
+    """No game declares an index of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no index {name!r}: declare it with @game.index.")
+
+
+class UnknownField(StorageError):
+    """A query asks for a field that the index does not have."""
+
+    def __init__(self, field: str, index: str, known: Sequence[str]) -> None:
+        super().__init__(f"The index {index!r} has no field {field!r}, but {', '.join(known)}.")
+
+
+class NotSortable(StorageError):
+    """An order by a field that was not declared sortable."""
+
+    def __init__(self, field: str, index: str, sortable: Sequence[str]) -> None:
+        super().__init__(
+            f"The index {index!r} cannot be sorted by {field!r}, but by {', '.join(sortable) or 'nothing'}."
+        )
+
+
+class Unnarrowed(StorageError):
+    """A query that no index narrows down."""
+
+    text = (
+        "A query needs a + clause that an index serves: a value, a number, a range, or a pattern with a beginning;"
+        " without any + clause, all others have to be such."
+    )
+
+
+class BadSearchLimit(StorageError):
+    """A page size outside 1–1,000."""
+
+    text = f"Invalid limit - limit must be between 1 and {SEARCH_OBJECTS_MAX}."
+
+
+class IndexBuilding(Unavailable):
+    """The index does not hold all objects yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The index {name!r} is being built, try again.", retry_after_seconds=1.0)
 
 
 class VersionRejected(StorageError):
@@ -208,6 +302,24 @@ class Storage(Protocol):
 
         A player sees own objects by (read permission, key), another's public ones by key and everybody's public ones
         by (key, owner); the server sees all. Cost O(limit). Raises BadLimit, BadOwner, BadCursor.
+        """
+        ...
+
+    async def search(
+        self,
+        index: str,
+        query: str = "*",
+        limit: int = PAGE_OBJECTS_MAX,
+        order: str = "",
+        cursor: str = "",
+        *,
+        caller_id: str | None = None,
+    ) -> Page:
+        """Up to `limit` (1–1,000) objects of a declared index that match a query and that the caller may read.
+
+        By a sortable field, "-" in front for downwards, or by key. Looks at no more than CANDIDATES_MAX objects: a page
+        of a query that matches few among many may be short, even empty, and have a cursor all the same. Raises BadQuery
+        and the errors of indexes above, IndexBuilding.
         """
         ...
 

@@ -31,6 +31,7 @@ from palestra.features.storage.contract import (
     VersionRejected,
     WriteDenied,
 )
+from palestra.features.storage.index_rules import IndexChange
 
 Id = tuple[str, str, str]
 """Collection, key and owner: what names an object."""
@@ -50,6 +51,7 @@ class Row(msgspec.Struct, frozen=True):
     permission_write: int
     expected: str
     trusted: bool
+    index_changes: tuple[IndexChange, ...] = ()
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -219,11 +221,21 @@ def check_deletes(standing: Mapping[Id, Standing], deletes: Sequence[Expected]) 
             raise DeleteRejected
 
 
+def id_of(stored: StoredObject) -> Id:
+    """What names an object."""
+    return stored.collection, stored.key, stored.user_id
+
+
 def readable(stored: StoredObject, caller_id: str | None) -> bool:
     """Whether the caller may see an object."""
-    if caller_id is None or stored.permission_read == READ_PUBLIC:
+    return readable_by(stored.permission_read, stored.user_id, caller_id)
+
+
+def readable_by(permission_read: int, owner_id: str, caller_id: str | None) -> bool:
+    """The same, of an object with this permission and owner."""
+    if caller_id is None or permission_read == READ_PUBLIC:
         return True
-    return stored.permission_read == READ_OWNER and stored.user_id == caller_id
+    return permission_read == READ_OWNER and owner_id == caller_id
 
 
 # -- lists

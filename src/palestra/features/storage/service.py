@@ -24,14 +24,16 @@ from palestra.features.storage.contract import (
     StoredObject,
     TooManyObjects,
 )
+from palestra.features.storage.indexes import Indexes
 from palestra.features.storage.store import StorageStore
 
 
 class StorageService:
     """Stored objects for clients and game code."""
 
-    def __init__(self, store: StorageStore) -> None:
+    def __init__(self, store: StorageStore, indexes: Indexes) -> None:
         self._store = store
+        self._indexes = indexes
 
     async def read(self, ids: Sequence[ObjectId], *, caller_id: str | None = None) -> list[StoredObject]:
         """See Storage.read."""
@@ -45,7 +47,7 @@ class StorageService:
     async def write(self, writes: Sequence[ObjectWrite], *, caller_id: str | None = None) -> list[Ack]:
         """See Storage.write."""
         _check_count(writes)
-        rows = [rules.row_of(write, caller_id) for write in writes]
+        rows = [self._indexes.with_changes(rules.row_of(write, caller_id)) for write in writes]
         if len(rows) == 1 and rows[0].expected in ("", CREATE_ONLY):
             return [await self._store.write_one(rows[0])]
         return await self._store.write_all(rows) if rows else []
@@ -54,7 +56,8 @@ class StorageService:
         """See Storage.delete."""
         _check_count(ids)
         if ids:
-            await self._store.delete_all([rules.expected_of(one, caller_id) for one in ids])
+            deletes = [rules.expected_of(one, caller_id) for one in ids]
+            await self._store.delete_all(deletes, self._indexes.removals({one.id for one in deletes}))
 
     async def list(
         self,
@@ -91,6 +94,23 @@ class StorageService:
         if len(found) <= limit:
             return Page(found)
         return Page(found[:limit], rules.shared_cursor(collection, public, found[limit - 1]))
+
+    async def search(
+        self,
+        index: str,
+        query: str = "*",
+        limit: int = PAGE_OBJECTS_MAX,
+        order: str = "",
+        cursor: str = "",
+        *,
+        caller_id: str | None = None,
+    ) -> Page:
+        """See Storage.search."""
+        ids, after = await self._indexes.search(index, query, limit, order, cursor, caller_id)
+        found = {rules.id_of(one): one for one in await self._store.read(ids)} if ids else {}
+        # An object that was deleted or hidden since it was found is left out.
+        shown = [found[one] for one in ids if one in found and rules.readable(found[one], caller_id)]
+        return Page(shown, after)
 
     async def get(self, collection: str, key: str, user_id: str = SYSTEM_USER, kind: Any = None) -> Any:
         """See Storage.get."""

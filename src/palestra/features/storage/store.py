@@ -10,9 +10,12 @@ import asyncpg
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Unavailable
 from palestra.database.batch import Batch
+from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.features.storage.contract import CREATE_ONLY, Ack, Contended, NotStorable, StoredObject
+from palestra.features.storage.index_rules import IndexChange
+from palestra.features.storage.index_store import change_indexes
 from palestra.features.storage.rules import (
     Expected,
     Id,
@@ -54,7 +57,10 @@ class StorageStore:
             lanes=READ_LANES,
             idempotent=True,
         )
-        self.batches = [self._overwrites, self._server_overwrites, self._creations, self._reads]
+        lookups = Lookups("storage.lookup", database, settings)
+        names = ("list_of_owner", "list_public", "list_all")
+        self._lists = {name: lookups.of(SQL[name], by_limit) for name in names}
+        self.batches = [self._overwrites, self._server_overwrites, self._creations, self._reads, lookups.batch]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""
@@ -69,7 +75,7 @@ class StorageStore:
             self._database,
             partial(_write, create_only=create_only, trusted=trusted),
             key=lambda row: row.id,
-            size_bytes=lambda row: len(row.value),
+            size_bytes=_bytes_of,
             rows_max=settings.batch_rows_max,
             queue_max=settings.batch_queue_max,
         )
@@ -106,14 +112,15 @@ class StorageStore:
                 raise NotStorable from None
         raise Contended
 
-    async def delete_all(self, deletes: Sequence[Expected]) -> None:
-        """Delete all or nothing. Raises DeleteRejected, Contended."""
+    async def delete_all(self, deletes: Sequence[Expected], index_changes: Sequence[IndexChange]) -> None:
+        """Delete all or nothing, also from indexes. Raises DeleteRejected, Contended."""
         columns = _id_columns({one.id for one in deletes})
         for _ in range(ATTEMPTS_MAX):
             try:
                 async with self._database.transaction() as tx:
                     check_deletes(_standing(await tx.fetch(SQL["lock"], *columns)), deletes)
                     await tx.execute(SQL["delete"], *columns)
+                    await change_indexes(tx, index_changes)
                 return
             except asyncpg.DeadlockDetectedError:
                 continue
@@ -122,6 +129,7 @@ class StorageStore:
     async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
         """Delete everything a player owns, in the given transaction."""
         await tx.execute(SQL["forget"], user_id)
+        await tx.execute(SQL["forget_entries"], user_id)
 
     # -- reads
 
@@ -131,15 +139,13 @@ class StorageStore:
 
     async def list_of_owner(self, owner: str, collection: str, after: OwnerPosition, limit: int) -> list[StoredObject]:
         """Up to `limit` objects of an owner behind a position. One round trip."""
-        rows = await self._database.fetch(
-            SQL["list_of_owner"], owner, collection, after.permission_read, after.key, limit
-        )
+        rows = await self._lists["list_of_owner"](owner, collection, after.permission_read, after.key, limit)
         return [StoredObject(*row) for row in rows]
 
     async def list_of_all(self, collection: str, public: bool, after: SharedPosition, limit: int) -> list[StoredObject]:
         """Up to `limit` objects of all owners, only public ones or all, behind a position. One round trip."""
-        query = SQL["list_public"] if public else SQL["list_all"]
-        rows = await self._database.fetch(query, collection, after.key, after.user_id, limit)
+        name = "list_public" if public else "list_all"
+        rows = await self._lists[name](collection, after.key, after.user_id, limit)
         return [StoredObject(*row) for row in rows]
 
 
@@ -232,6 +238,21 @@ def _ack(row: Row, standing: Standing, times: Standing) -> Ack:
 async def _write_rows(
     connection: asyncpg.Connection, rows: list[Row], *, create_only: bool, trusted: bool
 ) -> list[asyncpg.Record]:
+    """Write rows; with indexes in one transaction, in which those are changed for what was really written."""
+    changes = {row.id: row.index_changes for row in rows if row.index_changes}
+    if not changes:
+        return await _write_objects(connection, rows, create_only=create_only, trusted=trusted)
+    async with connection.transaction():
+        written = await _write_objects(connection, rows, create_only=create_only, trusted=trusted)
+        await change_indexes(
+            connection, [change for row in written for change in changes.get((row[0], row[1], row[2]), ())]
+        )
+    return written
+
+
+async def _write_objects(
+    connection: asyncpg.Connection, rows: list[Row], *, create_only: bool, trusted: bool
+) -> list[asyncpg.Record]:
     return await connection.fetch(
         SQL["write"],
         *_id_columns(row.id for row in rows),
@@ -242,6 +263,11 @@ async def _write_rows(
         create_only,
         trusted,
     )
+
+
+def _bytes_of(row: Row) -> int:
+    """What a write counts in a round trip."""
+    return len(row.value) + sum(len(change.fields) for change in row.index_changes)
 
 
 def _id_columns(ids: Iterable[Id]) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
