@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,18 +11,11 @@ from palestra.core.clock import ManualClock
 from palestra.core.config import ResumeSettings, SessionSettings, Settings
 from palestra.features.streams.contract import PARTY
 from palestra.testing import Bot, Platform
+from tests.gateway.websocket.test_flow import turn_until
 
 
 def data(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-async def turn_until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        turns = 0
-        while not condition():
-            turns += 1
-            await asyncio.sleep(0)
 
 
 class Arena:
