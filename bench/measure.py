@@ -17,17 +17,30 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import costs, matches, parse, servers, signed, sockets
+from bench import costs, crowd, fanout, matches, parse, servers, signed, sockets, storm
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
-from bench.workloads import BOARD_ROWS, COMMITS, HTTP, MATCHES, PLAYERS, RELAYS, WORKLOADS, Workload
+from bench.workloads import (
+    BOARD_ROWS,
+    COMMITS,
+    CROWDS,
+    HTTP,
+    MATCHES,
+    PLAYERS,
+    RELAYS,
+    WORKLOADS,
+    CrowdLoad,
+    Workload,
+)
 from palestra.database.embedded import binaries
 
 CONNECTIONS = 64
 LUA = servers.HERE / "lua" / "requests.lua"
 TRANSFER = servers.HERE / "transfer.pgbench"
 GRACE_SECONDS = 30
+CROWD_SECONDS = 60
+"""For a crowd to come together."""
 GLANCE_SECONDS = 1
 """Long enough to know the CPU time of a request to the HTTP floor."""
 
@@ -52,9 +65,11 @@ class Results:
 
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     relays: dict[str, list[sockets.Relay]] = field(default_factory=dict)
+    crowds: dict[str, list[crowd.Seen]] = field(default_factory=dict)
     matches: dict[str, list[matches.Seen]] = field(default_factory=dict)
     ready: list[tuple[float, float]] = field(default_factory=list)
     idle: list[sockets.Idle] = field(default_factory=list)
+    storms: list[storm.Storm] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
     postgres: dict[str, str] = field(default_factory=dict)
     others_percent: float | None = None
@@ -74,6 +89,7 @@ class Options:
     seconds: int
     rounds: int
     idle_sockets: int
+    storm_sockets: int
 
 
 @dataclass(frozen=True)
@@ -94,9 +110,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
     results = Results()
     if "costs" in options.chosen:
         with _telling(results, "costs"):
-            say("costs of sealing and of batches")
-            results.costs_us = {**costs.sealing(folder), **costs.batching()}
-    rounds_of = [[one for one in kind if one.name in options.chosen] for kind in (WORKLOADS, RELAYS, MATCHES)]
+            say("costs of sealing, of batches and of telling followers")
+            results.costs_us = {**costs.sealing(folder), **costs.batching(), **fanout.status()}
+    rounds_of = [[one for one in kind if one.name in options.chosen] for kind in (WORKLOADS, RELAYS, MATCHES, CROWDS)]
     if any(rounds_of):
         with _telling(results, "the rounds"), _site(folder, say) as site:
             results.postgres = site.postgres.settings
@@ -115,6 +131,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         for number in range(options.rounds if "ready" in options.chosen else 1):
             with _telling(results, "start and idle sockets"):
                 _starts(options, folder / f"start-{number}", results, say)
+    if "resume_storm" in options.chosen:
+        with _telling(results, "resume storm"), servers.node(folder / "storm") as node:
+            _storm(options, node, results, say)
     return results
 
 
@@ -184,6 +203,21 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
                 seen = runner.run(matches.play(site.node, site.tokens, *size))
             results.matches.setdefault(load.name, []).append(seen)
             say(f"{load.name:<18} {matches.told(seen)}")
+    for load in CROWDS:
+        if load.name not in options.chosen:
+            continue
+        with _telling(results, load.name):
+            seen = _crowd(load, options.seconds, site)
+            results.crowds.setdefault(load.name, []).append(seen)
+            told = f"{seen.cpu_us:.2f} µs CPU  joined in {seen.joined_seconds:.1f} s"
+            say(f"{load.name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
+
+
+def _crowd(load: CrowdLoad, seconds: int, site: _Site) -> crowd.Seen:
+    """The listeners in a process of their own."""
+    node, arguments = site.node, (site.tokens_file, load.listeners, load.rate, seconds)
+    command = [sys.executable, "-m", "bench.crowd", load.kind, *map(str, (node.port, node.pid, *arguments))]
+    return msgspec.json.decode(_output(command, seconds + CROWD_SECONDS), type=crowd.Seen)
 
 
 def _floor(kind: str, seconds: int, site: _Site) -> Sample:
@@ -265,6 +299,18 @@ def _starts(options: Options, folder: Path, results: Results, say: Say) -> None:
         results.idle.append(seen)
         told = f"{seen.each_kib:.1f} KiB each, process {seen.after_kib / 1024:.0f} MiB"
         say(f"idle               {seen.sockets:,} sockets, {told}")
+
+
+def _storm(options: Options, node: Node, results: Results, say: Say) -> None:
+    """As many storms as rounds, one after the other on one node."""
+    count = options.storm_sockets
+    say(f"logging {count:,} players in for the storm")
+    tokens = servers.log_in(node.port, count + -(-count // storm.MATCH_PLAYERS))
+    for _ in range(options.rounds):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            seen = runner.run(storm.storm(HOST, node.port, node.pid, tokens, count))
+        results.storms.append(seen)
+        say(f"resume_storm       {seen.told()}")
 
 
 def _keep(results: Results, name: str, sample: Sample, say: Say) -> None:

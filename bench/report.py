@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
@@ -14,11 +15,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.crowd import Seen
 from bench.matches import told
 from bench.measure import Options, Results, Sample
 from bench.sockets import Relay
 from bench.workloads import (
     COMMITS,
+    CROWDS,
     HTTP,
     IDLE_EACH_KIB_MAX,
     IDLE_PROCESS_MIB_MAX,
@@ -29,6 +32,7 @@ from bench.workloads import (
     RELAY_DELIVERED_PERCENT_MIN,
     RELAY_P99_MS_MAX,
     RELAYS,
+    STORM_CPU_SECONDS_MAX,
     WORKLOADS,
 )
 
@@ -65,7 +69,8 @@ def rows(results: Results) -> list[Row]:
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
             made.append(_loaded(workload.name, samples, workload.writes, workload.goal, workload.p99_ms_max))
-    return [*made, *_relay_rows(results), *_match_rows(results), *_process_rows(results)]
+    crowds = _crowd_rows(results)
+    return [*made, *_relay_rows(results), *crowds, *_match_rows(results), *_process_rows(results)]
 
 
 def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0, p99_ms_max: float = 0.0) -> Row:
@@ -107,7 +112,17 @@ def _relay_rows(results: Results) -> list[Row]:
     return made
 
 
-def _relayed(name: str, seen: list[Relay]) -> Row:
+def _crowd_rows(results: Results) -> list[Row]:
+    made = []
+    for load in CROWDS:
+        if seen := results.crowds.get(load.name):
+            row = _relayed(load.name, seen)
+            reached = None if row.faults else (row.node_us or 0) <= load.goal_us
+            made.append(replace(row, goal=f"≤ {load.goal_us} µs", reached=reached))
+    return made
+
+
+def _relayed(name: str, seen: Sequence[Relay | Seen]) -> Row:
     delivered = min(s.delivered_percent for s in seen)
     return Row(
         name=name,
@@ -149,6 +164,11 @@ def _process_rows(results: Results) -> list[Row]:
                 reached=idle.each_kib <= IDLE_EACH_KIB_MAX and mib <= IDLE_PROCESS_MIB_MAX,
             )
         )
+    if results.storms:
+        worst = max(results.storms, key=lambda one: (not one.whole, one.cpu_seconds))
+        goal = f"all, 0, ≤ {STORM_CPU_SECONDS_MAX:.0f} s"
+        reached = worst.whole and worst.cpu_seconds <= STORM_CPU_SECONDS_MAX
+        made.append(Row("resume_storm", figure=worst.told(), goal=goal, reached=reached))
     limits = (READY_FIRST_SECONDS_MAX, READY_AGAIN_SECONDS_MAX)
     for name, place, limit in zip(("ready, first start", "ready, next start"), (0, 1), limits, strict=True):
         if results.ready:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from bench.processes import cpu_seconds, resident_kib
 from palestra.gateway.websocket.protobuf import Protobuf, tag_of
@@ -160,16 +160,19 @@ async def connect(players: list[Any], host: str, port: int, tokens: list[str], s
         query = f"lang=en&status={status}&format={form}&token="
         urls = [f"ws://{host}:{port}/ws?{query}{tokens[number % len(tokens)]}" for number in some]
         await asyncio.gather(
-            *(ws_connect(_giving(players[number]), url) for number, url in zip(some, urls, strict=True))
+            *(ws_connect(giving(players[number]), url) for number, url in zip(some, urls, strict=True))
         )
 
 
-def _giving(listener: WSListener) -> Callable[[], WSListener]:
+def giving(listener: WSListener) -> Callable[[], WSListener]:
+    """What makes the listener of a connection: always this one."""
     return lambda: listener
 
 
 async def disconnect(players: list[Any]) -> None:
     for player in players:
+        # With a goodbye: a node waits for whoever goes without.
+        player.transport.send_close(WSCloseCode.OK)
         player.transport.disconnect()
     await asyncio.gather(*(player.transport.wait_disconnected() for player in players))
 

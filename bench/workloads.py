@@ -68,6 +68,17 @@ class MatchLoad:
         return f"authoritative_{self.matches}x{self.players}x{self.rate}"
 
 
+@dataclass(frozen=True)
+class CrowdLoad:
+    """One player who is heard by a crowd. `goal_us` is the most CPU per envelope that reached a listener."""
+
+    name: str
+    kind: str
+    listeners: int
+    rate: int
+    goal_us: float
+
+
 WORKLOADS = (
     Workload("healthcheck", HTTP),
     Workload("account", HTTP, 0.48),
@@ -89,24 +100,29 @@ RELAYS = (
     RelayLoad(100, 10, 4, 5.4),
     RelayLoad(20, 10, 40, 7.2, protobuf=True),
 )
+CROWDS = (
+    CrowdLoad("chat_room_5000", "chat", 5_000, 20, 3.5),
+    CrowdLoad("status_fanout_1000", "status", 1_000, 20, 6.0),
+)
 MATCHES = (MatchLoad(100, 10, 20),)
 LATE_P99_MS_MAX = 2.0
 MATCHES_CPU_PERCENT_MAX = 60.0
 RELAY_P99_MS_MAX = 2.0
 RELAY_DELIVERED_PERCENT_MIN = 99.9
 IDLE_EACH_KIB_MAX = 10.0
+STORM_CPU_SECONDS_MAX = 2.0
 IDLE_PROCESS_MIB_MAX = 110.0
 READY_FIRST_SECONDS_MAX = 4.0
 READY_AGAIN_SECONDS_MAX = 2.0
 
 PLAYERS = 500
 BOARD_ROWS = 20
-OTHERS = ("idle", "ready", "costs")
+OTHERS = ("idle", "ready", "costs", "resume_storm")
 
 
 def all_names() -> list[str]:
     """Every name that can be asked for."""
-    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *(m.name for m in MATCHES), *OTHERS]
+    return [*(one.name for kind in (WORKLOADS, RELAYS, CROWDS, MATCHES) for one in kind), *OTHERS]
 
 
 def choose(asked: list[str]) -> set[str]:

@@ -15,6 +15,7 @@ import msgspec
 import msgspec.inspect
 
 from palestra.core.errors import SetupError
+from palestra.features.events.contract import SESSION_END, SESSION_START
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.matchmaker.contract import TICKET_FIELDS, Drop, Relaxation, Window
 from palestra.sdk.match import Match, MatchType, match_type
@@ -88,6 +89,7 @@ class Game:
         self.after_hooks: list[Hook] = []
         self.start_hooks: list[AsyncCode] = []
         self.event_hooks: list[AsyncCode] = []
+        self.session_hooks: dict[str, list[AsyncCode]] = {SESSION_START: [], SESSION_END: []}
         self.end_hooks: dict[type, list[AsyncCode]] = {}
         self.jobs: list[GameJob] = []
         self.matches: dict[str, MatchType] = {}
@@ -164,6 +166,23 @@ class Game:
         _require_async(code, place_of(code))
         _require_parameters(code, place_of(code), "(ctx, event)")
         self.event_hooks.append(code)
+        return code
+
+    def on_session_start(self, code: F) -> F:
+        """Run when a player's socket was opened: `async def handler(ctx, event)`, a `SessionEvent`.
+
+        This and `on_session_end` run in the background, one after the other, and are dropped when too many wait.
+        """
+        return self._add_session_hook(SESSION_START, code)
+
+    def on_session_end(self, code: F) -> F:
+        """Run when a player's socket has ended: `event.properties["reason"]` says why, "" when the client left."""
+        return self._add_session_hook(SESSION_END, code)
+
+    def _add_session_hook(self, name: str, code: F) -> F:
+        _require_async(code, place_of(code))
+        _require_parameters(code, place_of(code), "(ctx, event)")
+        self.session_hooks[name].append(code)
         return code
 
     def on_tournament_end(self, code: F) -> F:
@@ -309,6 +328,9 @@ class Game:
         `await ctx.matches.create("arena", params)` begins one. 1 to 60 ticks a second. With `record`, what happens to
         each is written to a file that `palestra replay` can run again.
         """
+
+        if not isinstance(name, str):
+            raise SetupError('@game.match needs the name of the match: @game.match("arena")')
 
         def declare(code: M) -> M:
             declared = match_type(name, code, ticks_per_second, record)

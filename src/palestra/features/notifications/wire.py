@@ -63,10 +63,9 @@ def push_of(notifications: Sequence[contract.Notification]) -> Push:
     return Push("notifications", Pushed(shown))
 
 
-def banned_push(now: float) -> Push:
-    """The last thing a banned player's socket hears."""
-    code = contract.PlatformCode.BANNED
-    told = Notification(new_id(), "banned", "{}", code, create_time=timestamp(utc(now)))
+def last_push(code: contract.PlatformCode, now: float) -> Push:
+    """The last thing that a socket hears before it is closed: BANNED or SINGLE_SOCKET."""
+    told = Notification(new_id(), code.name.lower(), "{}", code, create_time=timestamp(utc(now)))
     return Push("notifications", Pushed([told]))
 
 
