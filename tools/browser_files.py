@@ -38,6 +38,13 @@ PACKAGES = (
         member="dist/nakama-js.esm.mjs",
         licence="Apache-2.0",
     ),
+    Package(
+        name="@heroiclabs/nakama-js-protobuf",
+        version="1.4.0",
+        integrity="sha512-3Jl8/pLl4V/YgHNlRTbyldjEkSqzIUX4H8zWF3DFrZGkep8bgEuBFDB1l6uAcpMGf3/XIs+6YAy6+WgC7Z+JGQ==",
+        member="dist/nakama-js-protobuf.esm.mjs",
+        licence="Apache-2.0",
+    ),
 )
 
 

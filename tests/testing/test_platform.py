@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from palestra import Context, Game
+from palestra import Context, Game, Match, MatchMessage
 from palestra.core.clock import ManualClock
 from palestra.testing import BotError, Platform
+
+
+class Sent(msgspec.Struct):
+    """How many messages there were."""
+
+    count: int = 0
 
 
 async def test_a_game_is_tested_with_bots_and_a_clock_and_nothing_is_left_behind(database_url: str) -> None:
@@ -59,3 +66,44 @@ async def test_a_failing_test_stops_the_node_all_the_same(database_url: str) -> 
             raise KeyError("the test's own")
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", platform.node.port)
+
+
+async def test_matches_tick_at_the_tests_word_and_nothing_is_under_way_afterwards(database_url: str) -> None:
+    game = Game("kit")
+
+    @game.match("echo", ticks_per_second=20)
+    class Echo(Match[Sent]):
+        def init(self) -> Sent:
+            return Sent()
+
+        async def tick(self, messages: list[MatchMessage]) -> None:
+            for message in messages:
+                self.state.count += 1
+                await self.ctx.storage.put("echo", "last", {"count": self.state.count}, user_id=message.sender.id)
+                self.broadcast(self.tick_number, message.data, sender=message.sender)
+
+    @game.rpc
+    async def begin(ctx: Context) -> str:
+        return await ctx.matches.create("echo")
+
+    async with Platform.start(game, database_url=database_url, clock=ManualClock()) as platform:
+        ann, bob = await platform.bot("ann"), await platform.bot("bob")
+        await ann.connect()
+        await bob.connect(format="protobuf")
+        match_id = await ann.rpc_text("begin")
+        reply = (await ann.ask(match_join={"match_id": match_id}))["match"]
+        assert (reply["authoritative"], reply["label"]) == (True, "")
+        await bob.ask(match_join={"match_id": match_id})
+        await platform.ticks(3)
+        for sender in (ann, bob):
+            await sender.tell(match_data_send={"match_id": match_id, "op_code": "1", "data": "aGk="})
+        # In words that only the thorough decoder understands.
+        await ann.tell(cid="x", match_data_send={"matchId": match_id, "op_code": 1, "data": "aGk"})
+        await platform.ticks()
+        for bot in (ann, bob):
+            heard = [one["match_data"] for one in bot.pushes if "match_data" in one]
+            assert sorted(one["presence"]["username"] for one in heard) == ["ann", "ann", "bob"]
+            assert {(one["op_code"], one["data"]) for one in heard} == {("3", "aGk=")}
+        metrics = await (await platform.http.get(f"{platform.console_url}/metrics")).text()
+        assert 'palestra_match_ticks_total{match="echo"} 4.0' in metrics
+        assert 'palestra_matches{match="echo"} 1.0' in metrics

@@ -107,10 +107,10 @@ class Node:
         await parts.services.boards.start()
         parts.sockets.start()
         parts.runtime.bounds.start()
+        parts.services.live.matchmaker.start()
         if self._clock is None:
             # Where a test holds the clock, matches tick at its word.
             parts.services.live.running.scheduler.start()
-        parts.services.live.matchmaker.start()
         progress("starting the game")
         await self._bind(self.games)
         parts.services.announcer.start()
@@ -243,8 +243,8 @@ class Node:
     async def _drain(self, parts: Parts) -> None:
         """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
-        await parts.services.live.running.drain(self.settings.drain_seconds)
         parts.services.live.matchmaker.stop()
+        await parts.services.live.running.drain(self.settings.drain_seconds)
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.02)
         await parts.sockets.stop()

@@ -1,4 +1,4 @@
-"""The command that runs a recorded match again and compares."""
+"""`palestra replay`: a recorded match is run again and compared with its record."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ class Context:
 
     @property
     def matches(self) -> Matches:
-        """Matches: list."""
+        """Matches: create, get, signal, list."""
         return self._platform.matches
 
     @property

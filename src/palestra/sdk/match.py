@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from palestra.core.errors import SetupError
 from palestra.core.log import get_logger
@@ -34,6 +35,7 @@ REPLAY_SECONDS_MAX = 60.0
 """How long a callback may take in a replay, perhaps under a debugger."""
 _encode = msgspec.json.Encoder().encode
 _write = msgspec.msgpack.Encoder(order="deterministic").encode
+_NOTHING, _EMPTY = msgspec.msgpack.encode(None), msgspec.msgpack.encode({})
 _CALLBACKS = {
     "init": ("(self)", "(self, params)"),
     "join_attempt": ("(self, player, metadata)",),
@@ -254,9 +256,22 @@ def _reader(code: type[Match[Any]], place: str) -> Callable[[bytes], Any] | None
         return None
     try:
         kind = typing.get_type_hints(code.init, include_extras=True).get(parameters[1], Any)
-        return msgspec.msgpack.Decoder(kind).decode
+        decode = msgspec.msgpack.Decoder(kind).decode
+        if isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType):
+            raise TypeError(f"{kind!r} is neither a msgspec.Struct nor a dataclass nor a plain type")
     except (NameError, TypeError) as error:
         raise SetupError(f"{place}: the type of init's {parameters[1]!r} cannot be read: {error}") from None
+
+    def read(params: bytes) -> Any:
+        try:
+            return decode(params)
+        except msgspec.ValidationError:
+            if params != _NOTHING:
+                raise
+            # Begun without parameters: a struct has its defaults.
+            return decode(_EMPTY)
+
+    return read
 
 
 # -- running

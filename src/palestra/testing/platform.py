@@ -79,6 +79,12 @@ class Platform:
         assert parts is not None, "start it first"
         await parts.services.announcer.announce()
 
+    def match(self) -> None:
+        """Let the matchmaker look at the time; for tests that move a ManualClock past a relaxation."""
+        parts = self.node.parts
+        assert parts is not None, "start it first"
+        parts.services.live.matchmaker.work()
+
     async def ticks(self, count: int = 1) -> None:
         """Tick every match `count` times; for a platform whose clock is a ManualClock, where matches tick only so.
 
@@ -96,12 +102,6 @@ class Platform:
     async def settle(self) -> None:
         """Wait until all that bots have sent has been dealt with, and all that was sent to them has arrived."""
         await asyncio.gather(*[bot.settle() for bot in self._bots if bot.connected])
-
-    def match(self) -> None:
-        """Let the matchmaker look at the time; for tests that move a ManualClock past a relaxation."""
-        parts = self.node.parts
-        assert parts is not None, "start it first"
-        parts.services.live.matchmaker.work()
 
     async def bot(self, username: str = "", **vars: str) -> Bot:
         """A new player, logged in by a device id of its own; `vars` go into the session."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from palestra.core.config import MatchSettings
 from palestra.core.errors import PalestraError
@@ -28,7 +28,7 @@ from palestra.features.matches.desk import Desk, Sending
 from palestra.features.matches.pace import Pace
 from palestra.features.matches.recording import Recording
 from palestra.features.matches.wire import MatchData, Origin, origin_of
-from palestra.features.streams.contract import Member, Presence, Presences, Stream
+from palestra.features.streams.contract import Audience, Member, Presence, Presences, Stream
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
 
@@ -39,6 +39,7 @@ ANSWER_SECONDS_MAX = 10.0
 """How long a join attempt or a signal may wait for the match."""
 OWED_MAX = 128
 """Messages kept for a player whose join has not been answered yet."""
+A = TypeVar("A")
 _ASKED = ("join_attempt", "signal")
 
 
@@ -124,10 +125,7 @@ class Actor:
         then = partial(self._attempted, session, player, answer)
         self._waiting_attempts += 1
         self._do(Step("join_attempt", self.code.join_attempt, (player, metadata), then))
-        try:
-            return await asyncio.wait_for(answer, ANSWER_SECONDS_MAX)
-        except TimeoutError:
-            raise JoinRejected from None
+        return await self._in_time(answer, JoinRejected())
 
     def _attempted(
         self,
@@ -180,13 +178,14 @@ class Actor:
         session_id = member.presence.session_id
         self._owed.pop(session_id, None)
         reason = "kick" if self._kicking else "disconnect" if member.session.closing else "leave"
-        self._call(Step("leave", self._leave, (session_id, reason), self._called))
+        if self._waiting and self._waiting[-1].name == "leave":
+            # However many leave while the match is busy, it is one call.
+            self._waiting[-1].arguments[0].append((session_id, reason))
+        else:
+            self._call(Step("leave", self._leave, ([(session_id, reason)],), self._called))
 
-    def _leave(self, session_id: str, reason: str) -> Any:
-        player = self.desk.players[session_id]
-        player.left = reason
-        self.desk.depart(player)
-        return self.code.leave([player])
+    def _leave(self, departures: list[tuple[str, str]]) -> Any:
+        return self.code.leave([self.desk.depart(session_id, reason) for session_id, reason in departures])
 
     def receive(self, session_id: str, op_code: int, data: bytes, reliable: bool, now: float) -> bool:
         """Queue what a member sent; False for anybody else."""
@@ -206,10 +205,7 @@ class Actor:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting_signals += 1
         self._do(Step("signal", self.code.signal, (data,), partial(self._signalled, answer)))
-        try:
-            return await asyncio.wait_for(answer, ANSWER_SECONDS_MAX)
-        except TimeoutError:
-            raise MatchBusy from None
+        return await self._in_time(answer, MatchBusy())
 
     def _signalled(self, answer: asyncio.Future[str], result: Any, error: BaseException | None) -> None:
         self._waiting_signals -= 1
@@ -357,14 +353,7 @@ class Actor:
     def send(self, sending: Sending) -> None:
         """Send to members: one envelope, encoded once. Hot: see the bench of authoritative matches."""
         audience = self._presences.audience(self.stream)
-        origin = self._origin
-        sender = sending.sender
-        if sender is not None:
-            member = audience.get(sender.session_id)
-            if member is None:
-                origin = Origin(self.stream, Presence(sender.id, sender.session_id, sender.username))
-            else:
-                origin = origin_of(self.stream, member)
+        origin = self._origin if sending.sender is None else self._origin_of(sending.sender, audience)
         push = MatchData(origin, b"%d" % sending.op_code, sending.data, raw=True, reliable=sending.reliable)
         if sending.to is None:
             members: Iterable[Member] = audience.values()
@@ -377,6 +366,12 @@ class Actor:
         else:
             for member in members:
                 member.session.send(push)
+
+    def _origin_of(self, sender: MatchPlayer, audience: Audience) -> Origin:
+        member = audience.get(sender.session_id)
+        if member is not None:
+            return origin_of(self.stream, member)
+        return Origin(self.stream, Presence(sender.id, sender.session_id, sender.username))
 
     def _send_or_keep(self, member: Member, push: Push) -> None:
         owed = self._owed.get(member.session.id)
@@ -405,6 +400,7 @@ class Actor:
             return
         if self._recording is not None:
             self._recording.failed(error)
+        self._around.pace.failed(self.desk.name)
         log.error("match failed", match=self.desk.name, match_id=self.desk.id, callback=self._step, exc_info=error)
         self.fail()
 
@@ -430,6 +426,15 @@ class Actor:
                 step.then(None, EndMatch())
         if self._recording is not None:
             self._recording.close(whole=not (self.failed or self._awaiting))
+
+    @staticmethod
+    async def _in_time(answer: asyncio.Future[A], otherwise: PalestraError) -> A:
+        if answer.done():
+            return answer.result()
+        try:
+            return await asyncio.wait_for(answer, ANSWER_SECONDS_MAX)
+        except TimeoutError:
+            raise otherwise from None
 
     @staticmethod
     def _refuse(answer: asyncio.Future[Any], error: PalestraError) -> None:

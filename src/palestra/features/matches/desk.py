@@ -147,6 +147,8 @@ class Desk:
         """Count a player in."""
         self._players[player.session_id] = player
 
-    def depart(self, player: MatchPlayer) -> None:
-        """Count a player out."""
-        self._players.pop(player.session_id, None)
+    def depart(self, session_id: str, reason: str) -> MatchPlayer:
+        """Count a player out; who it was."""
+        player = self._players.pop(session_id)
+        player.left = reason
+        return player

@@ -60,9 +60,11 @@ class Pace:
         self.ticks: dict[str, int] = {}
         self.missed: dict[str, int] = {}
         self.slow: dict[str, int] = {}
+        self.failures: dict[str, int] = {}
         self.dropped = 0
         self._told_at = self._dropped_told_at = -TOLD_EVERY_SECONDS
-        self._overruns: dict[tuple[str, str], list[float]] = {}
+        self._overruns: dict[tuple[str, str], tuple[int, float, float]] = {}
+        """Slow ticks since the last line: how many, their time together, the longest."""
 
     def ticked(self, name: str, match_id: str, late_seconds: float, took_seconds: float, period_seconds: float) -> None:
         """A tick of a match is done."""
@@ -71,8 +73,13 @@ class Pace:
         self.work.add(took_seconds)
         if took_seconds > period_seconds:
             self.slow[name] = self.slow.get(name, 0) + 1
-            self._overruns.setdefault((name, match_id), []).append(took_seconds)
+            count, total, longest = self._overruns.get((name, match_id), (0, 0.0, 0.0))
+            self._overruns[name, match_id] = (count + 1, total + took_seconds, max(longest, took_seconds))
             self._tell()
+
+    def failed(self, name: str) -> None:
+        """The code of a match raised."""
+        self.failures[name] = self.failures.get(name, 0) + 1
 
     def skipped(self, name: str, ticks: int) -> None:
         """Ticks of a match did not take place."""
@@ -91,13 +98,13 @@ class Pace:
         if now - self._told_at < TOLD_EVERY_SECONDS:
             return
         self._told_at = now
-        (name, match_id), overruns = max(self._overruns.items(), key=lambda item: sum(item[1]))
+        (name, match_id), (count, _, longest) = max(self._overruns.items(), key=lambda item: item[1][1])
         log.warning(
             "a match is too slow for its tick rate",
             match=name,
             match_id=match_id,
-            slow_ticks=len(overruns),
-            longest_seconds=round(max(overruns), 4),
+            slow_ticks=count,
+            longest_seconds=round(longest, 4),
             slow_matches=len(self._overruns),
         )
         self._overruns.clear()

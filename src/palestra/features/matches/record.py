@@ -48,10 +48,9 @@ class Join(msgspec.Struct, tag="join", array_like=True):
 
 
 class Leave(msgspec.Struct, tag="leave", array_like=True):
-    """`leave`."""
+    """`leave`: session ids and reasons."""
 
-    session_id: str
-    reason: str
+    departures: list[tuple[str, str]]
 
 
 class Sent(msgspec.Struct, array_like=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,7 +63,7 @@ class Recordings:
         )
         return Recording(self, self._folder / f"{name}-{desk.id.partition('.')[0]}{SUFFIX}", desk, heading)
 
-    def append(self, recording: Recording, piece: bytes) -> None:
+    def append(self, recording: Recording, piece: bytes, *, first: bool) -> None:
         """Have a piece written, in its turn."""
         loop = asyncio.get_running_loop()
         self.unwritten_bytes += len(piece)
@@ -73,19 +74,21 @@ class Recordings:
                 recording.broken(error)
 
         def work() -> None:
-            error = self._append(recording.file, piece)
+            error = self._append(recording.file, piece, first)
             # The loop may have ended meanwhile: then nobody wants to know.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(written, error)
 
         self._thread.submit(work)
 
-    def _append(self, file: Path, piece: bytes) -> OSError | None:
+    def _append(self, file: Path, piece: bytes, first: bool) -> OSError | None:
         try:
-            if not file.exists():
+            if first:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self._make_room()
-            with file.open("ab") as opened:
+            # One that was removed meanwhile is not begun again in its middle.
+            with file.open("xb" if first else "r+b") as opened:
+                opened.seek(0, os.SEEK_END)
                 opened.write(piece)
         except OSError as error:
             return error
@@ -113,7 +116,7 @@ class Recording:
         self._recorded_bytes = 0
         self._ticks_unwritten = 0
         self._hashes = True
-        self._over = False
+        self._begun = self._over = self._broken = False
 
     def note(self, name: str, arguments: tuple[Any, ...]) -> None:
         """A callback is about to run."""
@@ -141,8 +144,8 @@ class Recording:
 
     def broken(self, error: OSError) -> None:
         """A piece could not be written."""
-        if not self._over:
-            self._piece.clear()
+        if not self._broken:
+            self._broken = True
             log.error("a match is no longer recorded", file=str(self.file), reason=str(error))
         self._over = True
 
@@ -185,9 +188,12 @@ class Recording:
             self._over = True
 
     def _hand_over(self) -> None:
+        if self._over:
+            return
         piece, self._piece = bytes(self._piece), bytearray()
+        first, self._begun = not self._begun, True
         self._ticks_unwritten = 0
         if self._recordings.unwritten_bytes + len(piece) > UNWRITTEN_BYTES_MAX:
             self.broken(OSError("the disk does not keep up"))
         else:
-            self._recordings.append(self, piece)
+            self._recordings.append(self, piece, first=first)

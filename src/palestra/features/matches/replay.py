@@ -133,10 +133,7 @@ class _Run:
                 self._desk.arrive(player)
                 await _done(code.join, [player])
             case Leave():
-                player = self._players[entry.session_id]
-                player.left = entry.reason
-                self._desk.depart(player)
-                await _done(code.leave, [player])
+                await _done(code.leave, [self._desk.depart(*departure) for departure in entry.departures])
             case Tick():
                 await _done(code.tick, [self._message(*msgspec.structs.astuple(one)) for one in entry.messages])
             case Signal():

@@ -18,7 +18,7 @@ _PLAIN = re.compile(
 ).fullmatch
 _MATCH_DATA_SEND, _MATCH_ID, _OP_CODE, _DATA, _RELIABLE = 0x7A, 0x0A, 0x10, 0x1A, 0x28
 """Tags of the member and its fields."""
-_DOT = 0x2E
+_DOT, _UUID_CHARS = 0x2E, 36
 
 
 def plain_data(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes | None] | None:
@@ -46,12 +46,13 @@ def plain_data_binary(payload: bytes) -> tuple[bytes, bytes, int, bytes, bool] |
             return None
         size, at = _varint(payload, 1)
         end = at + size
-        id_size = payload[at + 1]
-        if end != len(payload) or payload[at] != _MATCH_ID or not 37 <= id_size < 128 or payload[at + 38] != _DOT:
+        if end != len(payload) or payload[at] != _MATCH_ID:
             return None
-        match = payload[at + 2 : at + 38]
-        at += 2 + id_size
-        node = payload[at + 37 - id_size : at]
+        size, at = _varint(payload, at + 1)
+        if size <= _UUID_CHARS or payload[at + _UUID_CHARS] != _DOT:
+            return None
+        match, node = payload[at : at + _UUID_CHARS], payload[at + _UUID_CHARS + 1 : at + size]
+        at += size
         op_code, data, reliable = 0, b"", 0
         if at < end and payload[at] == _OP_CODE:
             op_code, at = _varint(payload, at + 1)

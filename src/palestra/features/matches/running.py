@@ -119,6 +119,7 @@ class RunningMatches:
                 recording.close(whole=False)
             if ends_task(error) or isinstance(error, BadMatchParams | KeyboardInterrupt):
                 raise
+            self.pace.failed(handler.name)
             log.error("match failed to begin", match=handler.name, exc_info=error)
             raise MatchFailed from None
 

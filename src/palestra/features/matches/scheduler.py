@@ -123,8 +123,10 @@ class Scheduler:
 
     def _wake(self) -> None:
         self._timer = None
-        self.run_due(self._monotonic())
-        self._arm()
+        try:
+            self.run_due(self._monotonic())
+        finally:
+            self._arm()
 
     def _arm(self) -> None:
         if self._loop is None or not self._heap:
