@@ -28,6 +28,7 @@ def bench(
     seconds: int = 5,
     rounds: int = 3,
     idle: int = 3_000,
+    storm: int = 3_000,
     json: Path | None = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -39,6 +40,7 @@ def bench(
     seconds: Length of each load.
     rounds: How often everything is repeated; medians are shown.
     idle: How many idle sockets to open.
+    storm: How many sockets to drop at once.
     json: Write every figure of every round to this file.
     keep: Write the same to bench/results/latest.json.
     """
@@ -47,11 +49,11 @@ def bench(
     except KeyError as error:
         print(f"bench: nothing begins with {error}; there are: {', '.join(all_names())}", file=sys.stderr)
         return 2
-    if min(seconds, rounds, idle) < 1:
-        print("bench: --seconds, --rounds and --idle are at least 1", file=sys.stderr)
+    if min(seconds, rounds, idle, storm) < 1:
+        print("bench: --seconds, --rounds, --idle and --storm are at least 1", file=sys.stderr)
         return 2
-    _allow_files(2 * max(idle, *(one.listeners for one in CROWDS)) + SPARE_FILES)
-    options = measure.Options(chosen, seconds, rounds, idle)
+    _allow_files(2 * max(idle, storm, *(one.listeners for one in CROWDS)) + SPARE_FILES)
+    options = measure.Options(chosen, seconds, rounds, idle, storm)
     # PostgreSQL runs as an account of its own when this is root, and must be able to enter.
     with tempfile.TemporaryDirectory(prefix="palestra-bench-") as name:
         folder = Path(name)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from palestra.core.clock import SystemClock
-from palestra.core.config import SocketSettings
+from palestra.core.config import ResumeSettings, SocketSettings
 from palestra.core.tasks import Tasks
 from palestra.features.accounts.contract import Users
 from palestra.features.status.service import StatusService
@@ -46,7 +46,9 @@ def status() -> dict[str, float]:
 
 async def _status() -> float:
     nobody = cast(Authenticator, None)
-    gateway = SocketGateway(SocketSettings(), nobody, Dispatcher(1), [], tasks=Tasks(), clock=SystemClock())
+    gateway = SocketGateway(
+        SocketSettings(), nobody, Dispatcher(1), [], tasks=Tasks(), clock=SystemClock(), resume=ResumeSettings()
+    )
     gateway.start()
     statuses = StatusService(PresenceEngine(), cast(Users, _Anybody()), gateway)
     star, *followers = [_player(gateway, number) for number in range(FOLLOWERS + 1)]
@@ -66,6 +68,7 @@ async def _status() -> float:
 
 def _player(gateway: SocketGateway, number: int) -> _Player:
     caller = Caller(f"{number:08x}-0000-4000-8000-000000000000", f"player{number}", {}, "", 0, 0)
-    player = _Player(gateway, caller, language="en", show_status=False, client_ip="")
+    player = _Player(gateway)
+    player.caller, player.language, player.client_ip, player.show_status = caller, "en", "", False
     gateway.opened(player)
     return player

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import costs, crowd, fanout, matches, parse, servers, signed, sockets
+from bench import costs, crowd, fanout, matches, parse, servers, signed, sockets, storm
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
@@ -69,6 +69,7 @@ class Results:
     matches: dict[str, list[matches.Seen]] = field(default_factory=dict)
     ready: list[tuple[float, float]] = field(default_factory=list)
     idle: list[sockets.Idle] = field(default_factory=list)
+    storms: list[storm.Storm] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
     postgres: dict[str, str] = field(default_factory=dict)
     others_percent: float | None = None
@@ -88,6 +89,7 @@ class Options:
     seconds: int
     rounds: int
     idle_sockets: int
+    storm_sockets: int
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         for number in range(options.rounds if "ready" in options.chosen else 1):
             with _telling(results, "start and idle sockets"):
                 _starts(options, folder / f"start-{number}", results, say)
+    if "resume_storm" in options.chosen:
+        with _telling(results, "resume storm"), servers.node(folder / "storm") as node:
+            _storm(options, node, results, say)
     return results
 
 
@@ -294,6 +299,18 @@ def _starts(options: Options, folder: Path, results: Results, say: Say) -> None:
         results.idle.append(seen)
         told = f"{seen.each_kib:.1f} KiB each, process {seen.after_kib / 1024:.0f} MiB"
         say(f"idle               {seen.sockets:,} sockets, {told}")
+
+
+def _storm(options: Options, node: Node, results: Results, say: Say) -> None:
+    """As many storms as rounds, one after the other on one node."""
+    count = options.storm_sockets
+    say(f"logging {count:,} players in for the storm")
+    tokens = servers.log_in(node.port, count + -(-count // storm.MATCH_PLAYERS))
+    for _ in range(options.rounds):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            seen = runner.run(storm.storm(HOST, node.port, node.pid, tokens, count))
+        results.storms.append(seen)
+        say(f"resume_storm       {seen.told()}")
 
 
 def _keep(results: Results, name: str, sample: Sample, say: Say) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from bench.processes import cpu_seconds, resident_kib
 from palestra.gateway.websocket.protobuf import Protobuf, tag_of
@@ -171,6 +171,8 @@ def giving(listener: WSListener) -> Callable[[], WSListener]:
 
 async def disconnect(players: list[Any]) -> None:
     for player in players:
+        # With a goodbye: a node waits for whoever goes without.
+        player.transport.send_close(WSCloseCode.OK)
         player.transport.disconnect()
     await asyncio.gather(*(player.transport.wait_disconnected() for player in players))
 

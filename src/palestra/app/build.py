@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from palestra.app import health, openapi
+from palestra.app.absence import follow_absence
 from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
@@ -172,8 +173,11 @@ def build(
     rpc = RpcRoutes(runtime)
     messages = [*rpc_feature.messages(rpc), *services.live.messages()]
     dispatcher = Dispatcher(settings.socket.requests_in_flight_max)
-    sockets = SocketGateway(settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock)
+    sockets = SocketGateway(
+        settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock, resume=settings.resume
+    )
     services.live.follow(sockets, services.client_events)
+    follow_absence(sockets, services.live, settings, clock)
     notifications = NotificationService(services.notification_store, sockets, tasks, clock)
     operations = [
         *health.operations(ready),

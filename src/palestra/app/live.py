@@ -29,8 +29,6 @@ from palestra.features.matchmaker import feature as matchmaker_feature
 from palestra.features.matchmaker.messages import MatchmakerMessages
 from palestra.features.matchmaker.routes import MatchmakerRoutes
 from palestra.features.matchmaker.service import MatchmakerService
-from palestra.features.notifications.contract import PlatformCode
-from palestra.features.notifications.wire import last_push
 from palestra.features.parties import feature as parties_feature
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
@@ -41,7 +39,7 @@ from palestra.features.status.service import StatusService
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.service import SocketsService, StreamsService
 from palestra.gateway.operation import Message, Operation, Session
-from palestra.gateway.websocket.gateway import DISCONNECTED, SocketGateway
+from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
 from palestra.sdk.runtime import Runtime
 
@@ -75,8 +73,6 @@ class Asked:
 class Live:
     """The live features, one object each."""
 
-    settings: Settings
-    clock: Clock
     presences: PresenceEngine
     open_sockets: OpenSockets
     streams: StreamsService
@@ -108,15 +104,12 @@ class Live:
         ]
 
     def follow(self, gateway: SocketGateway, events: EventService) -> None:
-        """Who asks for it while connecting is shown as online; who is gone is nowhere any more."""
+        """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
         self.open_sockets.gateway = gateway
 
-        def opened(socket: Socket) -> None:
+        def connected(socket: Socket) -> None:
             if socket.show_status:
-                self.status.show(socket)
-            if self.settings.session.single_socket:
-                self._displace(socket)
-            events.session_started(socket)
+                self.status.appear(socket)
 
         def closed(socket: Socket, reason: str) -> None:
             self.matchmaker.session_ended(socket.id)
@@ -124,15 +117,10 @@ class Live:
             self.status.ended(socket.id)
             events.session_ended(socket, reason)
 
-        gateway.on_open(opened)
+        gateway.on_open(connected)
+        gateway.on_open(events.session_started)
+        gateway.on_resume(connected)
         gateway.on_close(closed)
-
-    def _displace(self, socket: Socket) -> None:
-        """A player's new socket takes the place of those before it."""
-        for other in self.open_sockets.of_user(socket.caller.user_id):
-            if other is not socket:
-                other.send(last_push(PlatformCode.SINGLE_SOCKET, self.clock.now()))
-                other.close(DISCONNECTED)
 
 
 def build_live(
@@ -156,8 +144,6 @@ def build_live(
     matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
     single = settings.session.single_party
     return Live(
-        settings=settings,
-        clock=clock,
         presences=presences,
         open_sockets=sockets,
         streams=StreamsService(presences, sockets),

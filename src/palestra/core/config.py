@@ -28,6 +28,22 @@ class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     single_party: bool = False
 
 
+class ResumeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[resume]`: sessions that have lost their connection. What a feature does not say is as long as `seconds`."""
+
+    seconds: float = 15.0
+    match_seconds: float | None = None
+    party_seconds: float | None = None
+    matchmaker_seconds: float | None = None
+    status_seconds: float | None = None
+    chat_seconds: float | None = None
+    queue_max: int = 1_024
+    queue_bytes_max: int = 262_144
+    sessions_per_user_max: int = 8
+    replay_max: int = 256
+    replay_bytes_max: int = 65_536
+
+
 class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[socket]`: what clients may send and how long we wait for them."""
 
@@ -45,6 +61,8 @@ class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     close_ack_wait_seconds: float = 2.0
     outgoing_queue_max: int = 64
     outgoing_bytes_max: int = 1_048_576
+    outgoing_seconds_max: float = 10.0
+    held_bytes_max: int = 268_435_456
     incoming_queue_max: int = 256
     connections_max: int = 50_000
     requests_in_flight_max: int = 4_096
@@ -143,6 +161,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     production: bool = False
     drain_seconds: float = 5.0
     session: SessionSettings = SessionSettings()
+    resume: ResumeSettings = ResumeSettings()
     socket: SocketSettings = SocketSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     match: MatchSettings = MatchSettings()
@@ -176,7 +195,13 @@ HIDDEN = (
     "iap.facebook_instant.app_secret",
 )
 """Keys that may hold secrets and have none by default; `palestra config` hides them too."""
-MAY_BE_ZERO = frozenset(("port", "console_port", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"))
+MAY_BE_ZERO = frozenset(
+    (
+        *("port", "console_port", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"),
+        *("resume.seconds", "resume.match_seconds", "resume.party_seconds"),
+        *("resume.matchmaker_seconds", "resume.status_seconds", "resume.chat_seconds"),
+    )
+)
 """All other numbers are limits and times that must be above zero."""
 PORT_MAX = 65_535
 TABLES = ("runtime.env", "social.oidc", "providers")

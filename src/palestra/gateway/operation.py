@@ -193,3 +193,7 @@ class Authenticator(Protocol):
     def verify(self, token: str) -> Caller | None:
         """The caller of a valid, unexpired, unrevoked session token, else None. A dictionary look-up when known."""
         ...
+
+    def lasts(self, user_id: str, token_id: str, logged_in_at: int) -> bool:
+        """Whether a log-in has not been revoked since."""
+        ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Protocol
 
 import msgspec
@@ -26,6 +27,8 @@ class Push:
     may miss: when it does not keep up, such envelopes go first.
     """
 
+    topic: Hashable | None = None
+
     __slots__ = ("_key", "_member", "binary", "droppable", "text")
 
     def __init__(self, key: str, member: msgspec.Struct, *, droppable: bool = False) -> None:
@@ -47,6 +50,16 @@ class Push:
         """Encode for sockets that speak Protobuf."""
         self.binary = binary.frame(self.envelope())
         return self.binary
+
+
+class LatestPush(Push):
+    """An envelope that replaces those before it on the same topic: who does not keep up gets only the latest."""
+
+    __slots__ = ("topic",)
+
+    def __init__(self, key: str, member: msgspec.Struct, topic: Hashable) -> None:
+        super().__init__(key, member)
+        self.topic = topic
 
 
 class RawPush(Push):

@@ -329,6 +329,9 @@ class Game:
         each is written to a file that `palestra replay` can run again.
         """
 
+        if not isinstance(name, str):
+            raise SetupError('@game.match needs the name of the match: @game.match("arena")')
+
         def declare(code: M) -> M:
             declared = match_type(name, code, ticks_per_second, record)
             if name in self.matches:

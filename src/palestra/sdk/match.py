@@ -415,9 +415,5 @@ def _answer(result: Any) -> str:
     if result is None:
         return ""
     if not isinstance(result, str):
-        _wrong(f"signal returns text, not {type(result).__name__}")
+        raise MatchCodeFailed(f"signal returns text, not {type(result).__name__}")
     return result
-
-
-def _wrong(text: str) -> NoReturn:
-    raise MatchCodeFailed(text)

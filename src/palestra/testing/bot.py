@@ -174,6 +174,16 @@ class Bot:
         await asyncio.wait_for(asyncio.shield(self._reading), ANSWER_SECONDS_MAX)
         return self.close_code
 
+    async def drop(self) -> None:
+        """Break the socket's connection off without a word, as a dead network does. `connect` comes back."""
+        assert self._socket is not None, "connect first"
+        assert self._reading is not None, "connect first"
+        response = self._socket._response
+        assert response.connection is not None, "the socket was closed"
+        assert response.connection.transport is not None, "the socket was closed"
+        response.connection.transport.abort()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
     async def leave(self) -> None:
         """Close the socket."""
         if self._socket is not None:

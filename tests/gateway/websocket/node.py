@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from palestra.core.clock import ManualClock
-from palestra.core.config import SocketSettings
+from palestra.core.config import ResumeSettings, SocketSettings
 from palestra.core.tasks import Tasks
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.operation import Caller, Message
@@ -26,16 +27,24 @@ from tests.gateway.websocket import judge
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+NEVER = ResumeSettings(seconds=0)
+"""Sessions end with their connection."""
 
 
 class Authenticator:
-    """Takes `token-<name>` for the token of a player of that name."""
+    """Takes `token-<name>`, and `token-<name>.<log-in>`, for the token of a player of that name."""
+
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
 
     def verify(self, token: str) -> Caller | None:
         if not token.startswith("token-"):
             return None
-        name = token[6:]
+        name = token[6:].partition(".")[0]
         return Caller(str(uuid.uuid5(uuid.NAMESPACE_DNS, name)), name, {}, token, 2_000_000_000, 0)
+
+    def lasts(self, user_id: str, token_id: str, logged_in_at: int) -> bool:
+        return token_id not in self.revoked
 
 
 async def _not_found(scope: Any, receive: Any, send: Any) -> None:
@@ -46,16 +55,26 @@ async def _not_found(scope: Any, receive: Any, send: Any) -> None:
 class Node:
     """`async with Node(messages) as node`: a gateway with these messages, listening."""
 
-    def __init__(self, messages: Iterable[Message] = (), **settings: Any) -> None:
+    def __init__(
+        self,
+        messages: Iterable[Message] = (),
+        resume: ResumeSettings = NEVER,
+        send_bytes: int = 0,
+        **settings: Any,
+    ) -> None:
+        """A small `send_bytes` keeps the kernel from taking megabytes for a peer that does not read."""
+        self._send_bytes = send_bytes
+        self.authenticator = Authenticator()
         self.clock = ManualClock()
         self.tasks = Tasks()
         self.gateway = SocketGateway(
             SocketSettings(**settings),
-            Authenticator(),
+            self.authenticator,
             Dispatcher(100),
             messages,
             tasks=self.tasks,
             clock=self.clock,
+            resume=resume,
         )
         self.port = 0
         self._clients: list[Client] = []
@@ -69,7 +88,10 @@ class Node:
         self._server = await asyncio.get_running_loop().create_server(
             lambda: http(config=config, server_state=state, app_state={}), "127.0.0.1", 0
         )
-        self.port = self._server.sockets[0].getsockname()[1]
+        listening = self._server.sockets[0]
+        self.port = listening.getsockname()[1]
+        if self._send_bytes:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_bytes)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,19 +102,17 @@ class Node:
         self._server.close()
         await self._server.wait_closed()
 
-    async def client(self, name: str = "ann", *, protobuf: bool = False, **more: Any) -> Client:
+    async def client(self, name: str = "ann", query: str = "", *, protobuf: bool = False, **more: Any) -> Client:
         """A connected client; with `protobuf` it speaks that."""
         client = await self.dial(**more)
         if protobuf:
             client.kind, client.encode, client.decode = BINARY, judge.encode, judge.decode
-        answer = await client.handshake(f"/ws?token=token-{name}&format={'protobuf' if protobuf else ''}")
+        answer = await client.handshake(f"/ws?token=token-{name}&format={'protobuf' if protobuf else ''}{query}")
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         return client
 
     async def dial(self, receive_bytes: int = 0) -> Client:
         """A TCP connection; a small `receive_bytes` makes a reader that is easily stalled."""
-        import socket
-
         raw = socket.socket()
         if receive_bytes:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)

@@ -49,7 +49,7 @@ class Reading:
     @property
     def connections(self) -> int:
         """Open connections, sockets included."""
-        return self.requesting + (len(self._sockets.sessions) if self._sockets is not None else 0)
+        return self.requesting + (self._sockets.connected if self._sockets is not None else 0)
 
     def sweep(self, now: float) -> None:
         """End the connections that take longer to send a request, to read an answer, or to come back, than they may."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from palestra.core.clock import Clock
-from palestra.core.config import SocketSettings
+from palestra.core.config import ResumeSettings, SocketSettings
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.operation import Authenticator, Message
 from palestra.gateway.push import Push
+from palestra.gateway.websocket.away import AwaySessions, OnAway
 from palestra.gateway.websocket.envelope import Envelopes
 from palestra.gateway.websocket.frames import PING
 from palestra.gateway.websocket.handshake import (
@@ -26,10 +28,12 @@ from palestra.gateway.websocket.handshake import (
     check_handshake,
     client_address,
 )
+from palestra.gateway.websocket.outbox import Bounds, Holding, Outbox, Replay
 from palestra.gateway.websocket.protobuf import Protobuf, tag_of
 from palestra.gateway.websocket.protobuf_socket import ProtobufSocket
 from palestra.gateway.websocket.protocol import SocketProtocol, upgrade_request
-from palestra.gateway.websocket.socket import Socket
+from palestra.gateway.websocket.sender import QUEUE_FULL
+from palestra.gateway.websocket.socket import CONNECTION_LOST, Socket
 
 log = get_logger(__name__)
 
@@ -45,6 +49,9 @@ OnClose = Callable[[Socket, str], None]
 class SocketGateway:
     """Opens, feeds, watches and ends sockets. Callbacks are called on the loop, in the order of their registration.
 
+    A session whose connection breaks off is away for `resume.seconds`: it stays in every respect, and the next
+    connection of its player takes it over. Only its end is a close.
+
     No socket has a timer. `_quiet` and `_pinged` hold sockets in the order of their last sign of life, so one sweep a
     second looks only at those whose time has come; `_stalled` and `_closing` hold the few that are in trouble.
     """
@@ -58,6 +65,7 @@ class SocketGateway:
         *,
         tasks: Tasks,
         clock: Clock,
+        resume: ResumeSettings,
     ) -> None:
         table = list(messages)
         self.settings = settings
@@ -78,10 +86,19 @@ class SocketGateway:
         self.frames_sent = 0
         self.messages_received = 0
         self.closed_by_reason: dict[str, int] = {}
+        self.resumed_count = 0
+        self.expired_count = 0
+        self.monotonic = clock.monotonic
+        self.holding = Holding(settings.held_bytes_max)
+        self.away_bounds = Bounds(resume.queue_max, resume.queue_bytes_max, math.inf)
+        self._bounds = Bounds(settings.outgoing_queue_max, settings.outgoing_bytes_max, settings.outgoing_seconds_max)
         self._authenticator = authenticator
-        self._monotonic = clock.monotonic
+        self._resume = resume
+        self._away = AwaySessions(resume)
         self._by_user: dict[str, list[Socket]] = {}
+        self._by_key: dict[tuple[str, str], Socket] = {}
         self._on_open: list[OnOpen] = []
+        self._on_resume: list[OnOpen] = []
         self._on_close: list[OnClose] = []
         self._dirty: list[Socket] = []
         self._gathering_since = 0
@@ -105,12 +122,14 @@ class SocketGateway:
         self.accepting = False
         for socket in list(self.sessions.values()):
             socket.close(reason)
+            if socket.away:
+                self._end(socket)
         if self._closing:
             self._gone = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._gone.wait(), self.settings.close_ack_wait_seconds)
         for socket in list(self._closing):
-            socket.drop(reason)
+            socket.drop()
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -120,16 +139,31 @@ class SocketGateway:
         self._on_open.append(callback)
 
     def on_close(self, callback: OnClose) -> None:
-        """Call back once for every socket that has ended, with the reason ("" when the client closed it)."""
+        """Call back once for every session that has ended, with the reason ("" when the client closed it)."""
         self._on_close.append(callback)
 
+    def on_away(self, after_seconds: float, callback: OnAway) -> None:
+        """Call back when a session has been away for so long, if it has not ended by then."""
+        self._away.on_away(after_seconds, callback)
+
+    def on_resume(self, callback: OnOpen) -> None:
+        """Call back when a session that was away has a connection again, before its first message is read."""
+        self._on_resume.append(callback)
+
+    @property
+    def connected(self) -> int:
+        """How many sessions have a connection."""
+        return len(self.sessions) - len(self._away)
+
     def of_user(self, user_id: str) -> list[Socket]:
-        """The open sockets of a player."""
+        """The sessions of a player, those that are away included."""
         return list(self._by_user.get(user_id, ()))
 
-    def disconnect_user(self, user_id: str, reason: str = DISCONNECTED, last: Push | None = None) -> int:
-        """Close all sockets of a player, after a last envelope where one is given. Returns how many there were."""
-        sockets = self.of_user(user_id)
+    def disconnect_user(
+        self, user_id: str, reason: str = DISCONNECTED, last: Push | None = None, but: Socket | None = None
+    ) -> int:
+        """Close all sockets of a player except `but`, after a last envelope where one is given; how many there were."""
+        sockets = [socket for socket in self._by_user.get(user_id, ()) if socket is not but]
         for socket in sockets:
             if last is not None:
                 socket.send(last)
@@ -138,7 +172,25 @@ class SocketGateway:
 
     def measure(self, metrics: Metrics) -> None:
         """Show what sockets do."""
-        metrics.gauge("palestra_sockets", "Open sockets", (), lambda: [((), len(self.sessions))])
+        metrics.gauge("palestra_sockets", "Open sockets", (), lambda: [((), self.connected)])
+        metrics.gauge(
+            "palestra_sessions_away", "Sessions that wait for a connection", (), lambda: [((), len(self._away))]
+        )
+        metrics.counter(
+            "palestra_sessions_resumed", "Sessions that got another connection", (), lambda: [((), self.resumed_count)]
+        )
+        metrics.counter(
+            "palestra_sessions_expired", "Sessions that waited in vain", (), lambda: [((), self.expired_count)]
+        )
+        metrics.gauge(
+            "palestra_socket_held_bytes", "Bytes kept back for sockets", (), lambda: [((), self.holding.bytes)]
+        )
+        metrics.counter(
+            "palestra_socket_frames_dropped",
+            "Frames that slow receivers missed",
+            (),
+            lambda: [((), self.holding.dropped)],
+        )
         metrics.counter(
             "palestra_socket_messages_received", "Messages from clients", (), lambda: [((), self.messages_received)]
         )
@@ -155,9 +207,7 @@ class SocketGateway:
     def check(self, method: str, query: bytes, headers: Headers) -> Refusal | Accepted:
         """Decide about a request for the socket path, upgrade asked for or not."""
         verdict = check_handshake(self._authenticator, method, query, headers)
-        if isinstance(verdict, Accepted) and (
-            not self.accepting or len(self.sessions) >= self.settings.connections_max
-        ):
+        if isinstance(verdict, Accepted) and (not self.accepting or self.connected >= self.settings.connections_max):
             return UNAVAILABLE
         return verdict
 
@@ -165,27 +215,43 @@ class SocketGateway:
         """Turn an HTTP connection whose handshake was accepted into a socket."""
         peer = transport.get_extra_info("peername")
         address = client_address(headers, str(peer[0]) if peer else "", self.settings.proxy_count)
-        speaker = ProtobufSocket if accepted.format == PROTOBUF else Socket
-        socket = speaker(
-            self,
-            accepted.caller,
-            language=accepted.language,
-            show_status=accepted.status,
-            client_ip=address,
-        )
+        kind = ProtobufSocket if accepted.format == PROTOBUF else Socket
+        socket = self._returning(kind, accepted) or kind(self)
+        socket.meet(accepted, address)
         protocol = SocketProtocol(socket, self.settings.message_bytes_max)
         protocol.connection_made(transport)
         protocol.data_received(upgrade_request(accepted.key))
         transport.set_protocol(protocol)
         return protocol
 
+    def _returning(self, kind: type[Socket], accepted: Accepted) -> Socket | None:
+        """The session that a new connection takes over, away by now; None for a new one."""
+        caller = accepted.caller
+        if not accepted.resume:
+            socket = self._away.find(caller.user_id, caller.token_id, kind)
+        else:
+            socket = self._by_key.get((caller.user_id, accepted.resume))
+        if socket is None or socket.closing:
+            return None
+        if type(socket) is not kind or not socket.can_resume(accepted.received) or not self.waits_for(socket):
+            socket.close(DISCONNECTED)
+            return None
+        if not socket.away:
+            # The client has moved on, and we have not heard yet that its former connection is dead.
+            socket.give_up(CONNECTION_LOST)
+        return socket
+
     # -- called by sockets
 
     def opened(self, socket: Socket) -> None:
         """A socket may be used."""
+        if len(self.sessions) >= self.settings.connections_max and (longest := next(iter(self._away), None)):
+            longest.close(longest.reason or CONNECTION_LOST)
         self.sessions[socket.id] = socket
         self._by_user.setdefault(socket.caller.user_id, []).append(socket)
-        socket.alive_at = self._monotonic()
+        if socket.resume_key:
+            self._by_key[socket.caller.user_id, socket.resume_key] = socket
+        socket.alive_at = self.monotonic()
         self._quiet[socket] = None
         for callback in self._on_open:
             self._guarded(callback, socket)
@@ -219,13 +285,52 @@ class SocketGateway:
         """The peer has shown that it lives."""
         self._quiet.pop(socket, None)
         self._pinged.pop(socket, None)
-        socket.alive_at = self._monotonic()
+        socket.alive_at = self.monotonic()
         if not socket.closing:
             self._quiet[socket] = None
 
+    def waits_for(self, socket: Socket) -> bool:
+        """Whether a session that has lost its connection may wait for another."""
+        caller = socket.caller
+        return (
+            self.accepting
+            and self._resume.seconds > 0
+            and self._authenticator.lasts(caller.user_id, caller.token_id, caller.issued_at)
+        )
+
+    def went_away(self, socket: Socket) -> None:
+        """A session has no connection any more."""
+        for watched in (self._quiet, self._pinged, self._stalled):
+            watched.pop(socket, None)
+        excess = self._away.add(socket, self.monotonic())
+        if excess is not None:
+            excess.close(excess.reason or CONNECTION_LOST)
+
+    def resumed(self, socket: Socket) -> None:
+        """It has one again."""
+        self._away.remove(socket)
+        self.resumed_count += 1
+        self.alive(socket)
+        for callback in self._on_resume:
+            self._guarded(callback, socket)
+
+    def given_up(self, socket: Socket) -> None:
+        """A session ends while it is away."""
+        self._away.remove(socket)
+        # Not now, as with `closing`.
+        self.loop.call_soon(self._end, socket)
+
+    def new_outbox(self, frames: Iterable[bytes]) -> Outbox:
+        """Where frames wait for a peer that does not read."""
+        return Outbox(self.holding, self._bounds, frames, self.monotonic())
+
+    def new_replay(self) -> Replay:
+        """Where the last envelopes are kept for a client that counts them."""
+        return Replay(self.holding, self._resume.replay_max, self._resume.replay_bytes_max)
+
     def stalled(self, socket: Socket) -> None:
         """The peer has stopped reading."""
-        self._stalled[socket] = (socket.unwritten_bytes(), self._monotonic())
+        self._stalled[socket] = (socket.unwritten_bytes(), self.monotonic())
 
     def moving(self, socket: Socket) -> None:
         """The peer reads again."""
@@ -235,7 +340,7 @@ class SocketGateway:
         """A socket is on its way out: it is out of the registry at once, and dropped when the peer takes too long."""
         self._quiet.pop(socket, None)
         self._pinged.pop(socket, None)
-        self._closing[socket] = self._monotonic() + self.settings.close_ack_wait_seconds
+        self._closing[socket] = self.monotonic() + self.settings.close_ack_wait_seconds
         # Not now: a socket may be closed in the midst of a broadcast, whose audience must not change.
         self.loop.call_soon(self._end, socket)
 
@@ -258,6 +363,9 @@ class SocketGateway:
         others.remove(socket)
         if not others:
             del self._by_user[socket.caller.user_id]
+        key = socket.caller.user_id, socket.resume_key
+        if self._by_key.get(key) is socket:
+            del self._by_key[key]
         if socket.reason:
             self.closed_by_reason[socket.reason] = self.closed_by_reason.get(socket.reason, 0) + 1
         socket.run_after()
@@ -277,8 +385,8 @@ class SocketGateway:
         self.sweep()
 
     def sweep(self) -> None:
-        """Ping those that are quiet, drop those that are dead, stuck, or do not agree to close."""
-        now = self._monotonic()
+        """Ping those that are quiet; give up those that are dead, stuck, away for too long, or slow to close."""
+        now = self.monotonic()
         settings = self.settings
         while self._quiet:
             socket = next(iter(self._quiet))
@@ -291,14 +399,24 @@ class SocketGateway:
             socket = next(iter(self._pinged))
             if now - socket.alive_at < settings.pong_wait_seconds:
                 break
-            socket.drop("no sign of life")
             self._pinged.pop(socket, None)
+            socket.give_up("no sign of life")
         for socket, (size, since) in list(self._stalled.items()):
             left = socket.unwritten_bytes()
-            if left < size:
+            if left >= size and now - since >= settings.write_wait_seconds:
+                self._stalled.pop(socket, None)
+                socket.give_up("peer does not read")
+            elif socket.is_late(now):
+                socket.close(QUEUE_FULL)
+            elif left < size:
                 self._stalled[socket] = (left, now)
-            elif now - since >= settings.write_wait_seconds:
-                socket.drop("peer does not read")
         for socket, until in list(self._closing.items()):
             if now >= until:
-                socket.drop(socket.reason)
+                socket.drop()
+        for callback, socket in self._away.due(now):
+            self._guarded(callback, socket)
+        for socket in self._away.expired(now):
+            self.expired_count += 1
+            socket.close(socket.reason or CONNECTION_LOST)
+        for socket in [one for one in self._away if not self.waits_for(one)]:
+            socket.close(DISCONNECTED)

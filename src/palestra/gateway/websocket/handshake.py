@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
@@ -14,6 +15,8 @@ PATH = b"/ws"
 PROTOBUF = "protobuf"
 FORMATS = ("", "json", PROTOBUF)
 LANGUAGE = "en"
+_RESUME_KEY = re.compile(r"[A-Za-z0-9_-]{16,64}").fullmatch
+_COUNT = re.compile(r"[0-9]{1,15}").fullmatch
 _ON = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 
 Headers = list[tuple[bytes, bytes]]
@@ -40,17 +43,24 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A handshake that may go on. `key` is the client's Sec-WebSocket-Key, `status` asks to be shown as online."""
+    """A handshake that may go on. `key` is the client's Sec-WebSocket-Key, `status` asks to be shown as online.
+
+    `resume` is the client's own name for its session, "" for those that have none, and `received` how many of its
+    envelopes have arrived, None if the client does not say.
+    """
 
     caller: Caller
     language: str
     status: bool
     key: bytes
     format: str
+    resume: str = ""
+    received: int | None = None
 
 
 WRONG_METHOD = Refusal(405)
 BAD_FORMAT = Refusal(400, "Invalid format parameter")
+BAD_RESUME = Refusal(400, "Invalid resume parameter")
 BAD_TOKEN = Refusal(401, "Missing or invalid token")
 BAD_UPGRADE = Refusal(400, "Bad Request")
 UNAVAILABLE = Refusal(503, "Service Unavailable")
@@ -68,6 +78,9 @@ def check_handshake(authenticator: Authenticator, method: str, query: bytes, hea
     form = values.get("format", [""])[0]
     if form not in FORMATS:
         return BAD_FORMAT
+    resume, received = values.get("resume", [""])[0], values.get("received", [""])[0]
+    if (resume and not _RESUME_KEY(resume)) or (received and not _COUNT(received)):
+        return BAD_RESUME
     authorization = given.get(b"authorization")
     if authorization is None:
         token = values.get("token", [""])[0]
@@ -87,7 +100,15 @@ def check_handshake(authenticator: Authenticator, method: str, query: bytes, hea
     ):
         return BAD_UPGRADE
     language = values.get("lang", [""])[0] or LANGUAGE
-    return Accepted(caller, language, values.get("status", [""])[0] in _ON, key, form)
+    return Accepted(
+        caller,
+        language,
+        values.get("status", [""])[0] in _ON,
+        key,
+        form,
+        resume,
+        int(received) if received else None,
+    )
 
 
 def client_address(headers: Headers, peer: str, proxy_count: int) -> str:

@@ -20,7 +20,7 @@ class ProtobufSocket(Socket):
 
     def send(self, push: Push) -> None:
         """Queue one envelope."""
-        self.send_frame(push.binary or push.make_binary(self._gateway.protobuf))
+        self.send_frame(push.binary or push.make_binary(self._gateway.protobuf), push)
 
     def _answer(self, envelope: bytes) -> None:
         self.send_frame(self._gateway.protobuf.frame(envelope))

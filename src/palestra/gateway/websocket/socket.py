@@ -1,4 +1,4 @@
-"""One connected socket: frames in, messages handled one after the other, frames out within bounds."""
+"""One session and its connection: frames in, messages handled one after the other, frames out within bounds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSCloseCode, WSFrame, WSMsgType, WSTransport
 
 from palestra.core.errors import PalestraError
 from palestra.core.ids import new_id
@@ -14,7 +14,6 @@ from palestra.core.log import get_logger
 from palestra.gateway.dispatch import Disabled
 from palestra.gateway.fields import BadInput
 from palestra.gateway.operation import Call, Caller, Message
-from palestra.gateway.push import Push
 from palestra.gateway.websocket.envelope import (
     FAILED,
     PING,
@@ -25,27 +24,31 @@ from palestra.gateway.websocket.envelope import (
     socket_code,
 )
 from palestra.gateway.websocket.frames import EMPTY_CLOSE, frame_of, pong_of, reason_of
+from palestra.gateway.websocket.sender import Sender
 
 if TYPE_CHECKING:
     from palestra.gateway.websocket.gateway import SocketGateway
+    from palestra.gateway.websocket.handshake import Accepted
 
 log = get_logger(__name__)
 
 MALFORMED = "received malformed payload"
 WRONG_KIND = "received unexpected WebSocket message type"
 REFUSED = "error processing message"
-QUEUE_FULL = "session outgoing queue full"
-BURST_FRAMES_MAX = 64
-"""Frames gathered for one write; more are written at once rather than at the end of the loop's turn."""
+CONNECTION_LOST = "connection lost"
+LOW_WATER_BYTES = 16_384
+"""At most so much is unwritten when a transport says that its peer reads again."""
 
 _NO_CODE = 0
 
 
-class Socket(WSListener):
-    """A player's connection; implements `Session`.
+class Socket(Sender):
+    """A player's session; implements `Session`.
 
     Everything happens on the loop's thread. Messages are handled in the order of their arrival, each to completion.
     Frames are gathered while the loop works through what it has read, and then written in one piece per socket.
+
+    A session outlives its connection: while it is `away`, frames wait in its outbox for another that takes it up.
     """
 
     kind = WSMsgType.TEXT
@@ -54,115 +57,74 @@ class Socket(WSListener):
     __slots__ = (
         "_after",
         "_busy",
-        "_flush_soon",
         "_fragments",
-        "_gateway",
-        "_held",
-        "_held_bytes",
         "_messages",
-        "_out",
-        "_paused",
         "_queue",
         "_reading_paused",
-        "_write",
+        "_received",
+        "_stale",
         "alive_at",
         "caller",
         "client_ip",
-        "closing",
         "ended",
         "id",
         "language",
         "reason",
         "show_status",
-        "transport",
     )
 
-    def __init__(
-        self, gateway: SocketGateway, caller: Caller, *, language: str, show_status: bool, client_ip: str
-    ) -> None:
+    def __init__(self, gateway: SocketGateway) -> None:
+        super().__init__(gateway)
         self.id = new_id()
-        self.caller = caller
-        self.language = language
-        self.client_ip = client_ip
-        self.show_status = show_status
-        self.closing = False
+        self.caller: Caller
+        self.language: str
+        self.client_ip: str
+        self.show_status: bool
         self.ended = False
         self.reason = ""
         self.alive_at = 0.0
-        self.transport: WSTransport
-        self._gateway = gateway
-        self._flush_soon = gateway.flush_soon
-        self._write: Callable[[bytes], None]
-        self._out: list[bytes] = []
-        self._held = False
-        self._held_bytes = 0
-        self._paused = False
+        self._received: int | None = None
         self._queue: deque[bytes | None] | None = None
         self._busy = False
+        self._stale = 0
         self._reading_paused = False
         self._messages = 0
         self._fragments: bytearray | None = None
         self._after: list[Callable[[], None]] | None = None
 
-    # -- outgoing
+    def meet(self, accepted: Accepted, client_ip: str) -> None:
+        """Learn who is about to be connected, for the first time or again."""
+        self.caller = accepted.caller
+        self.language = accepted.language
+        self.show_status = accepted.status
+        self.client_ip = client_ip
+        self._received = accepted.received
+        if accepted.resume and not self.resume_key:
+            self.resume_key = accepted.resume
+            self._replay = self._gateway.new_replay()
 
-    def send(self, push: Push) -> None:
-        """Queue one envelope."""
-        self.send_frame(push.text or push.make_text())
+    # -- outgoing
 
     def _answer(self, envelope: bytes) -> None:
         """Queue what answers a message of this socket."""
         self.send_frame(frame_of(envelope))
 
-    def send_frame(self, frame: bytes) -> None:
-        """Queue a whole frame. While the peer does not read, at most `outgoing_queue_max` frames wait."""
-        if self._held:
-            self._hold(frame)
-            return
-        out = self._out
-        if not out:
-            self._flush_soon(self)
-        elif len(out) >= BURST_FRAMES_MAX:
-            self.flush()
-        out.append(frame)
-
-    def flush(self) -> None:
-        """Write what was gathered, unless the peer has stopped reading."""
-        out = self._out
-        if not out or self._paused:
-            return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        self._gateway.frames_sent += len(out)
-        out.clear()
-        self._write(data)
-
-    def _hold(self, frame: bytes) -> None:
-        if self.closing:
-            return
-        settings = self._gateway.settings
-        self._out.append(frame)
-        self._held_bytes += len(frame)
-        waiting = self._held_bytes + self.transport.underlying_transport.get_write_buffer_size()
-        if len(self._out) > settings.outgoing_queue_max or waiting > settings.outgoing_bytes_max:
-            self._out.clear()
-            self.close(QUEUE_FULL)
+    def _reply(self, envelope: bytes) -> None:
+        """Answer the message in hand, unless it came over a connection that is gone: the cids of another start anew."""
+        if not self._stale:
+            self._answer(envelope)
 
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write: keep frames here, where they are counted."""
-        self._paused = self._held = True
-        self._held_bytes = 0
+        if not self.closing:
+            self._hold_back()
         self._gateway.stalled(self)
 
     def resume_writing(self) -> None:
-        """The peer has caught up."""
-        self._paused = False
-        self._held = self.closing
-        self._gateway.moving(self)
-        self.flush()
-
-    def unwritten_bytes(self) -> int:
-        """What the kernel has not taken yet."""
-        return self.transport.underlying_transport.get_write_buffer_size()
+        """The peer has caught up. With more unwritten, a connection says so that was left for the present one."""
+        if not self.away and self.unwritten_bytes() <= LOW_WATER_BYTES:
+            self._gateway.moving(self)
+            self._go_on()
 
     # -- ending
 
@@ -170,24 +132,27 @@ class Socket(WSListener):
         """Flush what is queued, then close with `reason`; the peer has a moment to agree."""
         if self.closing:
             return
+        if self.away:
+            self._stop(reason)
+            self._gateway.given_up(self)
+            return
         self.flush()
         self._stop(reason)
         self.transport.send_close(code, reason_of(reason))
         self._gateway.closing(self)
 
-    def drop(self, reason: str) -> None:
-        """End the connection now, whatever is still to be written."""
-        if not self.closing:
-            self._stop(reason)
-            self._gateway.closing(self)
+    def drop(self) -> None:
+        """End the connection of a socket that takes too long to close."""
         self.transport.disconnect(False)
 
     def _stop(self, reason: str) -> None:
         self.closing = self._held = True
         self.reason = reason
-        self._out.clear()
+        self._forget()
         self._queue = None
         self._fragments = None
+
+    # -- the connection
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The upgrade is written."""
@@ -196,13 +161,56 @@ class Socket(WSListener):
         # The parser keeps request and answer for as long as the socket lives; their headers have done their work.
         nothing: Any = None
         transport.request.headers = transport.response.headers = nothing
-        self._gateway.opened(self)
+        if self.away:
+            self._take_up()
+        else:
+            self._tell(b"opened")
+            self._gateway.opened(self)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """The connection is gone."""
+        """The connection is gone. Whoever has not said goodbye is waited for."""
+        if self.away or transport is not self.transport:
+            return
+        if not self.closing and transport.close_handshake is None and self._gateway.waits_for(self):
+            self.go_away()
+            return
         if not self.closing:
-            self._stop("connection lost")
+            self._stop(self.reason or CONNECTION_LOST)
         self._gateway.lost(self)
+
+    def give_up(self, reason: str) -> None:
+        """End the connection now; the session waits for another, or ends for this reason."""
+        transport = self.transport
+        self.reason = reason
+        if self._gateway.waits_for(self):
+            self.go_away()
+        transport.disconnect(False)
+
+    def go_away(self) -> None:
+        """Wait for another connection. What was asked over the lost one is done, but not answered over the next."""
+        self._set_aside()
+        self._fragments = None
+        if not self.resume_key:
+            self._stale = len(self._queue or ()) + self._busy
+        self._gateway.went_away(self)
+
+    def _take_up(self) -> None:
+        """Go on with a new connection where the last one ended."""
+        self.away = self._held = False
+        self.reason = ""
+        if self._reading_paused:
+            self.transport.underlying_transport.pause_reading()
+        self._tell(b"resumed")
+        self._catch_up(self._received)
+        self._gateway.resumed(self)
+
+    def _tell(self, word: bytes) -> None:
+        """Answer the handshake of a client that has asked for it, by an empty reply that is not counted."""
+        if self._replay is not None:
+            replay, self._replay = self._replay, None
+            self._answer(b'{"cid":"%b"}' % word)
+            self.flush()
+            self._replay = replay
 
     # -- incoming frames
 
@@ -329,7 +337,7 @@ class Socket(WSListener):
             self.close(MALFORMED)
             return None
         except Rejected as rejected:
-            self._answer(error_of(rejected.cid, rejected.code, rejected.message))
+            self._reply(error_of(rejected.cid, rejected.code, rejected.message))
             if rejected.closes:
                 self.close(REFUSED)
             return None
@@ -340,13 +348,14 @@ class Socket(WSListener):
         if message is not None:
             return cid, message, request
         if key == PING:
-            self._answer(reply_of(cid, (PONG, request)) or b"")
+            self._reply(reply_of(cid, (PONG, request)) or b"")
         return None
 
     async def _drain(self, cid: str, message: Message, request: Any) -> None:
         """Handle one message, then those that have come in meanwhile."""
         try:
             await self._handle(cid, message, request)
+            self._stale -= self._stale > 0
             while self._queue:
                 payload = self._queue.popleft()
                 if payload is None:
@@ -355,6 +364,7 @@ class Socket(WSListener):
                 work = self._decoded(payload)
                 if work is not None:
                     await self._handle(*work)
+                self._stale -= self._stale > 0
                 self._resume_reading()
         finally:
             self._busy = False
@@ -363,7 +373,8 @@ class Socket(WSListener):
         queue = self._queue
         if self._reading_paused and queue is not None and len(queue) <= self._gateway.settings.incoming_queue_max // 2:
             self._reading_paused = False
-            self.transport.underlying_transport.resume_reading()
+            if not self.away:
+                self.transport.underlying_transport.resume_reading()
 
     async def _handle(self, cid: str, message: Message, request: Any) -> None:
         """Run one message and answer it; a refusal or a bug is answered too, and the socket lives on."""
@@ -384,7 +395,7 @@ class Socket(WSListener):
             log.error("message failed", message=message.name, exc_info=error)
             reply = error_of(cid, FAILED, "Internal error")
         if reply is not None:
-            self._answer(reply)
+            self._reply(reply)
         if disabled:
             self.close(REFUSED)
         self.run_after()
