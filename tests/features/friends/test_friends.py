@@ -124,12 +124,19 @@ async def test_whoever_cannot_be_meant_is_refused(world: World, method: str, pat
     assert (await refused(as_ann(method, path, ids=too_many)))[0] == invalid
 
 
-@pytest.mark.parametrize("metadata", ["oops", "[1]", '"x"', '{"a": "\\u0000"}', '{"a": 1e999999}'])
-async def test_metadata_that_is_no_json_object_changes_nothing(world: World, metadata: str) -> None:
+@pytest.mark.parametrize("metadata", ["oops", "[1", "{} {}", '{"a": "\\u0000"}', '{"a": 1e999999}'])
+async def test_metadata_that_is_no_json_changes_nothing(world: World, metadata: str) -> None:
     (_, as_ann), (bob, _) = await world.meet("ann", "bob")
     answer = await refused(as_ann("POST", "/v2/friend", ids=[bob], metadata=metadata))
     assert answer == (Code.INVALID_ARGUMENT, "Error while trying to add friends.")
     assert await world.edges() == {}
+
+
+@pytest.mark.parametrize("metadata", ["[1]", '"x"', "null"])
+async def test_metadata_may_be_any_json(world: World, metadata: str) -> None:
+    (_, as_ann), (bob, _) = await world.meet("ann", "bob")
+    await as_ann("POST", "/v2/friend", ids=[bob], metadata=metadata)
+    assert (await as_ann("GET", "/v2/friend"))["friends"][0]["metadata"] == metadata
 
 
 async def test_a_deleted_caller_is_told_so(world: World) -> None:
@@ -158,6 +165,11 @@ async def test_pages_follow_state_then_age_and_miss_nobody(world: World) -> None
             if not cursor:
                 break
         assert seen == expected
+    # A cursor leads on in the list of one state if the next edge is in that state.
+    first = await as_ann("GET", "/v2/friend", limit=1)
+    on = await as_ann("GET", "/v2/friend", limit=1, state=1, cursor=first["cursor"])
+    assert on["friends"][0]["user"]["id"] == ids[0]
+    assert await refused(as_ann("GET", "/v2/friend", state=0, cursor=first["cursor"])) == (3, "Cursor is invalid.")
     first = await as_ann("GET", "/v2/friend", limit=2, state=1)
     rest = await as_ann("GET", "/v2/friend", limit=2, state=1, cursor=first["cursor"])
     assert [one["user"]["id"] for one in first["friends"] + rest["friends"]] == [ids[i] for i in (0, 1, 2, 4)]
@@ -205,6 +217,8 @@ async def test_friends_of_friends_come_once_per_friend_who_knows_them(world: Wor
                 break
         assert len(seen) == 3 and set(seen) == expected
     assert await as_["f"]("GET", "/v2/friend/friends", limit=1) != {}
+    (first,) = (await as_["a"]("GET", "/v2/friend/friends", limit=1))["friends_of_friends"]
+    assert first["user"]["edge_count"] == {"d": 2, "e": 2}[name_of[first["user"]["id"]]]
     own = (await as_["a"]("GET", "/v2/friend/friends", limit=1))["cursor"]
     assert await refused(as_["b"]("GET", "/v2/friend/friends", cursor=own)) == (3, "Cursor is invalid.")
 

@@ -152,6 +152,8 @@ async def test_players_of_a_group_come_by_state_then_time_of_joining(world: Worl
     assert await as_ann("GET", f"/v2/group/{new_id()}/user") == {}
     assert await refused(as_ann("GET", "/v2/group/nope/user")) == (INVALID, "Group ID must be a valid ID.")
     cursor = (await as_ann("GET", path, limit=1))["cursor"]
+    (admin,) = (await as_ann("GET", path, cursor=cursor, state=1))["group_users"]
+    assert admin["user"]["id"] == ids[3]
     bad = (INVALID, "Cursor is invalid.")
     assert await refused(as_ann("GET", path, cursor=cursor, state=2)) == bad
     assert await refused(as_ann("GET", f"/v2/group/{new_id()}/user", cursor=cursor)) == bad
@@ -172,12 +174,16 @@ async def test_the_groups_of_a_player_come_by_state_then_time_of_joining(world: 
         found = await pages(as_bob, path, "user_groups", limit)
         assert [(one["group"]["id"], one["state"]) for one in found] == expected
     first = await as_ann("GET", path, limit=2)
-    # A cursor leads on in the list of one state if it stands in that state.
+    # A cursor leads on in the list of one state if the next entry is in that state.
     rest = await as_ann("GET", path, limit=2, state=0, cursor=first["cursor"])
     assert [one["group"]["id"] for one in rest["user_groups"]] == teams[2:]
     bad = (INVALID, "Cursor is invalid.")
     assert await refused(as_ann("GET", path, state=3, cursor=first["cursor"])) == bad
     assert await refused(as_ann("GET", f"/v2/user/{bob}/group", cursor=first["cursor"])) == bad
+    last_of_own = await as_ann("GET", path, limit=3)
+    assert await refused(as_ann("GET", path, state=0, cursor=last_of_own["cursor"])) == bad
+    asked = await as_ann("GET", path, state=3, cursor=last_of_own["cursor"])
+    assert [one["group"]["id"] for one in asked["user_groups"]] == [foreign]
     assert await as_ann("GET", path, state=2) == {} == await as_ann("GET", f"/v2/user/{new_id()}/group")
     for limit in (0, 101):
         text = "Invalid limit - limit must be between 1 and 100."

@@ -29,7 +29,7 @@ class State(enum.IntEnum):
 
 
 class Friend(msgspec.Struct, frozen=True):
-    """One edge of a player. `metadata` is the text of a JSON object."""
+    """One edge of a player. `metadata` is JSON text: what the player chose to say, by custom an object."""
 
     user: UserRecord
     state: int
@@ -151,7 +151,7 @@ class TooManyUsers(InvalidArgument):
 
 
 class BadMetadata(InvalidArgument):
-    """Metadata that is not the text of a JSON object, or that cannot be stored."""
+    """Metadata that is no JSON text, or that cannot be stored."""
 
     def __init__(self) -> None:
         super().__init__("Error while trying to add friends.")

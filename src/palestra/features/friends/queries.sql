@@ -27,7 +27,7 @@ USING unnest($1::uuid[], $2::uuid[]) AS gone (user_id, friend_id)
 WHERE f.user_id = gone.user_id AND f.friend_id = gone.friend_id;
 
 -- name: list_edges
--- Players' edges behind a position, up to a state, for a whole batch of readers.
+-- Players' edges from a position on, up to a state, for a whole batch of readers.
 SELECT w.nr, edge.*
 FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[])
     WITH ORDINALITY AS w (user_id, state, position, friend_id, last_state, size, nr)
@@ -35,7 +35,7 @@ CROSS JOIN LATERAL (
     SELECT f.friend_id::text AS friend, f.state, f.position, date_trunc('second', f.updated_at), f.metadata::text
     FROM friends f
     WHERE f.user_id = w.user_id AND f.state <= w.last_state
-        AND (f.state, f.position, f.friend_id) > (w.state, w.position, w.friend_id)
+        AND (f.state, f.position, f.friend_id) >= (w.state, w.position, w.friend_id)
     ORDER BY f.state, f.position, f.friend_id
     LIMIT w.size
 ) AS edge;

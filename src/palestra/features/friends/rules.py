@@ -106,18 +106,18 @@ def possible_names(usernames: Iterable[str]) -> list[str]:
 
 
 def metadata_text(text: str) -> str:
-    """Metadata as a client sends it, checked to be a JSON object; "" is an empty one. Raises BadMetadata."""
+    """Metadata as a client sends it, checked to be JSON; "" is an empty object. Raises BadMetadata."""
     if not text:
         return "{}"
     try:
-        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
         raise BadMetadata from None
     return text
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a page of edges ends."""
+    """Where a page of edges begins."""
 
     state: int
     position: int
@@ -128,7 +128,7 @@ class FriendCursor(msgspec.Struct, frozen=True, tag="friends"):
     """A position in the edges of one player."""
 
     user_id: str
-    after: Position
+    start: Position
 
 
 class Referral(msgspec.Struct, frozen=True):
@@ -154,18 +154,19 @@ def friends_start(user_id: str, state: int | None, cursor: str) -> tuple[Positio
         return Position(state or 0, BEFORE_ALL, SYSTEM_USER), last
     try:
         found = open_cursor(cursor, FriendCursor)
-        after = Position(found.after.state, found.after.position, parse_id(found.after.friend_id))
+        start = Position(found.start.state, found.start.position, parse_id(found.start.friend_id))
     except ValueError:
         raise BadCursor from None
-    fits = 0 <= after.state <= State.BLOCKED if state is None else after.state == state
-    if found.user_id != user_id or not fits or not BEFORE_ALL <= after.position < 2**63:
+    # On from here there is nothing of another state that was asked for.
+    fits = 0 <= start.state <= State.BLOCKED if state is None else start.state == state
+    if found.user_id != user_id or not fits or not BEFORE_ALL <= start.position < 2**63:
         raise BadCursor
-    return after, last
+    return start, last
 
 
-def friends_cursor(user_id: str, after: Position) -> str:
-    """The cursor behind an edge."""
-    return seal_cursor(FriendCursor(user_id, after))
+def friends_cursor(user_id: str, start: Position) -> str:
+    """The cursor to the page that begins with the edge at `start`."""
+    return seal_cursor(FriendCursor(user_id, start))
 
 
 def referrals_start(user_id: str, cursor: str) -> Referral:

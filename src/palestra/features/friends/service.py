@@ -60,16 +60,16 @@ class FriendService:
         """See Friends.list."""
         if not 1 <= limit <= PAGE_FRIENDS_MAX:
             raise BadLimit(PAGE_FRIENDS_MAX)
-        after, last_state = rules.friends_start(user_id, state, cursor)
-        # One more than asked for tells whether there is a next page.
-        rows = await self._store.list(user_id, after, last_state, limit + 1)
+        start, last_state = rules.friends_start(user_id, state, cursor)
+        # One more than asked for is where the next page begins.
+        rows = await self._store.list(user_id, start, last_state, limit + 1)
         shown = rows[:limit]
         users = {user.id: user for user in await self._users.get_many([row[0] for row in shown])}
         friends = [Friend(users[row[0]], row[1], row[3], row[4]) for row in shown if row[0] in users]
         if len(rows) <= limit:
             return FriendPage(friends)
-        end = shown[-1]
-        return FriendPage(friends, rules.friends_cursor(user_id, rules.Position(end[1], end[2], end[0])))
+        then = rows[limit]
+        return FriendPage(friends, rules.friends_cursor(user_id, rules.Position(then[1], then[2], then[0])))
 
     async def friends_of_friends(self, user_id: str, limit: int = 10, cursor: str = "") -> FriendOfFriendPage:
         """See Friends.friends_of_friends."""

@@ -111,9 +111,9 @@ class FriendStore:
         if edges:
             await tx.execute(SQL["delete_edges"], *map(list, zip(*edges, strict=True)))
 
-    async def list(self, user_id: str, after: Position, last_state: int, limit: int) -> list[tuple[Any, ...]]:
-        """Edges behind a position: (friend_id, state, position, updated_at, metadata)."""
-        return await self._edges(user_id, after.state, after.position, after.friend_id, last_state, limit)
+    async def list(self, user_id: str, start: Position, last_state: int, limit: int) -> list[tuple[Any, ...]]:
+        """Edges from a position on: (friend_id, state, position, updated_at, metadata)."""
+        return await self._edges(user_id, start.state, start.position, start.friend_id, last_state, limit)
 
     async def list_referrals(self, user_id: str, after: Referral, limit: int) -> list[Referral]:
         """Friends of friends behind a position."""

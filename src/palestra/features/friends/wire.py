@@ -94,7 +94,9 @@ def friends_of(page: contract.FriendPage) -> FriendList:
 
 def friends_of_friends_of(page: contract.FriendOfFriendPage) -> FriendsOfFriendsList:
     """A page of friends of friends in its wire form."""
-    return FriendsOfFriendsList([FriendOfFriend(one.referrer_id, _user(one.user)) for one in page.found], page.cursor)
+    return FriendsOfFriendsList(
+        [FriendOfFriend(one.referrer_id, user_wire(one.user)) for one in page.found], page.cursor
+    )
 
 
 def _user(record: contract.UserRecord) -> UserWire:

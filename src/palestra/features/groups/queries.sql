@@ -81,20 +81,20 @@ DELETE FROM group_members AS m USING unnest($1::uuid[], $2::uuid[]) AS gone (gro
 WHERE m.group_id = gone.group_id AND m.user_id = gone.user_id;
 
 -- name: list_members
--- Players of groups behind a position, up to a state, for a whole batch of readers.
+-- Players of groups from a position on, up to a state, for a whole batch of readers.
 SELECT w.nr, member.*
 FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[])
     WITH ORDINALITY AS w (group_id, state, position, user_id, last_state, size, nr)
 CROSS JOIN LATERAL (
     SELECT m.state, m.position, m.user_id::text AS member_id FROM group_members m
     WHERE m.group_id = w.group_id AND m.state <= w.last_state
-        AND (m.state, m.position, m.user_id) > (w.state, w.position, w.user_id)
+        AND (m.state, m.position, m.user_id) >= (w.state, w.position, w.user_id)
     ORDER BY m.state, m.position, m.user_id
     LIMIT w.size
 ) AS member;
 
 -- name: list_groups_of_user
--- Groups of players behind a position, up to a state, for a whole batch of readers.
+-- Groups of players from a position on, up to a state, for a whole batch of readers.
 SELECT w.nr, membership.*
 FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::integer[])
     WITH ORDINALITY AS w (user_id, state, position, group_id, last_state, size, nr)
@@ -103,7 +103,7 @@ CROSS JOIN LATERAL (
         g.open, g.edge_count, g.max_count, g.created_at, g.updated_at
     FROM group_members m JOIN groups g ON g.id = m.group_id
     WHERE m.user_id = w.user_id AND m.state <= w.last_state
-        AND (m.state, m.position, m.group_id) > (w.state, w.position, w.group_id)
+        AND (m.state, m.position, m.group_id) >= (w.state, w.position, w.group_id)
     ORDER BY m.state, m.position, m.group_id
     LIMIT w.size
 ) AS membership;

@@ -109,7 +109,7 @@ def check_limit(limit: int) -> None:
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a page ends: `id` is the player's in lists of a group, the group's in lists of a player."""
+    """Where a page begins: `id` is the player's in lists of a group, the group's in lists of a player."""
 
     state: int
     position: int
@@ -120,7 +120,7 @@ class MemberCursor(msgspec.Struct, frozen=True, tag="members"):
     """A position in the list of a group or of a player, which `of` names."""
 
     of: str
-    after: Position
+    start: Position
 
 
 def members_start(of: str, state: int | None, cursor: str) -> tuple[Position, int]:
@@ -132,18 +132,19 @@ def members_start(of: str, state: int | None, cursor: str) -> tuple[Position, in
         return Position(state or 0, BEFORE_ALL, SYSTEM_USER), last
     try:
         found = open_cursor(cursor, MemberCursor)
-        after = Position(found.after.state, found.after.position, parse_id(found.after.id))
+        start = Position(found.start.state, found.start.position, parse_id(found.start.id))
     except ValueError:
         raise BadCursor from None
-    fits = 0 <= after.state <= last if state is None else after.state == state
-    if found.of != of or not fits or not BEFORE_ALL <= after.position < 2**63:
+    # On from here there is nothing of another state that was asked for.
+    fits = 0 <= start.state <= last if state is None else start.state == state
+    if found.of != of or not fits or not BEFORE_ALL <= start.position < 2**63:
         raise BadCursor
-    return after, last
+    return start, last
 
 
-def members_cursor(of: str, after: Position) -> str:
-    """The cursor behind an entry of such a list."""
-    return seal_cursor(MemberCursor(of, after))
+def members_cursor(of: str, start: Position) -> str:
+    """The cursor to the page that begins with the entry at `start`."""
+    return seal_cursor(MemberCursor(of, start))
 
 
 # -- lists of groups

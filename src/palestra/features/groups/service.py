@@ -298,14 +298,14 @@ class GroupService:
         """See Groups.list_users."""
         found_id = rules.group_id(group_id)
         rules.check_limit(limit)
-        after, last_state = rules.members_start(found_id, state, cursor)
-        rows = await self._store.list_members(found_id, after, last_state, limit + 1)
+        start, last_state = rules.members_start(found_id, state, cursor)
+        rows = await self._store.list_members(found_id, start, last_state, limit + 1)
         shown = rows[:limit]
         users = {user.id: user for user in await self._users.get_many([row.id for row in shown])}
         members = [Member(users[row.id], row.state) for row in shown if row.id in users]
         if len(rows) <= limit:
             return MemberPage(members)
-        return MemberPage(members, rules.members_cursor(found_id, shown[-1]))
+        return MemberPage(members, rules.members_cursor(found_id, rows[limit]))
 
     async def list_of_user(
         self, user_id: str, limit: int = PAGE_MAX, state: int | None = None, cursor: str = ""
@@ -313,14 +313,14 @@ class GroupService:
         """See Groups.list_of_user."""
         found_id = rules.group_id(user_id)
         rules.check_limit(limit)
-        after, last_state = rules.members_start(found_id, state, cursor)
+        start, last_state = rules.members_start(found_id, state, cursor)
         if state == State.BANNED:
             return MembershipPage([])
-        rows = await self._store.list_of_user(found_id, after, last_state, limit + 1)
+        rows = await self._store.list_of_user(found_id, start, last_state, limit + 1)
         memberships = [Membership(group, position.state) for position, group in rows[:limit]]
         if len(rows) <= limit:
             return MembershipPage(memberships)
-        return MembershipPage(memberships, rules.members_cursor(found_id, rows[limit - 1][0]))
+        return MembershipPage(memberships, rules.members_cursor(found_id, rows[limit][0]))
 
     async def state_of(self, group_id: str, user_id: str) -> int | None:
         """See Groups.state_of."""

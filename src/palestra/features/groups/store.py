@@ -191,16 +191,16 @@ class GroupStore:
 
     # -- lists
 
-    async def list_members(self, group_id: str, after: Position, last_state: int, limit: int) -> list[Position]:
-        """Players of a group behind a position."""
-        args = (group_id, after.state, after.position, after.id, last_state, limit)
+    async def list_members(self, group_id: str, start: Position, last_state: int, limit: int) -> list[Position]:
+        """Players of a group from a position on."""
+        args = (group_id, start.state, start.position, start.id, last_state, limit)
         return [Position(*row) for row in await self._lists["list_members"](*args)]
 
     async def list_of_user(
-        self, user_id: str, after: Position, last_state: int, limit: int
+        self, user_id: str, start: Position, last_state: int, limit: int
     ) -> list[tuple[Position, Group]]:
-        """Groups of a player behind a position."""
-        args = (user_id, after.state, after.position, after.id, last_state, limit)
+        """Groups of a player from a position on."""
+        args = (user_id, start.state, start.position, start.id, last_state, limit)
         rows = await self._lists["list_groups_of_user"](*args)
         return [(Position(*row[:3]), Group(*row[2:])) for row in rows]
 
