@@ -66,13 +66,17 @@ async def test_a_list_cannot_be_asked_for_with_filters_that_contradict_each_othe
         ({"limit": 101}, "Limit must be between 1 and 100."),
         ({"category_end": 128}, "Tournament category end must be >=0 and <128."),
         ({"category_start": 5, "category_end": 4}, "Tournament category end must be greater than category start."),
-        ({"category_start": 128}, "Tournament category end must be greater than category start."),
         ({"start_time": 9, "end_time": 8}, "Tournament end time must be greater than start time."),
     ]
     for wanted, complaint in wrong:
         with pytest.raises(InvalidTournament) as refused:
             await tournaments.list(**wanted)  # type: ignore[arg-type]
         assert refused.value.message == complaint
+
+
+async def test_categories_beyond_the_last_hold_nothing(tournaments: TournamentService) -> None:
+    await tournaments.create("cup", duration_seconds=HOUR, category=127)
+    assert [len((await tournaments.list(start)).tournaments) for start in (-1, 127, 128, 2**32 - 1)] == [1, 1, 0, 0]
 
 
 async def test_a_cursor_serves_only_the_list_it_was_given_out_for(bench: Bench) -> None:

@@ -125,6 +125,7 @@ async def test_lists_are_paged_and_checked(tournaments: TournamentService, ann: 
     ):
         assert await refused(ann, "GET", "/v2/tournament", **query) == (400, 3, message)
     assert (await refused(ann, "GET", "/v2/tournament", start_time=-1))[:2] == (400, 3)
+    assert await ann.call("GET", "/v2/tournament", query={"category_start": 200}) == {}
 
 
 async def test_what_does_not_exist_is_not_found(tournaments: TournamentService, ann: Bot) -> None:
@@ -133,6 +134,7 @@ async def test_what_does_not_exist_is_not_found(tournaments: TournamentService, 
     assert await refused(ann, "POST", CUP) == not_found
     assert await refused(ann, "POST", f"{CUP}/join") == not_found
     assert await refused(ann, "GET", CUP) == not_found
+    assert await refused(ann, "GET", CUP, owner_ids="x") == (400, 3, "One or more owner IDs are invalid.")
     assert await refused(ann, "GET", f"{CUP}/owner/{ann.id}") == not_found
     assert await refused(ann, "DELETE", CUP) == (404, 5, "Error deleting score from tournament.")
 

@@ -171,8 +171,9 @@ async def test_a_score_that_cannot_be_is_refused_and_its_neighbours_are_written(
 async def test_scores_count_from_the_opening_of_a_window_until_it_closes(bench: Bench) -> None:
     tournaments, now = bench.tournaments, bench.clock.now()
     await tournaments.create("cup", duration_seconds=HOUR, start_time=now + 10, end_time=now + 2 * HOUR)
-    with pytest.raises(TournamentClosed):
-        await tournaments.submit("cup", ANN, "ann", 5)
+    for score in (5, -5):
+        with pytest.raises(TournamentClosed):
+            await tournaments.submit("cup", ANN, "ann", score)
     assert not (await seen(tournaments, "cup")).can_enter
     bench.clock.advance(10)
     assert (await tournaments.submit("cup", ANN, "ann", 5)).rank == 1
@@ -194,8 +195,9 @@ async def test_scores_count_from_the_opening_of_a_window_until_it_closes(bench: 
 
 async def test_only_the_game_writes_to_an_authoritative_tournament(tournaments: TournamentService) -> None:
     await tournaments.create("cup", duration_seconds=HOUR, authoritative=True)
-    with pytest.raises(AuthoritativeTournament, match="only allows authoritative score submissions"):
-        await tournaments.submit("cup", ANN, "ann", 5, authority=False)
+    for score in (5, -5):
+        with pytest.raises(AuthoritativeTournament, match="only allows authoritative score submissions"):
+            await tournaments.submit("cup", ANN, "ann", score, authority=False)
     await tournaments.submit("cup", ANN, "ann", 5)
     with pytest.raises(AuthoritativeTournament, match="Error deleting score from tournament"):
         await tournaments.remove("cup", ANN, authority=False)
@@ -386,6 +388,7 @@ async def test_who_joined_before_the_start_is_in_the_first_period(bench: Bench) 
     )
     await tournaments.join("daily", ANN, "ann")
     before = await seen(tournaments, "daily")
+    assert before.prev_reset == 0
     clock.advance(30 * HOUR)
     record = await tournaments.submit("daily", ANN, "ann", 5)
     assert (record.score, record.rank) == (5, 1)

@@ -390,7 +390,7 @@ class Tournaments(Protocol):
     async def list(
         self,
         category_start: int = 0,
-        category_end: int = 127,
+        category_end: int | None = None,
         start_time: int = 0,
         end_time: int | None = None,
         limit: int = 100,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -165,6 +165,14 @@ def owner_id(text: str) -> str:
         raise InvalidOwner from None
 
 
+def owner_ids(texts: Iterable[str]) -> tuple[str, ...]:
+    """The canonical forms of owners' ids, each once. Raises InvalidOwner."""
+    try:
+        return tuple(dict.fromkeys(map(owner_id, texts)))
+    except InvalidOwner:
+        raise InvalidOwner("One or more owner IDs are invalid.") from None
+
+
 def window(above: int, below: int, limit: int) -> tuple[int, int]:
     """How many records above and below an owner to show with it, `limit` in all, when so many exist on either side.
 
@@ -302,8 +310,15 @@ def tournament_of(
         start_active=window.start_active,
         end_active=window.end_active,
         next_reset=window.expires_at,
-        prev_reset=(schedule.previous_before(math.floor(now) + 1) or 0) if schedule is not None else 0,
+        prev_reset=_last_reset(terms, schedule, now),
     )
+
+
+def _last_reset(terms: Terms, schedule: Schedule | None, now: float) -> int:
+    """The latest moment of the schedule, 0 without one and before the start."""
+    if schedule is None or now < terms.start_time:
+        return 0
+    return schedule.previous_before(math.floor(now) + 1) or 0
 
 
 def check_terms(terms: Terms, schedule: Schedule | None) -> None:
@@ -431,17 +446,20 @@ class TournamentFilter(NamedTuple):
 
 
 def tournament_filter(
-    category_start: int, category_end: int, start_time: int, end_time: int | None, now: float
+    category_start: int, category_end: int | None, start_time: int, end_time: int | None, now: float
 ) -> TournamentFilter:
     """The first page of what is asked for; see `Tournaments.list`. Raises InvalidTournament."""
-    if not 0 <= category_end <= CATEGORY_MAX:
+    low, high = max(category_start, 0), CATEGORY_MAX if category_end is None else category_end
+    if not 0 <= high <= CATEGORY_MAX:
         raise InvalidTournament("Tournament category end must be >=0 and <128.")
-    if category_end < category_start:
+    if category_end is None:
+        low = min(low, CATEGORY_MAX + 1)
+    elif category_end < category_start:
         raise InvalidTournament("Tournament category end must be greater than category start.")
     if end_time and end_time < start_time:
         raise InvalidTournament("Tournament end time must be greater than start time.")
     first = TournamentPlace(min(max(start_time, 0), EXPIRY_MAX), EXPIRY_MAX, -1, "")
     if end_time is None:
-        return TournamentFilter(first, max(category_start, 0), category_end, math.floor(now), EXPIRY_MAX, True)
+        return TournamentFilter(first, low, high, math.floor(now), EXPIRY_MAX, True)
     ends_until = min(max(end_time, 0), EXPIRY_MAX)
-    return TournamentFilter(first, max(category_start, 0), category_end, 0, ends_until, end_time == 0)
+    return TournamentFilter(first, low, high, 0, ends_until, end_time == 0)

@@ -20,7 +20,6 @@ from palestra.features.leaderboards.contract import (
     InvalidCursor,
     InvalidLeaderboard,
     InvalidMetadata,
-    InvalidOwner,
     InvalidScore,
     Leaderboard,
     LeaderboardNotFound,
@@ -144,10 +143,7 @@ class LeaderboardService:
         """See Leaderboards.records."""
         if limit is not None:
             rules.check_limit(limit, rules.LIST_LIMIT_MAX)
-        try:
-            owners = tuple(dict.fromkeys(rules.owner_id(one) for one in owner_ids))
-        except InvalidOwner:
-            raise InvalidOwner("One or more owner IDs are invalid.") from None
+        owners = rules.owner_ids(owner_ids)
         board = await self._boards.board(id)
         if not 0 <= expiry <= rules.EXPIRY_MAX:
             return RecordPage()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from palestra.features.leaderboards import tournament_wire as wire
 from palestra.features.leaderboards.contract import Tournaments
-from palestra.features.leaderboards.rules import CATEGORY_MAX, TOURNAMENTS_LIMIT_MAX
+from palestra.features.leaderboards.rules import TOURNAMENTS_LIMIT_MAX
 from palestra.features.leaderboards.tournaments import RECORDS_LIMIT_MAX
 from palestra.features.leaderboards.wire import Record, RecordList, record_of, records_of
 from palestra.gateway.operation import Call, Empty
@@ -20,7 +20,7 @@ class TournamentRoutes:
         """List tournaments."""
         page = await self._tournaments.list(
             request.category_start,
-            CATEGORY_MAX if request.category_end is None else request.category_end,
+            request.category_end,
             request.start_time,
             request.end_time,
             TOURNAMENTS_LIMIT_MAX if request.limit is None else request.limit,

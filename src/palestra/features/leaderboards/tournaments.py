@@ -44,13 +44,14 @@ RECORDS_LIMIT_MAX = 100
 WRITE_FAILED = "Error writing score to tournament."
 DELETE_FAILED = "Error deleting score from tournament."
 
+_Asked = tuple[int, int | None, int, int | None]
 _Seconds = Annotated[int, Meta(ge=0, le=rules.EXPIRY_MAX)]
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Where a list goes on, and what was asked for."""
 
-    asked: tuple[int, int, int, int | None]
+    asked: _Asked
     start_time: _Seconds
     end_time: _Seconds
     category: Annotated[int, Meta(ge=0, le=rules.CATEGORY_MAX)]
@@ -145,7 +146,7 @@ class TournamentService:
     async def list(
         self,
         category_start: int = 0,
-        category_end: int = rules.CATEGORY_MAX,
+        category_end: int | None = None,
         start_time: int = 0,
         end_time: int | None = None,
         limit: int = rules.TOURNAMENTS_LIMIT_MAX,
@@ -204,15 +205,15 @@ class TournamentService:
             raise TournamentNotFound(WRITE_FAILED)
         if terms.over(now):
             raise TournamentNotFound("Tournament not found or has ended.")
+        if board.definition.authoritative and not authority:
+            raise AuthoritativeTournament
+        if not _window(board, terms, now).open(now):
+            raise TournamentClosed
         try:
             given = rules.checked_score(score, subscore)
             change = board.change(rules.operator_of(operator, board.definition.operator))
         except InvalidScore:
             raise InvalidScore(WRITE_FAILED) from None
-        if board.definition.authoritative and not authority:
-            raise AuthoritativeTournament
-        if not _window(board, terms, now).open(now):
-            raise TournamentClosed
         try:
             return await self._write(board, Attempt(board.current(now), owner_id, terms, username, given, text, change))
         except UNSTORABLE:
@@ -249,7 +250,7 @@ class TournamentService:
         self, id: str, owner_ids: Iterable[str] = (), limit: int | None = None, cursor: str = "", expiry: int = 0
     ) -> RecordPage:
         """See Tournaments.records."""
-        owner_ids = list(owner_ids)
+        owner_ids = rules.owner_ids(owner_ids)
         if limit is None and owner_ids and cursor:
             cursor = ""
         elif limit is None:
@@ -300,7 +301,7 @@ def _window(board: Board, terms: Terms, now: float) -> Window:
     return rules.window_at(terms, board.schedule, now)
 
 
-def _place(cursor: str, asked: tuple[int, int, int, int | None]) -> TournamentPlace:
+def _place(cursor: str, asked: _Asked) -> TournamentPlace:
     try:
         found = open_cursor(cursor, _Cursor)
     except ValueError:
