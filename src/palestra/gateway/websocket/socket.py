@@ -340,8 +340,7 @@ class Socket(Sender):
             return None
         except Rejected as rejected:
             self._reply(error_of(rejected.cid, rejected.code, rejected.message))
-            if rejected.closes:
-                self.close(REFUSED)
+            self.close(REFUSED)
             return None
         except Exception as error:
             log.error("decoding a message failed", exc_info=error)
