@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import board, costs, matches, parse, population, servers, signed, sockets, storm
+from bench import board, costs, crowd, fanout, matches, parse, population, servers, signed, sockets, storm
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
@@ -25,12 +25,14 @@ from bench.workloads import (
     BOARD,
     BOARD_ROWS,
     COMMITS,
+    CROWDS,
     HTTP,
     MATCHES,
     PLAYERS,
     POPULATION,
     RELAYS,
     WORKLOADS,
+    CrowdLoad,
     Workload,
 )
 from palestra.database.embedded import binaries
@@ -40,6 +42,8 @@ LUA = servers.HERE / "lua" / "requests.lua"
 LUA_AT_SIZE = servers.HERE / "lua" / "population.lua"
 TRANSFER = servers.HERE / "transfer.pgbench"
 GRACE_SECONDS = 30
+CROWD_SECONDS = 60
+"""For a crowd to come together."""
 GLANCE_SECONDS = 1
 """Long enough to know the CPU time of a request to the HTTP floor."""
 
@@ -64,6 +68,7 @@ class Results:
 
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     relays: dict[str, list[sockets.Relay]] = field(default_factory=dict)
+    crowds: dict[str, list[crowd.Seen]] = field(default_factory=dict)
     matches: dict[str, list[matches.Seen]] = field(default_factory=dict)
     ready: list[tuple[float, float]] = field(default_factory=list)
     idle: list[sockets.Idle] = field(default_factory=list)
@@ -118,9 +123,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         return results
     if "costs" in options.chosen:
         with _telling(results, "costs"):
-            say("costs of sealing and of batches")
-            results.costs_us = {**costs.sealing(folder), **costs.batching()}
-    rounds_of = [[one for one in kind if one.name in options.chosen] for kind in (WORKLOADS, RELAYS, MATCHES)]
+            say("costs of sealing, of batches and of telling followers")
+            results.costs_us = {**costs.sealing(folder), **costs.batching(), **fanout.status()}
+    rounds_of = [[one for one in kind if one.name in options.chosen] for kind in (WORKLOADS, RELAYS, MATCHES, CROWDS)]
     if any(rounds_of):
         with _telling(results, "the rounds"), _site(folder, say) as site:
             results.postgres = site.postgres.settings
@@ -168,14 +173,14 @@ def _site_at_size(folder: Path, say: Say) -> Iterator[_Site]:
     home, targets = folder / "node", folder / "targets"
     with servers.postgres(folder / "postgres") as postgres:
         say("a first life of the node: tables, boards, and the players who will call")
-        with servers.node(home, postgres.node_url, game=servers.CROWD) as node:
+        with servers.node(home, postgres.node_url, game=servers.SETTLED) as node:
             tokens = servers.log_in(node.port, population.CALLERS)
             population.enter(node.port, tokens)
         population.fill(postgres.node_url, home / "data" / "keyring.json", tokens, targets, say)
         with (
             servers.floor(folder, "floor.py") as floor,
             servers.floor(folder, "relay_floor.py") as relay_floor,
-            servers.node(home, postgres.node_url, game=servers.CROWD) as node,
+            servers.node(home, postgres.node_url, game=servers.SETTLED) as node,
         ):
             say("waiting for the ranks of a million")
             population.wait_for_ranks(node.port, tokens[0])
@@ -246,6 +251,21 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
                 seen = runner.run(matches.play(site.node, site.tokens, *size))
             results.matches.setdefault(load.name, []).append(seen)
             say(f"{load.name:<18} {matches.told(seen)}")
+    for load in CROWDS:
+        if load.name not in options.chosen:
+            continue
+        with _telling(results, load.name):
+            seen = _crowd(load, options.seconds, site)
+            results.crowds.setdefault(load.name, []).append(seen)
+            told = f"{seen.cpu_us:.2f} µs CPU  joined in {seen.joined_seconds:.1f} s"
+            say(f"{load.name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
+
+
+def _crowd(load: CrowdLoad, seconds: int, site: _Site) -> crowd.Seen:
+    """The listeners in a process of their own."""
+    node, arguments = site.node, (site.tokens_file, load.listeners, load.rate, seconds)
+    command = [sys.executable, "-m", "bench.crowd", load.kind, *map(str, (node.port, node.pid, *arguments))]
+    return msgspec.json.decode(_output(command, seconds + CROWD_SECONDS), type=crowd.Seen)
 
 
 def _floor(kind: str, seconds: int, site: _Site) -> Sample:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
@@ -14,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.crowd import Seen
 from bench.matches import told
 from bench.measure import Options, Results, Sample
 from bench.sockets import Relay
@@ -21,6 +23,7 @@ from bench.workloads import (
     BOARD_MS_MAX,
     BOARD_WRITE_RATIO_MAX,
     COMMITS,
+    CROWDS,
     HTTP,
     IDLE_EACH_KIB_MAX,
     IDLE_PROCESS_MIB_MAX,
@@ -69,7 +72,9 @@ def rows(results: Results, population: bool) -> list[Row]:
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
             made.append(_loaded(workload.name, samples, workload.asks_postgres, workload.goal, workload.p99_ms_max))
-    return [*made, *_relay_rows(results), *_match_rows(results), *_process_rows(results), *_board_rows(results)]
+    crowds = _crowd_rows(results)
+    processes, boards = _process_rows(results), _board_rows(results)
+    return [*made, *_relay_rows(results), *crowds, *_match_rows(results), *processes, *boards]
 
 
 def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0, p99_ms_max: float = 0.0) -> Row:
@@ -111,7 +116,17 @@ def _relay_rows(results: Results) -> list[Row]:
     return made
 
 
-def _relayed(name: str, seen: list[Relay]) -> Row:
+def _crowd_rows(results: Results) -> list[Row]:
+    made = []
+    for load in CROWDS:
+        if seen := results.crowds.get(load.name):
+            row = _relayed(load.name, seen)
+            reached = None if row.faults else (row.node_us or 0) <= load.goal_us
+            made.append(replace(row, goal=f"≤ {load.goal_us} µs", reached=reached))
+    return made
+
+
+def _relayed(name: str, seen: Sequence[Relay | Seen]) -> Row:
     delivered = min(s.delivered_percent for s in seen)
     return Row(
         name=name,

@@ -160,11 +160,12 @@ async def connect(players: list[Any], host: str, port: int, tokens: list[str], s
         query = f"lang=en&status={status}&format={form}&token="
         urls = [f"ws://{host}:{port}/ws?{query}{tokens[number % len(tokens)]}" for number in some]
         await asyncio.gather(
-            *(ws_connect(_giving(players[number]), url) for number, url in zip(some, urls, strict=True))
+            *(ws_connect(giving(players[number]), url) for number, url in zip(some, urls, strict=True))
         )
 
 
-def _giving(listener: WSListener) -> Callable[[], WSListener]:
+def giving(listener: WSListener) -> Callable[[], WSListener]:
+    """What makes the listener of a connection: always this one."""
     return lambda: listener
 
 

@@ -70,6 +70,17 @@ class MatchLoad:
         return f"authoritative_{self.matches}x{self.players}x{self.rate}"
 
 
+@dataclass(frozen=True)
+class CrowdLoad:
+    """One player who is heard by a crowd. `goal_us` is the most CPU per envelope that reached a listener."""
+
+    name: str
+    kind: str
+    listeners: int
+    rate: int
+    goal_us: float
+
+
 WORKLOADS = (
     Workload("healthcheck", HTTP),
     Workload("account", HTTP, 0.48),
@@ -143,6 +154,10 @@ RELAYS = (
     RelayLoad(100, 10, 4, 5.4),
     RelayLoad(20, 10, 40, 7.2, protobuf=True),
 )
+CROWDS = (
+    CrowdLoad("chat_room_5000", "chat", 5_000, 20, 3.5),
+    CrowdLoad("status_fanout_1000", "status", 1_000, 20, 6.0),
+)
 MATCHES = (MatchLoad(100, 10, 20),)
 LATE_P99_MS_MAX = 2.0
 MATCHES_CPU_PERCENT_MAX = 60.0
@@ -163,7 +178,7 @@ def all_names(population: bool = False) -> list[str]:
     """Every name that can be asked for, of the bench at size or of the plain one."""
     if population:
         return [*(w.name for w in POPULATION), BOARD]
-    return [*(w.name for w in WORKLOADS), *(r.name for r in RELAYS), *(m.name for m in MATCHES), *OTHERS]
+    return [*(one.name for kind in (WORKLOADS, RELAYS, CROWDS, MATCHES) for one in kind), *OTHERS]
 
 
 def choose(asked: list[str], population: bool = False) -> set[str]:

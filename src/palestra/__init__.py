@@ -1,7 +1,8 @@
 """The names a game developer imports; the only API promised stable."""
 
 from palestra.core.errors import Code, GameError
-from palestra.features.events.contract import ClientEvent
+from palestra.features.chat.contract import Kind as ChannelKind
+from palestra.features.events.contract import ClientEvent, SessionEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.limits.contract import Limit
 from palestra.features.matches.contract import EndMatch, MatchInfo, MatchMessage, MatchPlayer
@@ -9,12 +10,13 @@ from palestra.features.notifications.contract import NewNotification, Notificati
 from palestra.features.purchases.contract import Purchase, Refund, Store
 from palestra.features.rounds.contract import Round, RoundOver, Settlement
 from palestra.features.storage.contract import ObjectId, ObjectWrite
-from palestra.features.streams.contract import Stream
+from palestra.features.streams.contract import Presence, Stream
 from palestra.sdk.context import Context, Player
 from palestra.sdk.game import Game
 from palestra.sdk.match import Match
 
 __all__ = [
+    "ChannelKind",
     "ClientEvent",
     "Code",
     "Context",
@@ -32,10 +34,12 @@ __all__ = [
     "ObjectId",
     "ObjectWrite",
     "Player",
+    "Presence",
     "Purchase",
     "Refund",
     "Round",
     "RoundOver",
+    "SessionEvent",
     "Settlement",
     "Store",
     "Stream",

@@ -35,6 +35,11 @@ from palestra.features.accounts.wire import TokenAccount as AccountsUnlinkGoogle
 from palestra.features.accounts.wire import TokenAccount as AccountsUnlinkSteam
 from palestra.features.accounts.wire import UpdateRequest as AccountsUpdate
 from palestra.features.accounts.wire import UsersRequest as UsersGet
+from palestra.features.chat.wire import ChannelJoin as ChatJoin
+from palestra.features.chat.wire import ChannelLeave as ChatLeave
+from palestra.features.chat.wire import ChannelMessageRemove as ChatRemove
+from palestra.features.chat.wire import ChannelMessageSend as ChatSend
+from palestra.features.chat.wire import ChannelMessageUpdate as ChatUpdate
 from palestra.features.chat.wire import ListRequest as ChatList
 from palestra.features.events.wire import EventRequest as EventsSend
 from palestra.features.fair.wire import HistoryRequest as FairHistory
@@ -106,6 +111,7 @@ from palestra.features.rounds.wire import GetRequest as RoundsGet
 from palestra.features.rounds.wire import ListRequest as RoundsList
 from palestra.features.sessions.wire import LogoutRequest as SessionsLogout
 from palestra.features.sessions.wire import RefreshRequest as SessionsRefresh
+from palestra.features.status.wire import StatusFollow, StatusUnfollow, StatusUpdate
 from palestra.features.storage.wire import DeleteRequest as StorageDelete
 from palestra.features.storage.wire import ListRequest as StorageList
 from palestra.features.storage.wire import ReadRequest as StorageRead
@@ -149,7 +155,12 @@ __all__ = [
     "AccountsUnlinkGoogle",
     "AccountsUnlinkSteam",
     "AccountsUpdate",
+    "ChatJoin",
+    "ChatLeave",
     "ChatList",
+    "ChatRemove",
+    "ChatSend",
+    "ChatUpdate",
     "EventsSend",
     "FairHistory",
     "FairRotate",
@@ -218,6 +229,9 @@ __all__ = [
     "RoundsList",
     "SessionsLogout",
     "SessionsRefresh",
+    "StatusFollow",
+    "StatusUnfollow",
+    "StatusUpdate",
     "StorageDelete",
     "StorageList",
     "StorageRead",

@@ -1,9 +1,9 @@
-"""A session in memory: notes the envelopes it is sent, and replies when a test says so."""
+"""Sessions in memory: they note the envelopes they are sent, and reply when a test says so."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from palestra.gateway.operation import Caller
@@ -45,3 +45,14 @@ class Listener:
     def close(self, reason: str) -> None:
         """On its way out."""
         self.closing = True
+
+
+class Connected:
+    """Implements `ConnectedSockets` of listeners."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self.sessions: dict[str, Any] = {one.id: one for one in listeners}
+
+    def of_user(self, user_id: str) -> Sequence[Any]:
+        """Those of a player."""
+        return [one for one in self.sessions.values() if one.caller.user_id == user_id]

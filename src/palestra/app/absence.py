@@ -7,7 +7,8 @@ from functools import partial
 from palestra.app.live import Live
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
-from palestra.features.notifications.wire import single_socket_push
+from palestra.features.notifications.contract import PlatformCode
+from palestra.features.notifications.wire import last_push
 from palestra.features.streams.contract import (
     DIRECT,
     GROUP,
@@ -47,4 +48,5 @@ def _leave(presences: Presences, modes: tuple[int, ...], socket: Socket) -> None
 
 
 def _close_others(sockets: SocketGateway, clock: Clock, socket: Socket) -> None:
-    sockets.disconnect_user(socket.caller.user_id, last=single_socket_push(clock.now()), but=socket)
+    last = last_push(PlatformCode.SINGLE_SOCKET, clock.now())
+    sockets.disconnect_user(socket.caller.user_id, last=last, but=socket)

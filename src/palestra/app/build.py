@@ -8,7 +8,7 @@ from typing import Any
 
 from palestra.app import health, openapi
 from palestra.app.absence import follow_absence
-from palestra.app.live import Live, build_live
+from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
@@ -31,7 +31,6 @@ from palestra.features.accounts.store import AccountStore
 from palestra.features.chat import feature as chat_feature
 from palestra.features.chat.announcing import Announcements
 from palestra.features.chat.routes import ChatRoutes
-from palestra.features.chat.service import ChatService
 from palestra.features.chat.store import ChatStore
 from palestra.features.events import feature as events_feature
 from palestra.features.events.routes import EventRoutes
@@ -61,11 +60,12 @@ from palestra.features.ledger import feature as ledger_feature
 from palestra.features.limits import feature as limits_feature
 from palestra.features.limits.routes import LimitRoutes
 from palestra.features.notifications import feature as notifications_feature
+from palestra.features.notifications.contract import PlatformCode
 from palestra.features.notifications.occasions import Occasions
 from palestra.features.notifications.routes import NotificationRoutes
 from palestra.features.notifications.service import NotificationService
 from palestra.features.notifications.store import NotificationStore
-from palestra.features.notifications.wire import banned_push
+from palestra.features.notifications.wire import last_push
 from palestra.features.providers import feature as providers_feature
 from palestra.features.providers.routes import ProviderRoutes
 from palestra.features.providers.signatures import Signatures
@@ -121,7 +121,6 @@ class Services:
     friends: FriendService
     friend_imports: FriendImport
     groups: GroupService
-    chat: ChatService
     notification_store: NotificationStore
     live: Live
     client_events: EventService
@@ -182,7 +181,7 @@ def build(
     sockets = SocketGateway(
         settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock, resume=settings.resume
     )
-    services.live.follow(sockets)
+    services.live.follow(sockets, services.client_events)
     follow_absence(sockets, services.live, settings, clock)
     notifications = NotificationService(services.notification_store, sockets, tasks, clock)
     operations = [
@@ -194,7 +193,7 @@ def build(
     runtime.table = [*operations, *messages]
 
     _connect_events(events, services, notifications, sockets, clock)
-    chat_feature.subscribe(events, Announcements(services.chat))
+    chat_feature.subscribe(events, services.live.channels, Announcements(services.live.chat))
     notifications_feature.subscribe(events, Occasions(notifications))
     for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
         events.subscribe(kind, runtime.handle_end)
@@ -268,8 +267,7 @@ def _services(
         friends=friends,
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
-        chat=ChatService(chat_store, groups, clock),
-        live=build_live(settings, presences, games, tasks, clock),
+        live=build_live(settings, presences, chat_store, Asked(accounts, friends, groups, games), events, tasks, clock),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[
@@ -301,7 +299,7 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *leaderboards_feature.tournament_operations(TournamentRoutes(s.tournaments)),
         *friends_feature.operations(FriendRoutes(s.friends, s.friend_imports)),
         *groups_feature.operations(GroupRoutes(s.groups)),
-        *chat_feature.operations(ChatRoutes(s.chat)),
+        *chat_feature.operations(ChatRoutes(s.live.chat)),
         *limits_feature.operations(LimitRoutes(s.money.limits)),
         *fair_feature.operations(FairRoutes(s.money.fair)),
         *rounds_feature.operations(RoundRoutes(s.money.rounds)),
@@ -334,10 +332,12 @@ def _platform(
         matches=s.live.matches,
         matchmaker=s.live.matchmaker,
         parties=s.live.parties,
-        streams=s.live.streams(sockets.sessions),
+        sockets=s.live.sockets,
+        status=s.live.status,
+        streams=s.live.streams,
         friends=s.friends,
         groups=s.groups,
-        chat=s.chat,
+        chat=s.live.chat,
         fair=s.money.fair,
         notifications=notifications,
         rounds=s.money.rounds,
@@ -381,7 +381,7 @@ def _connect_events(
         s.purchasing.service,
         s.friends,
         s.groups,
-        s.chat,
+        s.live.chat,
         notifications,
     )
 
@@ -392,9 +392,10 @@ def _connect_events(
     async def disconnect(removed: AccountRemoved) -> None:
         s.leaderboards.forgotten(removed.user_id)
         sockets.disconnect_user(removed.user_id)
+        await s.groups.forgotten(removed.user_id)
 
     async def tell_and_disconnect(banned: UserBanned) -> None:
-        sockets.disconnect_user(banned.user_id, last=banned_push(clock.now()))
+        sockets.disconnect_user(banned.user_id, last=last_push(PlatformCode.BANNED, clock.now()))
 
     events.subscribe(AccountDeleted, forget)
     events.subscribe(AccountRemoved, disconnect)

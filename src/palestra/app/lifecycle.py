@@ -163,7 +163,9 @@ class Node:
         parts.worker.refresh()
         await parts.services.indexes.start(parts.runtime.indexes(games))
         parts.services.live.matchmaker.games_changed()
-        parts.services.client_events.handlers = [parts.runtime.handle_event] if parts.runtime.wants_events else []
+        runtime, events = parts.runtime, parts.services.client_events
+        events.handlers = [runtime.handle_event] if runtime.wants_events else []
+        events.session_handlers = [runtime.handle_session] if runtime.wants_sessions else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)
         parts.static.mount(openapi.PAGE_PATH, openapi.PAGE)

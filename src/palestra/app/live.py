@@ -1,13 +1,24 @@
-"""What happens between sockets: presences, streams, matches, matchmaker, parties."""
+"""What happens between sockets: presences, streams, statuses, channels, matches, matchmaker, parties."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
+from palestra.core.events import EventBus
 from palestra.core.tasks import Tasks
+from palestra.features.accounts.contract import Users
+from palestra.features.chat import feature as chat_feature
+from palestra.features.chat.addresses import Addresses
+from palestra.features.chat.channels import ChannelService
+from palestra.features.chat.messages import ChatMessages
+from palestra.features.chat.service import ChatService
+from palestra.features.chat.store import ChatStore
+from palestra.features.events.service import EventService
+from palestra.features.friends.contract import Friends
+from palestra.features.groups.contract import Groups
 from palestra.features.matches import feature as matches_feature
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.recording import Recordings
@@ -22,13 +33,40 @@ from palestra.features.parties import feature as parties_feature
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
 from palestra.features.parties.service import PartyService
-from palestra.features.streams.contract import STATUS, Stream
+from palestra.features.status import feature as status_feature
+from palestra.features.status.messages import StatusMessages
+from palestra.features.status.service import StatusService
 from palestra.features.streams.engine import PresenceEngine
-from palestra.features.streams.service import StreamsService
+from palestra.features.streams.service import SocketsService, StreamsService
 from palestra.gateway.operation import Message, Operation, Session
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
 from palestra.sdk.runtime import Runtime
+
+
+class OpenSockets:
+    """The sockets of the gateway, for features that it is made of: it is set when it is there."""
+
+    gateway: SocketGateway
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """All of them by session id."""
+        return self.gateway.sessions
+
+    def of_user(self, user_id: str) -> Sequence[Session]:
+        """Those of a player."""
+        return self.gateway.of_user(user_id)
+
+
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """Whom the live features ask."""
+
+    users: Users
+    friends: Friends
+    groups: Groups
+    games: Runtime
 
 
 @dataclass(slots=True)
@@ -36,6 +74,12 @@ class Live:
     """The live features, one object each."""
 
     presences: PresenceEngine
+    open_sockets: OpenSockets
+    streams: StreamsService
+    sockets: SocketsService
+    status: StatusService
+    chat: ChatService
+    channels: ChannelService
     running: RunningMatches
     matches: MatchesService
     matchmaker: MatchmakerService
@@ -44,6 +88,8 @@ class Live:
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
         return [
+            *chat_feature.messages(ChatMessages(self.channels)),
+            *status_feature.messages(StatusMessages(self.status)),
             *matches_feature.messages(MatchesMessages(self.matches)),
             *matchmaker_feature.messages(MatchmakerMessages(self.matchmaker)),
             *parties_feature.messages(PartyMessages(self.parties)),
@@ -57,34 +103,54 @@ class Live:
             *parties_feature.operations(PartyRoutes(self.parties)),
         ]
 
-    def streams(self, sessions: Mapping[str, Session]) -> StreamsService:
-        """Streams for game modules."""
-        return StreamsService(self.presences, sessions)
-
-    def follow(self, sockets: SocketGateway) -> None:
+    def follow(self, gateway: SocketGateway, events: EventService) -> None:
         """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
+        self.open_sockets.gateway = gateway
 
-        def opened(socket: Socket) -> None:
+        def connected(socket: Socket) -> None:
             if socket.show_status:
-                self.presences.join(socket, Stream(STATUS, socket.caller.user_id))
+                self.status.show(socket)
 
-        sockets.on_open(opened)
-        sockets.on_resume(opened)
-        sockets.on_close(lambda session, reason: self.matchmaker.session_ended(session.id))
-        sockets.on_close(lambda session, reason: self.presences.leave_all(session.id))
+        def closed(socket: Socket, reason: str) -> None:
+            self.matchmaker.session_ended(socket.id)
+            self.presences.leave_all(socket.id)
+            self.status.ended(socket.id)
+            events.session_ended(socket, reason)
+
+        gateway.on_open(connected)
+        gateway.on_open(events.session_started)
+        gateway.on_resume(connected)
+        gateway.on_close(closed)
 
 
-def build_live(settings: Settings, presences: PresenceEngine, games: Runtime, tasks: Tasks, clock: Clock) -> Live:
+def build_live(
+    settings: Settings,
+    presences: PresenceEngine,
+    messages: ChatStore,
+    asked: Asked,
+    events: EventBus,
+    tasks: Tasks,
+    clock: Clock,
+) -> Live:
     """Make and connect the live features."""
+    sockets = OpenSockets()
+    addresses = Addresses(asked.users, asked.friends, asked.groups)
+    chat = ChatService(messages, presences, addresses, asked.groups, clock)
     recordings = Recordings(settings.match, settings.data_dir)
     running = RunningMatches(
-        presences, games, settings.match, settings.node, tasks=tasks, clock=clock, recordings=recordings
+        presences, asked.games, settings.match, settings.node, tasks=tasks, clock=clock, recordings=recordings
     )
     matches = MatchesService(presences, running, settings.session, clock)
-    matchmaker = MatchmakerService(settings.matchmaker, matches, games, tasks, clock)
+    matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
     single = settings.session.single_party
     return Live(
         presences=presences,
+        open_sockets=sockets,
+        streams=StreamsService(presences, sockets),
+        sockets=SocketsService(sockets),
+        status=StatusService(presences, asked.users, sockets),
+        chat=chat,
+        channels=ChannelService(chat, presences, addresses, events, tasks),
         running=running,
         matches=matches,
         matchmaker=matchmaker,

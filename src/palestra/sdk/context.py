@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from palestra.features.purchases.contract import Purchases
     from palestra.features.rounds.contract import Rounds
     from palestra.features.sessions.contract import Sessions
+    from palestra.features.status.contract import Statuses
     from palestra.features.storage.contract import Storage
-    from palestra.features.streams.contract import Streams
+    from palestra.features.streams.contract import Sockets, Streams
     from palestra.features.wallets.contract import Wallets
     from palestra.jobs.contract import Jobs
 
@@ -54,6 +55,8 @@ class Platform:
     matches: Matches
     matchmaker: Matchmaking
     parties: Parties
+    sockets: Sockets
+    status: Statuses
     streams: Streams
     friends: Friends
     groups: Groups
@@ -203,6 +206,16 @@ class Context:
         return self._platform.matches
 
     @property
+    def sockets(self) -> Sockets:
+        """Open sockets: whose they are, send, close."""
+        return self._platform.sockets
+
+    @property
+    def status(self) -> Statuses:
+        """Statuses of players: follow, unfollow, update."""
+        return self._platform.status
+
+    @property
     def parties(self) -> Parties:
         """Parties: list."""
         return self._platform.parties
@@ -214,7 +227,7 @@ class Context:
 
     @property
     def streams(self) -> Streams:
-        """Streams of presences: join, leave, send."""
+        """Streams of presences: join, update, leave, kick, look, send."""
         return self._platform.streams
 
     @property
@@ -229,7 +242,7 @@ class Context:
 
     @property
     def chat(self) -> Chat:
-        """Chat history."""
+        """Channels: write, change, remove, history."""
         return self._platform.chat
 
     @property

@@ -16,6 +16,7 @@ import msgspec.inspect
 from msgspec.structs import replace
 
 from palestra.core.errors import SetupError
+from palestra.features.events.contract import SESSION_END, SESSION_START
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.matchmaker.contract import TICKET_FIELDS, Drop, Relaxation, Window
 from palestra.features.storage.contract import Index, Keep
@@ -90,6 +91,7 @@ class Game:
         self.after_hooks: list[Hook] = []
         self.start_hooks: list[AsyncCode] = []
         self.event_hooks: list[AsyncCode] = []
+        self.session_hooks: dict[str, list[AsyncCode]] = {SESSION_START: [], SESSION_END: []}
         self.end_hooks: dict[type, list[AsyncCode]] = {}
         self.jobs: list[GameJob] = []
         self.matches: dict[str, MatchType] = {}
@@ -189,6 +191,23 @@ class Game:
         _require_async(code, place_of(code))
         _require_parameters(code, place_of(code), "(ctx, event)")
         self.event_hooks.append(code)
+        return code
+
+    def on_session_start(self, code: F) -> F:
+        """Run when a player's socket was opened: `async def handler(ctx, event)`, a `SessionEvent`.
+
+        This and `on_session_end` run in the background, one after the other, and are dropped when too many wait.
+        """
+        return self._add_session_hook(SESSION_START, code)
+
+    def on_session_end(self, code: F) -> F:
+        """Run when a player's socket has ended: `event.properties["reason"]` says why, "" when the client left."""
+        return self._add_session_hook(SESSION_END, code)
+
+    def _add_session_hook(self, name: str, code: F) -> F:
+        _require_async(code, place_of(code))
+        _require_parameters(code, place_of(code), "(ctx, event)")
+        self.session_hooks[name].append(code)
         return code
 
     def on_tournament_end(self, code: F) -> F:

@@ -14,7 +14,7 @@ import msgspec
 from palestra.core.errors import Code, GameError, Overloaded, PalestraError, SetupError, Unavailable
 from palestra.core.log import get_logger
 from palestra.core.tasks import ends_task
-from palestra.features.events.contract import ClientEvent
+from palestra.features.events.contract import ClientEvent, SessionEvent
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.matchmaker.contract import Formed, Relaxation, TicketInfo
 from palestra.features.purchases.contract import Purchase, Refund
@@ -25,7 +25,7 @@ from palestra.gateway.operation import Call, Empty, Message, Operation
 from palestra.jobs.contract import Job
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.context import Context, Platform
-from palestra.sdk.game import Function, Game, GameJob, Hook, place_of
+from palestra.sdk.game import AsyncCode, Function, Game, GameJob, Hook, place_of
 from palestra.sdk.jobs import queue_name
 from palestra.sdk.match import BoundHandler
 from palestra.sdk.traces import trace_of
@@ -232,12 +232,21 @@ class Runtime:
         """Hand an event to the games that want events."""
         for game in self._games:
             for code in game.event_hooks:
-                try:
-                    await self.bounds.run(code(self._context(None, game.name), event))
-                except BaseException as error:
-                    if ends_task(error):
-                        raise
-                    self._report(place_of(code), error)
+                await self._run_event_hook(game, code, event)
+
+    async def handle_session(self, event: SessionEvent) -> None:
+        """Hand the start or end of a session to the games that want it."""
+        for game in self._games:
+            for code in game.session_hooks[event.name]:
+                await self._run_event_hook(game, code, event)
+
+    async def _run_event_hook(self, game: Game, code: AsyncCode, event: ClientEvent | SessionEvent) -> None:
+        try:
+            await self.bounds.run(code(self._context(None, game.name), event))
+        except BaseException as error:
+            if ends_task(error):
+                raise
+            self._report(place_of(code), error)
 
     async def handle_end(self, end: LeaderboardReset | TournamentEnd | TournamentReset) -> None:
         """Hand the end of a period or window to the games. Raises Unavailable or Overloaded: tell them again later."""
@@ -369,6 +378,11 @@ class Runtime:
     def wants_events(self) -> bool:
         """Whether any game handles events."""
         return any(game.event_hooks for game in self._games)
+
+    @property
+    def wants_sessions(self) -> bool:
+        """Whether any game handles starts and ends of sessions."""
+        return any(hooks for game in self._games for hooks in game.session_hooks.values())
 
 
 def _text(result: Any) -> str:

@@ -4,60 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from palestra.core.config import DatabaseSettings
-from palestra.core.errors import Code, PalestraError
+from palestra.core.errors import Code
 from palestra.core.ids import new_id
-from palestra.database.pool import Database
 from palestra.features.chat.announcing import Announcements
-from palestra.features.chat.feature import operations, subscribe
-from palestra.features.chat.routes import ChatRoutes
-from palestra.features.chat.service import ChatService
-from palestra.features.chat.store import ChatStore
+from palestra.features.chat.contract import Message
+from palestra.features.chat.feature import subscribe
 from palestra.features.groups.contract import Happening
-from tests.features.friends.players import Api
-from tests.features.groups.world import World as GroupWorld
+from tests.features.chat.world import World, refused
 
 INVALID = Code.INVALID_ARGUMENT
 ROOM = "2...lobby.of v1"
-
-
-class World(GroupWorld):
-    """Groups and chat on a database of their own."""
-
-    def __init__(self, database: Database, folder: Path) -> None:
-        super().__init__(database, folder)
-        self.store = ChatStore(database, DatabaseSettings())
-        self.chat = ChatService(self.store, self.groups, self.clock)
-
-    async def reader(self, username: str) -> tuple[str, Api]:
-        """A new player who reads histories."""
-        (user_id,) = await self.players.make(username)
-        return user_id, Api(operations(ChatRoutes(self.chat)), user_id, username)
-
-    async def say(self, channel: str, *texts: str) -> list[str]:
-        """Messages of a stranger; their ids."""
-        return [(await self.chat.send(channel, {"t": text}, new_id(), "someone")).id for text in texts]
-
-
-@pytest.fixture
-async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
-    world = World(database, tmp_path)
-    yield world
-    await world.store.stop()
-    await world.players.stop()
-
-
-async def refused(awaitable: Any) -> tuple[int, str]:
-    with pytest.raises(PalestraError) as caught:
-        await awaitable
-    return caught.value.code, caught.value.message
 
 
 def texts(page: dict[str, Any]) -> list[str]:
@@ -147,7 +108,7 @@ async def test_a_group_is_read_by_its_members_only(world: World) -> None:
 
 
 async def test_a_groups_channel_tells_what_happens_to_its_members(world: World) -> None:
-    subscribe(world.events, Announcements(world.chat))
+    subscribe(world.events, world.channels, Announcements(world.chat))
     (ann, as_ann), (bob, _), (cid, _) = [await world.reader(name) for name in ("ann", "bob", "cid")]
     group = (await world.groups.create(ann, "club", open=True)).id
     await world.groups.add_users(group, [bob])
@@ -160,7 +121,7 @@ async def test_a_groups_channel_tells_what_happens_to_its_members(world: World) 
 
 
 async def test_a_member_comes_in_though_the_channel_cannot_be_told(world: World) -> None:
-    subscribe(world.events, Announcements(world.chat))
+    subscribe(world.events, world.channels, Announcements(world.chat))
     ann, bob = await world.players.make("ann", "bob")
     group = (await world.groups.create(ann, "club", open=True)).id
     await world.store.stop()
@@ -233,8 +194,8 @@ async def test_senders_edit_and_remove_their_own_messages_only(world: World) -> 
     assert await refused(world.chat.remove(ROOM, first.id, bob)) == (INVALID, text)
     assert await refused(world.chat.remove(ROOM, "x", ann)) == (INVALID, "Invalid message identifier")
     assert await refused(world.chat.update(ROOM, "x", {}, ann, "a")) == (INVALID, "Invalid message identifier")
-    assert await world.chat.remove(ROOM, second.id, ann) == second.__class__(
-        second.id, ROOM, 0, ann, "ann", '{"t": "two"}', second.created_at, second.updated_at
+    assert await world.chat.remove(ROOM, second.id, ann, "ann") == Message(
+        second.id, ROOM, 2, ann, "ann", "{}", second.created_at, second.updated_at
     )
     assert texts(await as_ann("GET", f"/v2/channel/{ROOM}", limit=5)) == ["one, edited"]
 

@@ -9,8 +9,9 @@ import pytest
 from palestra.core.clock import ManualClock
 from palestra.core.tasks import Tasks
 from palestra.features.events import service as events_module
-from palestra.features.events.contract import ClientEvent
+from palestra.features.events.contract import ClientEvent, SessionEvent
 from palestra.features.events.service import EventService
+from tests.features.listener import Listener
 
 
 async def test_without_a_handler_events_are_counted_and_dropped() -> None:
@@ -70,4 +71,34 @@ async def test_large_events_fill_the_queue_sooner(monkeypatch: pytest.MonkeyPatc
             await asyncio.sleep(0)
     events.send("big", {"text": "x" * 393})
     assert events.dropped == 8
+    await tasks.stop()
+
+
+async def test_starts_and_ends_of_sessions_share_the_queue_and_cost_nothing_where_nobody_wants_them() -> None:
+    tasks, gate = Tasks(), asyncio.Event()
+    events = EventService(ManualClock(5.0), tasks, 2)
+    ann = Listener("ann")
+    events.session_started(ann)
+    assert (events.sent, events.dropped) == (0, 0)
+    seen: list[tuple[str, str, str, dict[str, str]]] = []
+
+    async def slow(event: SessionEvent) -> None:
+        await gate.wait()
+        seen.append((event.name, event.session_id, event.caller.username, event.properties))
+
+    events.session_handlers = [slow]
+    events.session_started(ann)
+    await asyncio.sleep(0)
+    events.session_ended(ann, "why not")
+    events.session_started(ann)
+    events.session_ended(ann, "too much")
+    assert (events.sent, events.dropped) == (4, 1)
+    gate.set()
+    async with asyncio.timeout(5):
+        while len(seen) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert seen[:2] == [
+        ("session_start", ann.id, "ann", {}),
+        ("session_end", ann.id, "ann", {"reason": "why not"}),
+    ]
     await tasks.stop()

@@ -26,8 +26,9 @@ class World:
         self.events = EventBus()
         self.told = Recorder(self.events, MemberChanged, JoinRequested, GroupDeleted)
         self.players = Players(database, folder)
-        self.store = GroupStore(database, DatabaseSettings())
-        self.groups = GroupService(self.store, self.players.users, self.events, self.clock)
+        store = GroupStore(database, DatabaseSettings())
+        self.stores: list[Any] = [store]
+        self.groups = GroupService(store, self.players.users, self.events, self.clock)
         self._operations = operations(GroupRoutes(self.groups))
 
     async def meet(self, *usernames: str) -> list[tuple[str, Api]]:
@@ -54,5 +55,6 @@ class World:
 
     async def stop(self) -> None:
         """Close the connections of the features."""
-        await self.store.stop()
+        for store in self.stores:
+            await store.stop()
         await self.players.stop()

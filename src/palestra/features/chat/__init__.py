@@ -1,1 +1,1 @@
-"""Chat: messages kept in the history of rooms, groups and direct conversations."""
+"""Chat: rooms, groups and direct conversations over sockets, and the history of what is said in them."""

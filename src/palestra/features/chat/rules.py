@@ -15,8 +15,12 @@ from palestra.features.chat.contract import (
     BadChannelId,
     BadContent,
     BadCursor,
+    BadKind,
     BadMessageId,
+    BadSenderId,
+    BadTarget,
     HistoryPage,
+    Kind,
     Message,
 )
 from palestra.features.streams.contract import DIRECT, GROUP, ROOM, Stream
@@ -25,6 +29,7 @@ ROOM_NAME_BYTES_MAX = 64
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def channel_of(channel_id: str) -> Stream:
@@ -53,8 +58,54 @@ def channel_id(channel: Stream) -> str:
 
 
 def _fits_room(name: str) -> bool:
-    controls = any(letter < " " or letter == "\x7f" for letter in name)
-    return 1 <= len(name.encode()) <= ROOM_NAME_BYTES_MAX and not controls
+    try:
+        room(name)
+    except BadTarget:
+        return False
+    return True
+
+
+def room(name: str) -> Stream:
+    """The room of a name. Raises BadTarget."""
+    if not 1 <= len(name.encode(errors="replace")) <= ROOM_NAME_BYTES_MAX:
+        raise BadTarget("Channel name is required and must be 1-64 chars")
+    if any(letter < " " or letter == "\x7f" for letter in name):
+        raise BadTarget("Channel name must not contain control chars")
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise BadTarget("Channel name must only contain valid UTF-8 bytes")
+    return Stream(ROOM, label=name)
+
+
+def direct(one: str, two: str) -> Stream:
+    """The direct channel of two players."""
+    return Stream(DIRECT, min(one, two), max(one, two))
+
+
+def kind_of(number: int) -> Kind:
+    """The kind of channel asked for; 0 counts as a room. Raises BadKind."""
+    try:
+        return Kind(number or Kind.ROOM)
+    except ValueError:
+        raise BadKind from None
+
+
+def checked_content(text: str) -> str:
+    """Content that came as JSON text. Raises BadContent."""
+    try:
+        if not text.startswith("{") or len(text) > CONTENT_BYTES_MAX:
+            raise BadContent
+        _decode(text)
+    except (ValueError, RecursionError):
+        raise BadContent from None
+    return text
+
+
+def sender(sender_id: str) -> str:
+    """The canonical id of a sender; none is the server. Raises BadSenderId."""
+    try:
+        return parse_id(sender_id) if sender_id else SYSTEM_USER
+    except ValueError:
+        raise BadSenderId from None
 
 
 def content_text(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What others may know of client events."""
+"""What others may know of events: those that clients and the server report, and those of sessions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,24 @@ class ClientEvent(msgspec.Struct, frozen=True):
     caller: Caller | None = None
 
 
+SESSION_START, SESSION_END = "session_start", "session_end"
+
+
+class SessionEvent(msgspec.Struct, frozen=True):
+    """A socket was opened ("session_start"), or has ended: "session_end", with its `reason` among the properties."""
+
+    name: str
+    properties: dict[str, str]
+    timestamp: datetime
+    caller: Caller
+    session_id: str
+    language: str
+    client_ip: str
+    external: bool = False
+
+
 EventHandler = Callable[[ClientEvent], Awaitable[None]]
+SessionHandler = Callable[[SessionEvent], Awaitable[None]]
 
 
 class Events(Protocol):

@@ -57,6 +57,7 @@ class GroupService:
         self._events = events
         self._clock = clock
         self._doors = Doors(store, clock)
+        self._deleted_with: dict[str, list[str]] = {}
 
     # -- groups
 
@@ -262,16 +263,21 @@ class GroupService:
         """See Groups.forget."""
         await self._store.lock_leaver(tx, user_id)
         places = await self._store.lock_places(tx, user_id)
-        await self._store.delete(
-            tx,
-            [
-                place.group_id
-                for place in places
-                if (place.state == State.SUPERADMIN and place.superadmins == 1)
-                or (rules.counts(place.state) and place.edge_count == 1)
-            ],
-        )
+        deleted = [
+            place.group_id
+            for place in places
+            if (place.state == State.SUPERADMIN and place.superadmins == 1)
+            or (rules.counts(place.state) and place.edge_count == 1)
+        ]
+        await self._store.delete(tx, deleted)
         await self._store.leave_all(tx, user_id)
+        if deleted:
+            self._deleted_with[user_id] = deleted
+
+    async def forgotten(self, user_id: str) -> None:
+        """The player is gone for good, and with them the groups that `forget` deleted: publishes GroupDeleted."""
+        for group_id in self._deleted_with.pop(user_id, ()):
+            await self._events.publish(GroupDeleted(group_id))
 
     # -- reading
 

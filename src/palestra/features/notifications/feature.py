@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from palestra.core.events import EventBus
+from palestra.features.chat.contract import ConversationOpened
 from palestra.features.friends.contract import FriendAccepted, FriendInvited, FriendJoined, FriendRemoved
 from palestra.features.groups.contract import JoinRequested, MemberChanged
 from palestra.features.notifications import wire
@@ -27,6 +28,7 @@ def subscribe(events: EventBus, occasions: Occasions) -> None:
     events.subscribe(FriendAccepted, occasions.friend_accepted)
     events.subscribe(FriendJoined, occasions.friend_joined)
     events.subscribe(FriendRemoved, occasions.friend_removed)
+    events.subscribe(ConversationOpened, occasions.conversation_opened)
     events.subscribe(JoinRequested, occasions.join_requested)
     events.subscribe(MemberChanged, occasions.member_changed)
 

@@ -1,7 +1,8 @@
-"""Occasions on which the platform itself notifies players: what friends and groups do."""
+"""Occasions on which the platform itself notifies players: what friends, groups and partners in talk do."""
 
 from __future__ import annotations
 
+from palestra.features.chat.contract import ConversationOpened
 from palestra.features.friends.contract import FriendAccepted, FriendInvited, FriendJoined, FriendRemoved
 from palestra.features.groups.contract import Happening, JoinRequested, MemberChanged
 from palestra.features.notifications.contract import Notices, PlatformCode
@@ -35,6 +36,11 @@ class Occasions:
     ) -> None:
         name = event.from_username
         await self._tell([event.user_id], code, f"{name} {what}", {"username": name}, event.from_user_id)
+
+    async def conversation_opened(self, event: ConversationOpened) -> None:
+        """Somebody waits in a direct channel."""
+        subject, content = f"{event.from_username} wants to chat", {"username": event.from_username}
+        await self._tell([event.user_id], PlatformCode.CHAT_REQUEST, subject, content, event.from_user_id)
 
     async def join_requested(self, event: JoinRequested) -> None:
         """Somebody asks those in charge of a group to be let in."""

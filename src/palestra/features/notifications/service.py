@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 from msgspec.structs import replace
@@ -31,6 +31,7 @@ from palestra.features.notifications.contract import (
     TooManyBroadcasts,
 )
 from palestra.features.notifications.store import NotificationStore
+from palestra.features.streams.contract import ConnectedSockets
 from palestra.gateway.operation import Session
 
 TICK = timedelta(microseconds=1)
@@ -40,26 +41,13 @@ RETRY_SECONDS = 1.0
 log = get_logger(__name__)
 
 
-class Sockets(Protocol):
-    """The sockets connected to this node, by session id and by player."""
-
-    @property
-    def sessions(self) -> Mapping[str, Session]:
-        """All of them."""
-        ...
-
-    def of_user(self, user_id: str) -> Sequence[Session]:
-        """Those of a player."""
-        ...
-
-
 class NotificationService:
     """Notifications for clients, game code and other features."""
 
     def __init__(
         self,
         store: NotificationStore,
-        sockets: Sockets,
+        sockets: ConnectedSockets,
         tasks: Tasks,
         clock: Clock,
         retry_seconds: float = RETRY_SECONDS,

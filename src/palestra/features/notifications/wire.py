@@ -63,18 +63,9 @@ def push_of(notifications: Sequence[contract.Notification]) -> Push:
     return Push("notifications", Pushed(shown))
 
 
-def banned_push(now: float) -> Push:
-    """The last thing a banned player's socket hears."""
-    return _last_words("banned", contract.PlatformCode.BANNED, now)
-
-
-def single_socket_push(now: float) -> Push:
-    """The last thing a socket hears that gives way to a newer one of its player."""
-    return _last_words("single_socket", contract.PlatformCode.SINGLE_SOCKET, now)
-
-
-def _last_words(subject: str, code: int, now: float) -> Push:
-    told = Notification(new_id(), subject, "{}", code, create_time=timestamp(utc(now)))
+def last_push(code: contract.PlatformCode, now: float) -> Push:
+    """The last thing that a socket hears before it is closed: BANNED or SINGLE_SOCKET."""
+    told = Notification(new_id(), code.name.lower(), "{}", code, create_time=timestamp(utc(now)))
     return Push("notifications", Pushed([told]))
 
 

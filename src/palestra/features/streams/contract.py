@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -14,6 +14,12 @@ from palestra.gateway.push import Push
 NOTIFICATIONS, STATUS, ROOM, GROUP, DIRECT, RELAYED_MATCH, MATCH, PARTY = range(8)
 """The built-in modes. Game modules choose modes of their own, from 8 to 255."""
 OWN_MODE_MIN, MODE_MAX = 8, 255
+OPEN_MODES = frozenset((ROOM, GROUP, DIRECT, RELAYED_MATCH, *range(OWN_MODE_MIN, MODE_MAX + 1)))
+"""The modes in which game modules may change who is there; the features of the others keep accounts of their own."""
+NAME_CHARS_MAX = 255
+"""The longest subject, subcontext and label that game modules may give a stream."""
+ENVELOPE_BYTES_MAX = 1 << 18
+"""The longest envelope that game modules may send, and the longest text in one."""
 
 
 class Stream(msgspec.Struct, frozen=True, cache_hash=True):
@@ -39,12 +45,15 @@ class Presence(msgspec.Struct, frozen=True):
 class Member(msgspec.Struct, eq=False):
     """A live presence: the session it belongs to, and what it shows of itself.
 
-    `encoded` is room for the owner of the stream's mode to keep the presence's wire forms, None until it does.
+    `encoded` is room for the owner of the stream's mode to keep the presence's wire forms, None until it does. It is
+    `awaiting` while the answer to its join is still to come, and `silent` when its stream was closed: nobody is told.
     """
 
     session: Session
     presence: Presence
     encoded: Any = None
+    awaiting: bool = False
+    silent: bool = False
 
 
 Audience = Mapping[str, Member]
@@ -55,6 +64,9 @@ Watcher = Callable[[Stream, Sequence[Member], Sequence[Member]], None]
 
 Shape = Callable[[Stream, Sequence[Presence], Sequence[Presence]], Push]
 """Makes the envelope of a presence event out of a stream, its joins and its leaves."""
+
+Hearers = Callable[[Stream], Iterable[Session]]
+"""Who is told of presence events on a stream where that is not who is on it."""
 
 
 class UnknownSession(NotFound):
@@ -72,10 +84,37 @@ class SessionClosing(FailedPrecondition):
 
 
 class ReservedMode(InvalidArgument):
-    """Game modules may use the modes from 8 to 255."""
+    """A mode whose presences are the affair of one feature."""
 
     def __init__(self, mode: int) -> None:
-        super().__init__(f"Stream mode {mode} is not for game modules: use {OWN_MODE_MIN} to {MODE_MAX}.")
+        super().__init__(
+            f"Stream mode {mode} is not for game modules: use {OWN_MODE_MIN} to {MODE_MAX}, "
+            f"or {ROOM} to {RELAYED_MATCH} for channels and relayed matches."
+        )
+
+
+class BadStream(InvalidArgument):
+    """A name that no stream may have."""
+
+    def __init__(self) -> None:
+        super().__init__(f"The parts of a stream's name are texts of at most {NAME_CHARS_MAX} characters.")
+
+
+class BadEnvelope(InvalidArgument):
+    """An envelope has one member that the protocol knows, an object, and nothing beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'An envelope is {"<member>": {...}} with one member of the protocol, '
+            f"of at most {ENVELOPE_BYTES_MAX} bytes as JSON."
+        )
+
+
+class BadText(InvalidArgument):
+    """A text for a stream that is too long."""
+
+    def __init__(self) -> None:
+        super().__init__(f"What is sent to a stream has at most {ENVELOPE_BYTES_MAX} bytes.")
 
 
 class Presences(Protocol):
@@ -86,9 +125,20 @@ class Presences(Protocol):
     """
 
     def join(
-        self, session: Session, stream: Stream, *, hidden: bool = False, persistence: bool = True, status: str = ""
+        self,
+        session: Session,
+        stream: Stream,
+        *,
+        hidden: bool = False,
+        persistence: bool = True,
+        status: str = "",
+        awaited: bool = False,
     ) -> tuple[Presence, bool]:
-        """The session's presence and whether it is new; joining twice changes nothing. Raises SessionClosing."""
+        """The session's presence and whether it is new; joining twice changes nothing. Raises SessionClosing.
+
+        With `awaited` the session is about to be answered with who is there: until it is, what is sent to the stream
+        waits for it, so that nothing it hears is older than the answer.
+        """
         ...
 
     def leave(self, session_id: str, stream: Stream) -> bool:
@@ -99,8 +149,16 @@ class Presences(Protocol):
         """Leave all streams of a mode except `but`."""
         ...
 
-    def update(self, session_id: str, stream: Stream, status: str) -> bool:
-        """Change what a presence shows; others see the new presence join and the former leave."""
+    def update(
+        self,
+        session_id: str,
+        stream: Stream,
+        status: str | None = None,
+        *,
+        hidden: bool | None = None,
+        persistence: bool | None = None,
+    ) -> bool:
+        """Change what a presence shows, whether there is one; others see the new one join and the former leave."""
         ...
 
     def audience(self, stream: Stream) -> Audience:
@@ -115,16 +173,27 @@ class Presences(Protocol):
         """All streams of a mode that have anybody on them."""
         ...
 
+    def of_session(self, session_id: str) -> Mapping[Stream, Member]:
+        """The streams that a session is on, a live view."""
+        ...
+
     def send(self, stream: Stream, push: Push) -> int:
-        """Send one envelope to everybody on a stream; returns to how many. O(members)."""
+        """Send one envelope to everybody on a stream; returns to how many. O(members).
+
+        Joins and leaves that are still to be told are told first.
+        """
         ...
 
     def close(self, stream: Stream) -> None:
         """Remove everybody, telling nobody."""
         ...
 
-    def announce(self, mode: int, shape: Shape) -> None:
-        """Make presence events of a mode look so. Built-in modes without a shape announce nothing."""
+    def announce(self, mode: int, shape: Shape, *, gathers: bool = False, hearers: Hearers | None = None) -> None:
+        """Make presence events of a mode look so. Built-in modes without a shape announce nothing.
+
+        With `gathers`, what happens on a stream while the loop has work in hand shares an event: of a thousand who join
+        at once, everybody hears a few times, not a thousand. `hearers` are told instead of who is on the stream.
+        """
         ...
 
     def watch(self, mode: int, watcher: Watcher) -> None:
@@ -133,24 +202,65 @@ class Presences(Protocol):
 
 
 class Streams(Protocol):
-    """Streams as game modules use them (`ctx.streams`): modes 8 to 255."""
+    """Streams as game modules use them (`ctx.streams`).
+
+    Anything may be looked at and sent to. Who is there may be changed in modes of the game's own, 8 to 255, and in
+    those of channels and relayed matches; others raise ReservedMode. Sessions are those of this node.
+    """
 
     async def join(
         self, session_id: str, stream: Stream, *, hidden: bool = False, persistence: bool = True, status: str = ""
     ) -> bool:
-        """Put a session on a stream; whether it was not there before. Raises UnknownSession, SessionClosing."""
+        """Put a session on a stream; whether it was not there before.
+
+        Raises UnknownSession, SessionClosing, BadStream.
+        """
+        ...
+
+    async def update(
+        self,
+        session_id: str,
+        stream: Stream,
+        *,
+        hidden: bool | None = None,
+        persistence: bool | None = None,
+        status: str | None = None,
+    ) -> bool:
+        """Change what is given of a session's presence; whether there is one."""
         ...
 
     async def leave(self, session_id: str, stream: Stream) -> None:
         """Take a session off a stream."""
         ...
 
-    async def send(self, stream: Stream, data: str) -> None:
-        """Send text to everybody on a stream."""
+    async def kick(self, presence: Presence, stream: Stream) -> None:
+        """Take somebody off a stream, as `users` showed them."""
         ...
 
-    async def users(self, stream: Stream) -> list[Presence]:
-        """Everybody to be seen on a stream."""
+    async def send(self, stream: Stream, data: str, to: Iterable[str] | None = None, *, reliable: bool = True) -> None:
+        """Send text to everybody on a stream, or to the sessions with the ids `to`, be they on it or not.
+
+        What is not `reliable` may be missed by a receiver that does not keep up. Raises BadText.
+        """
+        ...
+
+    async def send_raw(
+        self,
+        stream: Stream,
+        envelope: Mapping[str, Any],
+        to: Iterable[str] | None = None,
+        *,
+        reliable: bool = True,
+    ) -> None:
+        """The same with any envelope of the protocol, as it is: `{"notifications": {...}}`. Raises BadEnvelope."""
+        ...
+
+    async def get(self, session_id: str, stream: Stream) -> Presence | None:
+        """A session's presence on a stream, None if there is none."""
+        ...
+
+    async def users(self, stream: Stream, *, hidden: bool = False, visible: bool = True) -> list[Presence]:
+        """Who is on a stream: those to be seen, the hidden, or both. O(members)."""
         ...
 
     async def count(self, stream: Stream) -> int:
@@ -159,4 +269,37 @@ class Streams(Protocol):
 
     async def close(self, stream: Stream) -> None:
         """Remove everybody, telling nobody."""
+        ...
+
+
+class Sockets(Protocol):
+    """The open sockets of this node as game modules use them (`ctx.sockets`). Ids that are none here are skipped."""
+
+    async def of_player(self, user_id: str) -> list[str]:
+        """The session ids of a player's sockets."""
+        ...
+
+    async def send(self, session_ids: Iterable[str], envelope: Mapping[str, Any], *, reliable: bool = True) -> int:
+        """Send an envelope of the protocol to sessions; returns to how many. Raises BadEnvelope."""
+        ...
+
+    async def send_to_player(self, user_id: str, envelope: Mapping[str, Any], *, reliable: bool = True) -> int:
+        """The same to all sockets of a player."""
+        ...
+
+    async def disconnect(self, session_id: str, reason: str = "server-side session disconnect") -> bool:
+        """Close a socket normally, with `reason` in the close frame; whether there was one."""
+        ...
+
+
+class ConnectedSockets(Protocol):
+    """What this node's gateway knows of sockets."""
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """All of them by session id."""
+        ...
+
+    def of_user(self, user_id: str) -> Sequence[Session]:
+        """Those of a player."""
         ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from palestra.features.streams.contract import (
     MODE_MAX,
     OWN_MODE_MIN,
     Audience,
+    Hearers,
     Member,
     Presence,
     SessionClosing,
@@ -18,43 +20,95 @@ from palestra.features.streams.contract import (
     Stream,
     Watcher,
 )
+from palestra.features.streams.crowds import Crowds, Later
 from palestra.features.streams.wire import stream_presence_event
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
 
+EVENT_PRESENCES_MAX = 256
+"""Most presences that share an event."""
+
 _NOBODY: Audience = MappingProxyType({})
 _NO_STREAMS: Mapping[Stream, Audience] = MappingProxyType({})
+_NOWHERE: Mapping[Stream, Member] = MappingProxyType({})
+
+Soon = Callable[[Callable[[], None]], object]
+
+
+def _when_the_loop_is_free(callback: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_soon(callback)
+
+
+def _later(seconds: float, callback: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+class _Gathered:
+    """What is still to be told of a stream. No session is in it twice, so its order does not matter."""
+
+    __slots__ = ("joins", "leaves", "sessions")
+
+    def __init__(self) -> None:
+        self.joins: list[Presence] = []
+        self.leaves: list[Presence] = []
+        self.sessions: set[str] = set()
 
 
 class PresenceEngine:
     """Implements `Presences`. Owns the presences of the sessions connected to this node, and only those.
 
-    A stream exists while somebody is on it. Nothing here waits, so every call sees and leaves a whole state.
+    A stream exists while somebody is on it. Nothing here waits, so every call sees and leaves a whole state. `soon`
+    calls back when the loop has worked through what it has in hand, `later` after some seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, soon: Soon = _when_the_loop_is_free, later: Later = _later) -> None:
+        self._soon = soon
         self._modes: dict[int, dict[Stream, dict[str, Member]]] = {}
         self._streams_of: dict[str, dict[Stream, Member]] = {}
         self._watchers: dict[int, Watcher] = {}
-        self._shapes: dict[int, Shape] = dict.fromkeys(range(OWN_MODE_MIN, MODE_MAX + 1), stream_presence_event)
+        self._hearers: dict[int, Hearers] = {}
+        own = range(OWN_MODE_MIN, MODE_MAX + 1)
+        self._shapes: dict[int, Shape] = dict.fromkeys(own, stream_presence_event)
+        self._gathering: set[int] = set(own)
+        self._gathered: dict[Stream, _Gathered] = {}
+        self._crowds = Crowds(self._deliver, later)
 
-    def announce(self, mode: int, shape: Shape) -> None:
+    def announce(self, mode: int, shape: Shape, *, gathers: bool = False, hearers: Hearers | None = None) -> None:
         """Make presence events of a mode look so."""
         self._shapes[mode] = shape
+        if gathers:
+            self._gathering.add(mode)
+        if hearers is not None:
+            self._hearers[mode] = hearers
 
     def watch(self, mode: int, watcher: Watcher) -> None:
         """Tell `watcher` of joins and leaves on streams of a mode at once."""
         self._watchers[mode] = watcher
 
+    # -- coming and going
+
     def join(
-        self, session: Session, stream: Stream, *, hidden: bool = False, persistence: bool = True, status: str = ""
+        self,
+        session: Session,
+        stream: Stream,
+        *,
+        hidden: bool = False,
+        persistence: bool = True,
+        status: str = "",
+        awaited: bool = False,
     ) -> tuple[Presence, bool]:
         """The session's presence and whether it is new."""
         own = self._streams_of.get(session.id)
         if own is not None and (member := own.get(stream)) is not None:
+            if awaited:
+                _hold(member)
             return member.presence, False
         if session.closing:
             raise SessionClosing
+        if (gathered := self._gathered.get(stream)) is not None and session.id in gathered.sessions:
+            # Its leave is still to be told, to those who stayed and not to itself.
+            self._tell_gathered(stream)
+        self._crowds.returns(stream, session.id)
         caller = session.caller
         presence = Presence(caller.user_id, session.id, caller.username, hidden, persistence, status)
         member = Member(session, presence)
@@ -64,7 +118,9 @@ class PresenceEngine:
         self._modes.setdefault(stream.mode, {}).setdefault(stream, {})[session.id] = member
         if (watcher := self._watchers.get(stream.mode)) is not None:
             watcher(stream, (member,), ())
-        self._tell_later(session, stream, (presence,), ())
+        if awaited:
+            _hold(member)
+        self._tell_later(member, stream, _visible(presence), ())
         return presence, True
 
     def leave(self, session_id: str, stream: Stream) -> bool:
@@ -88,29 +144,55 @@ class PresenceEngine:
         for stream, member in self._streams_of.pop(session_id, {}).items():
             self._remove(stream, member)
 
-    def update(self, session_id: str, stream: Stream, status: str) -> bool:
+    def update(
+        self,
+        session_id: str,
+        stream: Stream,
+        status: str | None = None,
+        *,
+        hidden: bool | None = None,
+        persistence: bool | None = None,
+    ) -> bool:
         """Change what a presence shows."""
-        member = self._streams_of.get(session_id, {}).get(stream)
+        member = self._streams_of.get(session_id, _NOWHERE).get(stream)
         if member is None:
             return False
+        given = {"status": status, "hidden": hidden, "persistence": persistence}
         former = member.presence
-        member.presence = replace(former, status=status)
+        member.presence = replace(former, **{name: value for name, value in given.items() if value is not None})
         member.encoded = None
-        self._tell_later(member.session, stream, (member.presence,), (former,))
+        self._tell_later(member, stream, _visible(member.presence), _visible(former))
         return True
 
     def close(self, stream: Stream) -> None:
         """Remove everybody, telling nobody."""
+        self._gathered.pop(stream, None)
+        self._crowds.flush(stream)
         audiences = self._modes.get(stream.mode)
         if audiences is None:
             return
-        for session_id in audiences.pop(stream, ()):
+        for session_id, member in audiences.pop(stream, {}).items():
+            member.silent = True
             own = self._streams_of[session_id]
             del own[stream]
             if not own:
                 del self._streams_of[session_id]
         if not audiences:
             del self._modes[stream.mode]
+
+    def _remove(self, stream: Stream, member: Member) -> None:
+        audiences = self._modes[stream.mode]
+        audience = audiences[stream]
+        del audience[member.presence.session_id]
+        if not audience:
+            del audiences[stream]
+            if not audiences:
+                del self._modes[stream.mode]
+        if (watcher := self._watchers.get(stream.mode)) is not None:
+            watcher(stream, (), (member,))
+        self._tell_later(member, stream, (), _visible(member.presence))
+
+    # -- looking
 
     def audience(self, stream: Stream) -> Audience:
         """Everybody on a stream, the hidden included."""
@@ -125,38 +207,95 @@ class PresenceEngine:
         """All streams of a mode that have anybody on them."""
         return self._modes.get(mode, _NO_STREAMS)
 
+    def of_session(self, session_id: str) -> Mapping[Stream, Member]:
+        """The streams that a session is on."""
+        return self._streams_of.get(session_id, _NOWHERE)
+
+    # -- telling
+
     def send(self, stream: Stream, push: Push) -> int:
         """Send one envelope to everybody on a stream."""
-        audience = self.audience(stream)
-        for member in audience.values():
-            member.session.send(push)
-        return len(audience)
+        if stream in self._gathered:
+            self._tell_gathered(stream)
+        members = len(self.audience(stream))
+        if stream.mode in self._gathering:
+            self._crowds.send(stream, push, members)
+        else:
+            self._deliver(stream, (push,))
+        return members
 
-    def _remove(self, stream: Stream, member: Member) -> None:
-        audiences = self._modes[stream.mode]
-        audience = audiences[stream]
-        del audience[member.presence.session_id]
-        if not audience:
-            del audiences[stream]
-            if not audiences:
-                del self._modes[stream.mode]
-        if (watcher := self._watchers.get(stream.mode)) is not None:
-            watcher(stream, (), (member,))
-        self._tell_later(member.session, stream, (), (member.presence,))
+    def _deliver(self, stream: Stream, pushes: Sequence[Push]) -> None:
+        for member in self.audience(stream).values():
+            session = member.session
+            for push in pushes:
+                if member.awaiting:
+                    _send_after_reply(session, push)
+                else:
+                    session.send(push)
 
     def _tell_later(
-        self, session: Session, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]
+        self, member: Member, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]
     ) -> None:
         """Announce after the reply that the session is owed.
 
         All events about one session go through that session, so a join is always told before the leave that follows.
         """
-        shape = self._shapes.get(stream.mode)
-        if shape is None or (joins or leaves)[0].hidden:
+        if stream.mode in self._shapes and (joins or leaves):
+            member.session.after_reply(lambda: self._tell(member, stream, joins, leaves))
+
+    def _tell(self, member: Member, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> None:
+        if member.silent:
             return
+        if stream.mode not in self._gathering:
+            self._announce(stream, joins, leaves)
+            return
+        session_id = member.presence.session_id
+        gathered = self._gathered.get(stream)
+        if gathered is not None and (session_id in gathered.sessions or len(gathered.sessions) >= EVENT_PRESENCES_MAX):
+            self._tell_gathered(stream)
+            gathered = None
+        idle = not self._gathered
+        if gathered is None:
+            gathered = self._gathered[stream] = _Gathered()
+        gathered.sessions.add(session_id)
+        gathered.joins += joins
+        gathered.leaves += leaves
+        if idle:
+            self._soon(self._tell_all_gathered)
 
-        def tell() -> None:
-            if self.audience(stream):
-                self.send(stream, shape(stream, joins, leaves))
+    def _tell_all_gathered(self) -> None:
+        for stream in list(self._gathered):
+            self._tell_gathered(stream)
 
-        session.after_reply(tell)
+    def _tell_gathered(self, stream: Stream) -> None:
+        gathered = self._gathered.pop(stream)
+        if members := len(self.audience(stream)):
+            push = self._shapes[stream.mode](stream, gathered.joins, gathered.leaves)
+            self._crowds.send(stream, push, members, [one.session_id for one in gathered.leaves])
+
+    def _announce(self, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> None:
+        shape, hearers = self._shapes[stream.mode], self._hearers.get(stream.mode)
+        if hearers is not None:
+            push = shape(stream, joins, leaves)
+            for session in hearers(stream):
+                session.send(push)
+        elif self.audience(stream):
+            self._deliver(stream, (shape(stream, joins, leaves),))
+
+
+def _visible(presence: Presence) -> tuple[Presence, ...]:
+    return () if presence.hidden else (presence,)
+
+
+def _hold(member: Member) -> None:
+    """Keep back what is sent to a member until the answer to its join."""
+
+    def release() -> None:
+        member.awaiting = False
+
+    member.awaiting = True
+    member.session.after_reply(release)
+
+
+def _send_after_reply(session: Session, push: Push) -> None:
+    session.after_reply(lambda: session.send(push))

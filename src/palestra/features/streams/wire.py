@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from palestra.features.streams.contract import Presence, Stream
+from palestra.features.streams.contract import ENVELOPE_BYTES_MAX, BadEnvelope, BadText, Presence, Stream
 from palestra.gateway.presence import UserPresence
-from palestra.gateway.push import Push
+from palestra.gateway.push import Push, RawPush
+from palestra.gateway.websocket.envelope import MEMBERS
 
 
 class StreamName(msgspec.Struct, omit_defaults=True):
@@ -54,6 +56,22 @@ def stream_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Seq
     return Push("stream_presence_event", event)
 
 
-def stream_data(stream: Stream, data: str) -> Push:
+def stream_data(stream: Stream, data: str, *, reliable: bool = True) -> Push:
     """Text sent by the server to a stream."""
-    return Push("stream_data", StreamData(stream_name(stream), data, True))
+    if len(data) > ENVELOPE_BYTES_MAX or len(data.encode()) > ENVELOPE_BYTES_MAX:
+        raise BadText
+    return Push("stream_data", StreamData(stream_name(stream), data, reliable), droppable=not reliable)
+
+
+def envelope_of(envelope: Mapping[str, Any], *, reliable: bool = True) -> RawPush:
+    """An envelope made by game code. Raises BadEnvelope."""
+    names = list(envelope)
+    if len(names) != 1 or names[0] not in MEMBERS or not isinstance(envelope[names[0]], Mapping | msgspec.Struct):
+        raise BadEnvelope
+    try:
+        text = msgspec.json.encode(envelope)
+    except (TypeError, ValueError, RecursionError):
+        raise BadEnvelope from None
+    if len(text) > ENVELOPE_BYTES_MAX:
+        raise BadEnvelope
+    return RawPush(text, droppable=not reliable)
