@@ -11,7 +11,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-EXAMPLES = ("arena", "dice")
+EXAMPLES = ("arena", "dice", "tictactoe")
 
 
 class PalestraBuildHook(BuildHookInterface):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from palestra import Context, Game, Match, MatchMessage
+from palestra import Context, Game, Match, MatchMessage, MatchPlayer
 
 game = Game("bench")
 
@@ -48,6 +48,11 @@ class Small(Match[Places]):
     def init(self) -> Places:
         """Nobody is anywhere."""
         return Places()
+
+    def leave(self, players: list[MatchPlayer]) -> None:
+        """The last one out ends it: it is not to be in the way of the next round."""
+        if not self.player_count:
+            self.end()
 
     def tick(self, messages: list[MatchMessage]) -> None:
         """Gather and tell."""

@@ -70,7 +70,7 @@ async def play(node: Node, tokens: list[str], count: int, size: int, rate: int, 
     return Seen(
         ticks / elapsed,
         missed,
-        1e3 * _quantile(before, after),
+        1e3 * quantile(before, after),
         100 * cpu / elapsed,
         sent / elapsed,
         100 * received / (ticks * size),
@@ -110,7 +110,7 @@ def _figures(node: Node) -> dict[str, float]:
     return found
 
 
-def _quantile(before: dict[str, float], after: dict[str, float]) -> float:
+def quantile(before: dict[str, float], after: dict[str, float]) -> float:
     """The lateness, in seconds, that `QUANTILE` of the ticks between two looks did not exceed."""
     pattern = re.compile(LATENESS + r'_bucket\{le="([^"]+)"\}')
     buckets = sorted((float(m[1]), after[key] - before.get(key, 0.0)) for key in after if (m := pattern.fullmatch(key)))

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import board, costs, crowd, fanout, matches, parse, population, servers, signed, sockets, storm
+from bench import board, costs, crowd, fanout, matches, parse, population, servers, signed, sockets, state, storm
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
@@ -75,6 +75,8 @@ class Results:
     board: list[board.Seen] = field(default_factory=list)
     storms: list[storm.Storm] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
+    state: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Bytes per player and tick, and µs per tick, of each way to tell a state."""
     postgres: dict[str, str] = field(default_factory=dict)
     others_percent: float | None = None
     """Share of all CPUs that went to processes which are not ours while the rounds ran: figures suffer beyond a few."""
@@ -125,6 +127,10 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         with _telling(results, "costs"):
             say("costs of sealing, of batches and of telling followers")
             results.costs_us = {**costs.sealing(folder), **costs.batching(), **fanout.status()}
+    if "state" in options.chosen:
+        with _telling(results, "state"):
+            say("ways to tell what has changed in a state")
+            results.state = state.measured()
     rounds_of = [[one for one in kind if one.name in options.chosen] for kind in (WORKLOADS, RELAYS, MATCHES, CROWDS)]
     if any(rounds_of):
         with _telling(results, "the rounds"), _site(folder, say) as site:
@@ -173,14 +179,14 @@ def _site_at_size(folder: Path, say: Say) -> Iterator[_Site]:
     home, targets = folder / "node", folder / "targets"
     with servers.postgres(folder / "postgres") as postgres:
         say("a first life of the node: tables, boards, and the players who will call")
-        with servers.node(home, postgres.node_url, game=servers.SETTLED) as node:
+        with servers.node(home, postgres.node_url, game=servers.POPULATION) as node:
             tokens = servers.log_in(node.port, population.CALLERS)
             population.enter(node.port, tokens)
         population.fill(postgres.node_url, home / "data" / "keyring.json", tokens, targets, say)
         with (
             servers.floor(folder, "floor.py") as floor,
             servers.floor(folder, "relay_floor.py") as relay_floor,
-            servers.node(home, postgres.node_url, game=servers.SETTLED) as node,
+            servers.node(home, postgres.node_url, game=servers.POPULATION) as node,
         ):
             say("waiting for the ranks of a million")
             population.wait_for_ranks(node.port, tokens[0])

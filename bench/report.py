@@ -72,9 +72,8 @@ def rows(results: Results, population: bool) -> list[Row]:
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
             made.append(_loaded(workload.name, samples, workload.asks_postgres, workload.goal, workload.p99_ms_max))
-    crowds = _crowd_rows(results)
-    processes, boards = _process_rows(results), _board_rows(results)
-    return [*made, *_relay_rows(results), *crowds, *_match_rows(results), *processes, *boards]
+    more = (_relay_rows, _crowd_rows, _match_rows, _process_rows, _board_rows)
+    return [*made, *(row for kind in more for row in kind(results))]
 
 
 def _loaded(name: str, samples: list[Sample], writes: bool, goal: float = 0.0, p99_ms_max: float = 0.0) -> Row:
@@ -179,6 +178,7 @@ def _process_rows(results: Results) -> list[Row]:
             seconds = median(pair[place] for pair in results.ready)
             made.append(Row(name, figure=f"{seconds:.2f} s", goal=f"≤ {limit:.0f} s", reached=seconds <= limit))
     made += [Row(name, figure=f"{cost:.2f} µs") for name, cost in results.costs_us.items()]
+    made += [Row(name, figure=f"{size:,.0f} B, {cost:,.0f} µs") for name, (size, cost) in results.state.items()]
     return made
 
 

@@ -21,7 +21,7 @@ from palestra.database.embedded import EmbeddedPostgres
 
 HERE = Path(__file__).resolve().parent
 GAME = HERE / "game.py"
-SETTLED = HERE / "settled.py"
+POPULATION = HERE / "population_game.py"
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0

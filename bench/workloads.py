@@ -171,7 +171,7 @@ READY_AGAIN_SECONDS_MAX = 2.0
 
 PLAYERS = 500
 BOARD_ROWS = 20
-OTHERS = ("idle", "ready", "costs", "resume_storm")
+OTHERS = ("idle", "ready", "costs", "state", "resume_storm")
 
 
 def all_names(population: bool = False) -> list[str]:

@@ -14,6 +14,7 @@ from palestra.features.streams.contract import Presence, Stream
 from palestra.sdk.context import Context, Player
 from palestra.sdk.game import Game
 from palestra.sdk.match import Match
+from palestra.sdk.shapes import quantised
 
 __all__ = [
     "ChannelKind",
@@ -45,4 +46,5 @@ __all__ = [
     "Stream",
     "TournamentEnd",
     "TournamentReset",
+    "quantised",
 ]

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
+from palestra import Context, Game, Match, MatchMessage, MatchPlayer
 from palestra.core.clock import ManualClock
 from palestra.core.config import ResumeSettings, SessionSettings, Settings
 from palestra.features.streams.contract import PARTY
 from palestra.testing import Bot, Platform
+from tests.gateway.websocket.test_flow import turn_until
+
+
+class Nothing(msgspec.Struct):
+    """The state of a match that has none."""
 
 
 def data(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-async def turn_until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        turns = 0
-        while not condition():
-            turns += 1
-            await asyncio.sleep(0)
 
 
 class Arena:
@@ -130,6 +127,33 @@ async def test_a_feature_may_wait_for_less_long_than_the_session(database_url: s
         await arena.ann_returns()
         assert arena.sockets.resumed_count == 1
         assert (await arena.ann.ask(match_join={"match_id": arena.match_id}))["match"]["size"] == 1
+
+
+async def test_a_match_that_lets_go_earlier_hears_of_a_disconnect(database_url: str) -> None:
+    game, clock, gone = Game("seats"), ManualClock(), list[str]()
+
+    @game.match("seats", ticks_per_second=1)
+    class Seats(Match[Nothing]):
+        def init(self) -> Nothing:
+            return Nothing()
+
+        def tick(self, messages: list[MatchMessage]) -> None:
+            pass
+
+        def leave(self, players: list[MatchPlayer]) -> None:
+            gone.extend(player.left for player in players)
+
+    @game.rpc
+    async def seat(ctx: Context) -> str:
+        return await ctx.matches.create("seats")
+
+    chosen = settings(match_seconds=3)
+    async with Platform.start(game, database_url=database_url, clock=clock, settings=chosen) as platform:
+        arena = await arena_on(platform, clock)
+        await arena.ann.ask(match_join={"match_id": await arena.ann.rpc_text("seat")})
+        await arena.drop_ann()
+        arena.later(3)
+        await turn_until(lambda: gone == ["disconnect"])
 
 
 async def in_party_and_queue(arena: Arena) -> None:

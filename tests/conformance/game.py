@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from palestra import Context, Game, GameError, Match, MatchMessage, MatchPlayer, Stream
+from palestra.matchmaking import Formed
 
 game = Game("conformance")
 
@@ -358,3 +359,11 @@ async def conf_create_match(ctx: Context, request: NewMatch) -> MatchId:
 async def conf_signal_match(ctx: Context, request: MatchSignal) -> SignalAnswer:
     """Signal a match."""
     return SignalAnswer(await ctx.matches.signal(request.match_id, request.data))
+
+
+@game.matched
+async def conf_matched(ctx: Context, match: Formed) -> str | None:
+    """A match that the server decides for those who all ask for one."""
+    if all(entry.properties.get("conf") == "authoritative" for entry in match.entries):
+        return await ctx.matches.create("conf_match", NewMatch(label="matched"))
+    return None

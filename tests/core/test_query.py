@@ -65,7 +65,7 @@ def score(text: str) -> float | None:
         ('label.since:<"2024-05-06 07:08:09"', None),
         ('label.since:"2024-05-06T07:08:09Z"', None),
         ('properties.region:>"2024-05-06"', None),
-        ('properties.two\\ words:"a b"', 1),
+        ('properties.two\\ words:"a b"', None),
         ("properties.two\\ words:a\\ b", 1),
         ("properties.region:/eu.*/", 1),
         ("properties.region:/eu/", None),
@@ -121,7 +121,7 @@ def test_a_query_scores_a_document(text: str, expected: float | None) -> None:
         "a:/[b/",
         "a:/((a{100}){100}){100}/",
         "a:/((){256}){256}/",
-        "a:" + "?" * 300,
+        "a:/x/ " * 9,
         "a:" + "9" * 400,
         "a:b " * 129,
         "a:" + "b" * 5_000,
@@ -157,8 +157,11 @@ def test_a_query_tells_which_clause_fails() -> None:
 
 def test_no_pattern_can_hang_the_node() -> None:
     started = time.perf_counter()
-    for pattern in ("/(a*)*b/", "/(a|a)*b/", "/(a?){100}a{100}/", "/(.*)(.*)(.*)(.*)(.*)x/", "*a*a*a*a*a*a*b"):
-        assert parse(f"f:{pattern}").score({"f": ["a" * 3_000]}) is None
+    for pattern in ("/(a*)*b/", "/(a|a)*b/", "/(a?){60}a{60}/", "/(.*)(.*)(.*)(.*)(.*)x/", "*a*a*a*a*a*a*b"):
+        assert parse(f"f:{pattern}").score({"f": ["a" * 512]}) is None
+    assert parse("f:*a*a*a*a*a*a*a*a*b").score({"f": ["a" * 100_000]}) is None
+    assert parse("f:/a+/").score({"f": ["a" * 512]}) == 1
+    assert parse("f:/a+/").score({"f": ["a" * 513]}) is None
     assert time.perf_counter() - started < 2
 
 
@@ -239,13 +242,14 @@ def clauses(draw: st.DrawFn) -> tuple[str, str, str, Any, float | None]:
     elif kind == "fuzzy":
         value = (draw(st.text("ab", min_size=1, max_size=4)), draw(st.integers(0, 2)))
     else:
-        value = draw(TEXTS)
+        # What begins with a digit might be a number.
+        value = draw(TEXTS.filter(lambda text: kind == "phrase" or not text[0].isdigit()))
     return draw(SIGNS), draw(st.sampled_from(FIELDS)), kind, value, draw(BOOSTS)
 
 
 def rendered(sign: str, name: str, kind: str, value: Any, boost: float | None) -> str:
     shown = {
-        "text": lambda: escape(value) if not value[0].isdigit() else f'"{escape(value)}"',
+        "text": lambda: escape(value),
         "phrase": lambda: f'"{escape(value)}"',
         "number": lambda: str(value),
         "range": lambda: f"{value[0]}{value[1]}",
@@ -264,7 +268,9 @@ def distance(left: str, right: str) -> int:
 
 
 def holds(kind: str, asked: Any, value: Any) -> bool:
-    if kind in ("text", "phrase"):
+    if kind == "phrase":
+        return False
+    if kind == "text":
         return value == asked
     if kind == "number":
         return value == asked or value == str(asked)

@@ -38,12 +38,12 @@ def test_patterns_match_as_in_python(pattern: str, texts: list[str]) -> None:
 @given(st.text("ab*?", max_size=8), st.text("ab\n", max_size=8))
 def test_wildcards_match_as_expected(pattern: str, text: str) -> None:
     expected = re.compile("".join({"*": ".*", "?": "."}.get(char, char) for char in pattern), re.DOTALL)
-    assert wildcard(pattern).matches(text) == (expected.fullmatch(text) is not None)
+    assert wildcard(pattern)(text) == (expected.fullmatch(text) is not None)
 
 
 def test_a_backslash_makes_a_wildcard_plain() -> None:
-    assert wildcard(r"a\*b\\*").matches(r"a*b\c")
-    assert not wildcard(r"a\*b").matches("axb")
+    assert wildcard(r"a\*b\\*")(r"a*b\c")
+    assert not wildcard(r"a\*b")("axb")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_corners_of_patterns(pattern: str, text: str, expected: bool) -> Non
         r"[a-\d]",
         "(" * 40 + ")" * 40,
         "a" * 513,
-        "a{257}",
+        "a{129}",
         "(a{16}){17}",
         "((){256}){256}",
     ],

@@ -19,6 +19,7 @@ class Listener:
         self.language = "en"
         self.client_ip = ""
         self.closing = False
+        self.away = False
         self.heard: list[Any] = []
         self._after: list[Callable[[], None]] = []
 

@@ -80,6 +80,8 @@ def test_what_is_no_class_of_match_is_no_match_and_two_of_a_name_are_one_too_man
     game, other, nothing = Game("one"), Game("two"), Any
     with pytest.raises(SetupError, match="stands above a class"):
         game.match("arena")(nothing)
+    with pytest.raises(SetupError, match=r'needs the name of the match: @game.match\("arena"\)'):
+        game.match(nothing)
     with pytest.raises(SetupError, match="1 to 128 characters"):
         game.match("")(Good)
     game.match("arena")(Good)

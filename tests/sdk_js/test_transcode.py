@@ -11,7 +11,7 @@ import msgspec
 
 from palestra.gateway.websocket.protobuf import Protobuf
 from palestra.gateway.websocket.schema import LEGACY_PARTY, MEMBERS, SHARED
-from tests.sdk_js.node_js import HERE, PROTOBUF_ADAPTER, node_js
+from tests.sdk_js.walks import HERE, PROTOBUF_ADAPTER, node_js
 
 FORMAT = Protobuf()
 UNKNOWN_TO_THE_SDK = {

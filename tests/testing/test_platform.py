@@ -107,3 +107,37 @@ async def test_matches_tick_at_the_tests_word_and_nothing_is_under_way_afterward
         metrics = await (await platform.http.get(f"{platform.console_url}/metrics")).text()
         assert 'palestra_match_ticks_total{match="echo"} 4.0' in metrics
         assert 'palestra_matches{match="echo"} 1.0' in metrics
+
+
+async def test_a_node_that_stops_lets_its_matches_say_goodbye(database_url: str) -> None:
+    game = Game("kit")
+
+    @game.match("lobby", ticks_per_second=20)
+    class Lobby(Match[Sent]):
+        def init(self) -> Sent:
+            return Sent()
+
+        def tick(self, messages: list[MatchMessage]) -> None:
+            if self.state.count:
+                self.state.count += 1
+            if self.state.count == 4:
+                self.broadcast(2, "until tomorrow")
+                self.end()
+
+        def terminate(self, grace_seconds: float) -> None:
+            self.state.count = 1
+            self.broadcast(1, f"{grace_seconds:g} s left")
+
+    @game.rpc
+    async def begin(ctx: Context) -> str:
+        return await ctx.matches.create("lobby")
+
+    async with Platform.start(game, database_url=database_url) as platform:
+        ann = await platform.bot("ann")
+        await ann.connect()
+        match_id = await ann.rpc_text("begin")
+        await ann.ask(match_join={"match_id": match_id})
+        await platform.node.stop()
+        await ann.closed()
+        told = [one["match_data"] for one in ann.pushes if "match_data" in one]
+        assert [one["op_code"] for one in told] == ["1", "2"]

@@ -1,22 +1,24 @@
 /**
  * Arena's client: connection, match, game loop and page, in that order. Its neighbours hold the rest:
- * rules.js what all clients agree on, field.js the drawing, steering.js keys and fingers.
+ * rules.js movement, field.js the drawing, steering.js keys and fingers.
  *
- * Every player steers an own disc and tells the others where it is; the node only relays. What all must agree on, the
- * places of the sparks, is computed by everybody from the match id, so that it never has to be sent.
+ * The server moves the discs and gives the sparks away; the page says where its player wants to go and draws what it is
+ * told: others a moment late, so that they move smoothly, and its own disc a moment ahead, so that it answers at once.
  */
 
+import { StateSync } from "/palestra/sync.js"; // follows the state of a match, from the platform itself
 import { Field } from "./field.js";
-import { RADIUS, RUN_SECONDS, SPARKS, WORLD, glide, placeOf, positionAt } from "./rules.js";
+import { RUN_SECONDS, WORLD, glide, positionAt } from "./rules.js";
 import { Steering } from "./steering.js";
 
 const SDK = "/vendor/nakama-js.esm.mjs"; // the stock client SDK, as its npm package ships it
 const BOARD = "arena";
 const SAVE = { collection: "arena", key: "save" };
-const OP = { MOVE: 1, HELLO: 2, TAKE: 3, SPARKS: 4, FINISH: 5 }; // what a match message means
+const OP = { STEER: 1, LOOK: 2, BEGIN: 3, END: 4, FINISHED: 5 }; // what a match message means
 const HUES = [190, 222, 268, 318, 350, 24, 52, 145];
-const SEND_MS = 50; // 20 positions a second
+const TICK_MS = 50; // the server's: what it is told more often, it does not use
 const BEHIND_MS = 100; // others are drawn this late, so that there is a position on either side of "now"
+const SNAP_UNITS = 200; // this far off, the own disc jumps to where the server has it
 const RETRY_SECONDS_MAX = 15;
 
 const room = new URLSearchParams(location.search).get("room") || "lobby";
@@ -24,15 +26,14 @@ const $ = (id) => document.getElementById(id);
 const field = new Field($("field"));
 const steering = new Steering($("field"));
 
-const me = { id: "", name: "Player", hue: HUES[0], x: 0, y: 0, vx: 0, vy: 0, score: 0, best: 0, running: false };
-const players = new Map(); // session id → another player
-const sparks = Array.from({ length: SPARKS }, (_, slot) => ({ slot, generation: -1, takenBy: "", x: 0, y: 0 }));
+const me = { seat: "", name: "Player", hue: HUES[0], x: 0, y: 0, vx: 0, vy: 0, score: 0, best: 0, left: 0, running: false };
+const truth = { x: 0, y: 0, vx: 0, vy: 0, at: 0 }; // the own disc as the server had it last
+const players = new Map(); // seat → another player
+const sparks = []; // by slot
 let daily = { worth: 5, hue: 45 };
 let link = null; // { client, session, socket, match } while we are in the match
 let session = null;
-let loaded = false; // the save and today's spark are here
-let unsent = 0; // a score that the leaderboard has not heard of yet
-let endsAt = 0;
+let loaded = false; // the save is here
 
 // Connection: log in, join, and come back whenever the server was away ----------------------------------------------
 
@@ -63,27 +64,26 @@ async function enter(sdk) {
   session = await freshSession(client);
   const socket = client.createSocket(secure);
   const lost = new Promise((resolve) => (socket.ondisconnect = socket.onheartbeattimeout = resolve));
-  socket.onmatchpresence = onPresence;
-  socket.onmatchdata = onMessage;
-  if (!loaded) await Promise.all([loadSave(client), loadDaily(client)]);
+  const sync = new StateSync({ socket, onChange: (state, before) => link && onState(state, before) });
+  socket.onmatchdata = (message) => sync.receive(message) || onMessage(message);
+  if (!loaded) await loadSave(client);
   loaded = true;
   await socket.connect(session, false);
-  // Equal names lead to the same match, whoever comes first: no lobby is needed.
-  const match = await socket.createMatch(`arena.${room}`);
-  link = { client, session, socket, match };
-  me.id = match.self.session_id;
-  for (const spark of sparks) place(spark, Math.max(spark.generation, 0));
-  for (const presence of match.presences ?? []) meet(presence);
-  sendHello();
-  sendPosition();
+  const { payload } = await client.rpc(session, "enter", { room });
+  showDaily(payload);
+  link = { client, session, socket, match: await socket.joinMatch(payload.match_id) };
+  sendLook();
+  if (sync.state) onState(sync.state);
   return { lost };
 }
 
-/** Leave what is left of a connection; scores and the run go on. */
+/** Leave what is left of a connection. The server ends the run of whoever is gone, and the score counts. */
 function leave() {
   link?.socket.disconnect(false);
   link = null;
   players.clear();
+  me.seat = "";
+  if (me.running) showResult();
 }
 
 async function stayConnected() {
@@ -100,7 +100,6 @@ async function stayConnected() {
       failures = 0;
       showState("online", "Online");
       refreshBoard();
-      submit();
       await lost;
     } catch (error) {
       session = null; // whatever it was, a new login is the surest way back
@@ -137,7 +136,7 @@ function pause(seconds) {
   });
 }
 
-// Save, daily spark, leaderboard: plain requests --------------------------------------------------------------------
+// Save, leaderboard: plain requests --------------------------------------------------------------------
 
 async function loadSave(client) {
   const found = await client.readStorageObjects(session, { object_ids: [{ ...SAVE, user_id: session.user_id }] });
@@ -153,27 +152,10 @@ async function store() {
   await link?.client.writeStorageObjects(link.session, [{ ...SAVE, value, permission_read: 1, permission_write: 1 }]);
 }
 
-async function loadDaily(client) {
-  const answer = await client.rpc(session, "daily_spark", { room });
-  daily = answer.payload;
-  $("daily").style.setProperty("--gem", daily.hue);
-  $("daily-text").textContent = `Today a spark like this is worth ${daily.worth}`;
-}
-
-/** Hand in the best score that the board has not heard of; what fails is kept for the next time. */
-async function submit() {
-  if (!unsent || !link) return;
-  const score = unsent;
-  try {
-    const metadata = { name: me.name, hue: me.hue };
-    await link.client.writeLeaderboardRecord(link.session, BOARD, { score: String(score), metadata });
-    await store();
-    if (unsent === score) unsent = 0;
-    send(OP.FINISH, { score });
-    await refreshBoard();
-  } catch (error) {
-    console.info("Arena kept a score for later:", await explain(error));
-  }
+function showDaily({ worth, hue }) {
+  daily = { worth, hue };
+  $("daily").style.setProperty("--gem", hue);
+  $("daily-text").textContent = `Today a spark like this is worth ${worth}`;
 }
 
 async function refreshBoard() {
@@ -197,170 +179,119 @@ async function refreshBoard() {
 
 // Match: what we say, and what we make of what others say -----------------------------------------------------------
 
-/** Tell everybody, or only `whom`. Bytes and not text, because names may hold any letter. */
-function send(op, body, whom) {
+/** Bytes and not text, because names may hold any letter. */
+function send(op, body) {
   const data = Uint8Array.from(new TextEncoder().encode(JSON.stringify(body)));
-  link?.socket.sendMatchState(link.match.match_id, op, data, whom).catch(() => {}); // the loss is handled in stayConnected
+  link?.socket.sendMatchState(link.match.match_id, op, data).catch(() => {}); // the loss is handled in stayConnected
 }
 
-function sendPosition() {
-  const [time, x, y, vx, vy] = [performance.now(), me.x, me.y, me.vx, me.vy].map(Math.round);
-  send(OP.MOVE, { time, x, y, vx, vy, score: me.score, running: me.running });
+function sendLook() {
+  send(OP.LOOK, { name: me.name, hue: me.hue });
 }
 
-function sendHello(whom) {
-  send(OP.HELLO, { name: me.name, hue: me.hue, score: me.score }, whom);
+let steered = [0, 0];
+let steeredAt = 0;
+
+/** Tell the server where to, when that has changed. */
+function sendSteering(direction, now) {
+  const wish = direction.map((part) => Math.round(part * 50) / 50);
+  if (!link || now - steeredAt < TICK_MS || wish.every((part, axis) => part === steered[axis])) return;
+  [steered, steeredAt] = [wish, now];
+  send(OP.STEER, { dx: wish[0], dy: wish[1] });
 }
 
-function meet(presence) {
-  const id = presence.session_id;
-  if (id !== me.id && !players.has(id)) {
-    players.set(id, { id, name: nameOf(presence.username), hue: HUES[0], score: 0, running: false, samples: [], offset: null });
+function onMessage({ op_code, data }) {
+  if (op_code !== OP.FINISHED) return;
+  const { name, score } = JSON.parse(new TextDecoder().decode(data));
+  toast(`${nameOf(name)} finished with ${score}`);
+  refreshBoard();
+}
+
+/** The state has changed. What did not change in it is the same object as `before`. */
+function onState(state, before) {
+  const now = performance.now();
+  for (const [seat, disc] of Object.entries(state.discs)) {
+    if (disc === before?.discs[seat]) continue;
+    if (disc.session_id === link.match.self.session_id) onOwnDisc(seat, disc, now);
+    else onDisc(seat, disc, now);
   }
-  return players.get(id);
-}
-
-function onPresence({ joins = [], leaves = [] }) {
-  for (const presence of leaves) players.delete(presence.session_id);
-  for (const presence of joins) {
-    if (presence.session_id === me.id || players.has(presence.session_id)) continue;
-    const others = [...players.keys()];
-    meet(presence);
-    sendHello([presence]);
-    sendPosition();
-    // Of those who were here before, the one with the lowest id tells the newcomer how far the sparks are.
-    if (others.every((id) => me.id < id)) send(OP.SPARKS, sparks.map((spark) => spark.generation), [presence]);
-  }
-}
-
-function onMessage(message) {
-  const from = meet(message.presence);
-  if (!from || !message.data) return;
-  try {
-    const body = JSON.parse(new TextDecoder().decode(message.data));
-    handlers[message.op_code]?.(from, body);
-  } catch {
-    // Relayed words come from other players, who may say anything: nonsense is dropped.
+  for (const seat of players.keys()) if (!(seat in state.discs)) players.delete(seat);
+  for (const [slot, spark] of state.sparks.entries()) {
+    if (spark !== before?.sparks[slot]) onSpark(slot, spark, before?.sparks[slot], state);
   }
 }
 
-const handlers = {
-  [OP.MOVE](from, body) {
-    const { time, x, y, vx, vy } = body;
-    if (![time, x, y, vx, vy].every(Number.isFinite)) return;
-    // The clocks of two machines differ by a constant; the fastest message seen so far shows it best.
-    const offset = performance.now() - time;
-    from.offset = from.offset === null ? offset : Math.min(from.offset + 0.2, offset);
-    if (from.samples.length && time <= from.samples.at(-1).time) return;
-    from.samples = [...from.samples.slice(-19), { time, x, y, vx, vy }];
-    from.score = Number(body.score) || 0;
-    from.running = body.running === true;
-  },
-  [OP.HELLO](from, body) {
-    from.name = nameOf(body.name);
-    from.hue = hueOf(body.hue);
-    from.score = Number(body.score) || 0;
-  },
-  [OP.TAKE](from, { slot, generation }) {
-    const spark = sparks[slot];
-    if (spark && Number.isInteger(generation)) taken(spark, generation, from.id);
-  },
-  [OP.SPARKS](_from, generations) {
-    for (const [slot, generation] of generations.entries()) {
-      if (Number.isInteger(generation) && generation > sparks[slot].generation) place(sparks[slot], generation);
-    }
-  },
-  [OP.FINISH](from, { score }) {
-    toast(`${from.name} finished with ${Number(score) || 0}`);
-    refreshBoard();
-  },
-};
-
-function place(spark, generation) {
-  Object.assign(spark, placeOf(link.match.match_id, spark.slot, generation), { generation, bornAt: performance.now() });
+function onOwnDisc(seat, { x, y, vx, vy, score, seconds_left }, now) {
+  Object.assign(truth, { x, y, vx, vy, at: now });
+  if (me.seat !== seat || Math.hypot(x - me.x, y - me.y) > SNAP_UNITS) Object.assign(me, { x, y, vx, vy });
+  Object.assign(me, { seat, score, left: seconds_left });
+  if (seconds_left && !me.running) showRun();
+  else if (!seconds_left && me.running) showResult();
 }
 
-/** Somebody touched a spark. If two did, the lower session id wins, and the other gives the points back. */
-function taken(spark, generation, by) {
-  if (generation >= spark.generation) {
-    field.burst(spark, by === me.id ? me.hue : players.get(by)?.hue ?? daily.hue);
-    spark.takenBy = by;
-    spark.worth = spark.lucky ? daily.worth : 1;
-    place(spark, generation + 1);
-    return true;
-  }
-  if (generation === spark.generation - 1 && by < spark.takenBy) {
-    if (spark.takenBy === me.id) me.score = Math.max(0, me.score - spark.worth);
-    spark.takenBy = by;
-  }
-  return false;
+function onDisc(seat, { session_id: id, name, hue, score, seconds_left, x, y, vx, vy }, now) {
+  const player = players.get(seat)?.id === id ? players.get(seat) : { id, samples: [] };
+  let { samples } = player;
+  const last = samples.at(-1);
+  // A disc that lay still was where it was until a tick ago: it must not glide there all the while.
+  if (last && now - last.time > 2 * TICK_MS) samples = [...samples, { ...last, vx: 0, vy: 0, time: now - TICK_MS }];
+  samples = [...samples.slice(-19), { time: now, x, y, vx, vy }];
+  players.set(seat, Object.assign(player, { name: nameOf(name), hue: hueOf(hue), score, running: seconds_left > 0, samples }));
 }
 
-// Loop: steer, step, collect, send, draw ------------------------------------------------------------------------------
+function onSpark(slot, { x, y, lucky, taken, by }, before, state) {
+  if (before && taken !== before.taken) {
+    field.burst(before, hueOf(state.discs[by]?.hue));
+    if (by === me.seat) field.say(`+${before.lucky ? state.worth : 1}`, before.x, before.y);
+  }
+  sparks[slot] = { slot, x, y, lucky, generation: taken, bornAt: performance.now() };
+}
+
+// Loop: steer, step, draw ------------------------------------------------------------------------------------------------
 
 let previous = performance.now();
-let sentAt = 0;
 
 function frame(now) {
   const seconds = Math.min((now - previous) / 1000, 0.05);
   previous = now;
-  glide(me, ...steering.direction(field.toScreen(me)), seconds);
-  if (me.running) {
-    collect();
-    if (now >= endsAt) finish();
-  }
-  for (const player of players.values()) {
-    if (player.samples.length) Object.assign(player, positionAt(player.samples, now - player.offset - BEHIND_MS));
-  }
-  const moving = Math.hypot(me.vx, me.vy) > 1;
-  if (link && now - sentAt >= (moving ? SEND_MS : 1000)) {
-    sentAt = now;
-    sendPosition();
-  }
+  const direction = steering.direction(field.toScreen(me));
+  sendSteering(direction, now);
+  glide(me, ...direction, seconds);
+  if (me.seat) followTruth(now, seconds);
+  for (const player of players.values()) Object.assign(player, positionAt(player.samples, now - BEHIND_MS));
   field.draw({ me, players, sparks, daily, stick: steering.stick }, now, seconds);
   requestAnimationFrame(frame);
 }
 
-function collect() {
-  for (const spark of sparks) {
-    const reach = RADIUS.disc + (spark.lucky ? RADIUS.lucky : RADIUS.spark);
-    if (!link || Math.hypot(spark.x - me.x, spark.y - me.y) > reach) continue;
-    const { generation, x, y } = spark;
-    if (!taken(spark, generation, me.id)) continue;
-    me.score += spark.worth;
-    field.say(`+${spark.worth}`, x, y);
-    send(OP.TAKE, { slot: spark.slot, generation });
-  }
+/** The own disc runs ahead of the server and is drawn towards where the server's must be by now, a part of the way. */
+function followTruth(now, seconds) {
+  const ahead = Math.min(now - truth.at, 2 * TICK_MS) / 1000;
+  const part = 1 - Math.exp(-5 * seconds);
+  me.x += (truth.x + truth.vx * ahead - me.x) * part;
+  me.y += (truth.y + truth.vy * ahead - me.y) * part;
+  me.vx += (truth.vx - me.vx) * part;
+  me.vy += (truth.vy - me.vy) * part;
 }
 
-function start() {
-  Object.assign(me, { score: 0, running: true });
+function showRun() {
+  me.running = true;
   steering.enable(true);
-  endsAt = performance.now() + RUN_SECONDS * 1000;
   showPage();
   $("field").focus();
 }
 
-function finish() {
-  if (!me.running) return;
-  me.running = false;
+function showResult() {
+  Object.assign(me, { running: false, left: 0 });
+  steering.enable(false);
   $("result-text").textContent = me.score > me.best ? "Your best run so far" : "Sparks in this run";
   $("result-score").textContent = me.score;
-  keepScore();
-  steering.enable(false);
-  sendPosition();
+  me.best = Math.max(me.best, me.score);
+  store().catch(async (error) => console.info("Arena could not save:", await explain(error)));
   $("result").hidden = false;
   $("intro").hidden = true;
   $("play").textContent = "Play again";
   showPage();
   $("play").focus({ preventScroll: true });
-}
-
-/** Note the score of this run and hand it in. */
-function keepScore() {
-  me.best = Math.max(me.best, me.score);
-  unsent = Math.max(unsent, me.score);
-  submit();
 }
 
 // Page: form, panels, messages --------------------------------------------------------------------------------------
@@ -370,14 +301,14 @@ const nameOf = (text) => String(text ?? "").trim().slice(0, 16) || "Player";
 const hueOf = (hue) => (HUES.includes(hue) ? hue : HUES[0]);
 
 function showPage() {
-  const left = me.running ? Math.max(0, Math.ceil((endsAt - performance.now()) / 1000)) : RUN_SECONDS;
+  const left = me.running ? me.left : RUN_SECONDS;
   $("score").textContent = me.score;
   $("best").textContent = Math.max(me.best, me.score);
   $("time").textContent = left;
   $("time").parentElement.dataset.late = me.running && left <= 10;
   $("card").hidden = me.running;
   $("finish").hidden = !me.running;
-  $("play").disabled = !loaded;
+  $("play").disabled = !me.seat;
   $("player-count").textContent = players.size + 1;
   const own = { hue: me.hue, name: me.name, points: me.score, mine: true };
   const others = [...players.values()].map(({ hue, name, score }) => ({ hue, name, points: score }));
@@ -434,19 +365,19 @@ function listen() {
   }
   $("colours").addEventListener("change", (event) => {
     chooseHue(Number(event.target.value));
-    sendHello();
+    sendLook();
   });
   $("card").addEventListener("submit", (event) => {
     event.preventDefault();
     me.name = nameOf($("name").value);
-    start();
-    sendHello();
+    sendLook();
+    send(OP.BEGIN, {});
     link?.client.updateAccount(link.session, { display_name: me.name }).then(store).catch(() => toast("Your name is not saved yet"));
   });
-  $("finish").addEventListener("click", finish);
-  addEventListener("keydown", (event) => event.code === "Escape" && finish());
-  // A phone that is put away may never come back: hand in what there is.
-  addEventListener("visibilitychange", () => document.hidden && me.running && keepScore());
+  $("finish").addEventListener("click", () => send(OP.END, {}));
+  addEventListener("keydown", (event) => event.code === "Escape" && send(OP.END, {}));
+  // Nothing steers a page that is put away, so its disc shall not fly on.
+  addEventListener("visibilitychange", () => document.hidden && sendSteering([0, 0], steeredAt + TICK_MS));
   const [wide, roomy] = [matchMedia("(min-width: 701px)"), matchMedia("(min-width: 701px) and (min-height: 521px)")];
   const arrange = () => {
     for (const panel of document.querySelectorAll(".panel")) panel.open = roomy.matches;
@@ -466,10 +397,10 @@ window.arena = Object.freeze({
   get players() { return [...players.values()].map(({ id, name, hue, score, x, y }) => ({ id, name, hue, score, x, y })); },
   get sparks() { return sparks.map(({ x, y, generation }) => ({ x, y, generation })); },
   get score() { return me.score; },
-  get connected() { return link !== null; },
+  get connected() { return me.seat !== ""; },
 });
 
-Object.assign(me, { x: WORLD.width * (0.25 + Math.random() / 2), y: WORLD.height * (0.25 + Math.random() / 2) });
+Object.assign(me, { x: WORLD.width / 2, y: WORLD.height / 2 });
 chooseHue(me.hue);
 listen();
 stayConnected();

@@ -1,30 +1,10 @@
-/** Arena's rules: pure functions and numbers that are alike on every client. */
+/** Arena's rules, as far as the page knows them: numbers and movement, as game.py has them, and places in between. */
 
 export const WORLD = { width: 1800, height: 1200 }; // in units; a disc is 44 wide
 export const RADIUS = { disc: 22, spark: 13, lucky: 19 };
-export const SPARKS = 28; // on the field at any time
 export const RUN_SECONDS = 60;
 
-/** An endless row of numbers in [0, 1) that depends on the text alone. */
-function* randoms(text) {
-  let seed = 2166136261;
-  for (const letter of text) seed = Math.imul(seed ^ letter.codePointAt(0), 16777619);
-  for (;;) {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    yield ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  }
-}
-
-/** Where the spark of this slot appears after it was taken `generation` times. */
-export function placeOf(seed, slot, generation) {
-  const random = randoms(`${seed}/${slot}/${generation}`);
-  const [x, y, luck] = [random.next().value, random.next().value, random.next().value];
-  return { x: 50 + x * (WORLD.width - 100), y: 50 + y * (WORLD.height - 100), lucky: luck < 0.12 };
-}
-
-/** One step of gliding: thrust, drag, soft walls. `dx`, `dy` is where the player wants to go, at most 1 long. */
+/** One step of gliding, as the server does it: thrust, drag, soft walls. `dx`, `dy` is the wish, at most 1 long. */
 export function glide(disc, dx, dy, seconds) {
   const drag = Math.exp(-2.1 * seconds);
   disc.vx = disc.vx * drag + dx * 980 * seconds;

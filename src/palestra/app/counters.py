@@ -18,7 +18,9 @@ def measure_node(parts: Parts) -> None:
     measure(metrics, parts.table, parts.dispatcher)
     parts.sockets.measure(metrics)
     parts.jobs.measure(metrics)
+    parts.services.live.matchmaker.measure(metrics)
     parts.services.live.running.measure(metrics)
+    parts.services.live.parties.measure(metrics)
     parts.services.money.ledger_audit.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 

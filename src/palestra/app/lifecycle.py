@@ -30,6 +30,8 @@ HOUSEKEEPING_SECONDS = 300
 GC_THRESHOLD = 20_000
 VENDOR = Path(__file__).resolve().parent.parent / "_web/vendor"
 """Browser libraries bundled with the package, served to the examples."""
+CLIENT = Path(__file__).resolve().parent.parent / "client"
+"""Our own file for pages that follow the state of a match."""
 
 Progress = Callable[[str], None]
 
@@ -168,6 +170,7 @@ class Node:
         events.session_handlers = [runtime.handle_session] if runtime.wants_sessions else []
         if VENDOR.is_dir():
             parts.static.mount("/vendor", VENDOR)
+        parts.static.mount("/palestra", CLIENT)
         parts.static.mount(openapi.PAGE_PATH, openapi.PAGE)
         for game in games:
             for folder in game.static_folders:

@@ -109,7 +109,7 @@ class Live:
 
         def connected(socket: Socket) -> None:
             if socket.show_status:
-                self.status.show(socket)
+                self.status.appear(socket)
 
         def closed(socket: Socket, reason: str) -> None:
             self.matchmaker.session_ended(socket.id)

@@ -62,7 +62,9 @@ def check_modules(modules: list[Path]) -> int:
             if not folder.folder.is_dir():
                 raise SetupError(f"{game.name}: static folder {folder.folder} does not exist")
         jobs = f"{len(game.jobs)} jobs, " if game.jobs else ""
-        out.print(f"{game.name}: {len(game.functions)} functions, {hooks} hooks, {jobs}no mistakes found")
+        matches = f"{len(game.matches)} matches, " if game.matches else ""
+        told = f"{len(game.functions)} functions, {hooks} hooks, {jobs}{matches}no mistakes found"
+        out.print(f"{game.name}: {told}")
     return 0
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,6 +22,7 @@ from palestra.core.regexps import Automaton, BadPattern, regexp, wildcard
 
 QUERY_BYTES_MAX = 4_096
 CLAUSES_MAX = 128
+REGEXPS_MAX = 8
 EDITS_MAX = 2
 FUZZY_CHARS_MAX = 128
 
@@ -46,6 +47,16 @@ class Text:
     def matches(self, value: Value) -> bool:
         """Whether a value fulfils the condition; so in all conditions."""
         return value == self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A text in quotes. Fields hold whole values and no phrases, so it is found nowhere; clients know it so."""
+
+    text: str
+
+    def matches(self, value: Value) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +108,10 @@ class Wildcard:
     r"""A text that a pattern covers: `*` any run, `?` any one character, `\` before a `*`, `?` or `\` meant as such."""
 
     pattern: str
-    automaton: Automaton = dataclasses.field(compare=False, repr=False)
+    covers: Callable[[str], bool] = dataclasses.field(compare=False, repr=False)
 
     def matches(self, value: Value) -> bool:
-        return isinstance(value, str) and self.automaton.matches(value)
+        return isinstance(value, str) and self.covers(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +125,7 @@ class Fuzzy:
         return isinstance(value, str) and within_edits(self.text, value, self.edits)
 
 
-Condition = Text | Number | NumberRange | TimeRange | Regexp | Wildcard | Fuzzy
+Condition = Text | Phrase | Number | NumberRange | TimeRange | Regexp | Wildcard | Fuzzy
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +161,7 @@ class Query:
     def score(self, document: Document) -> float | None:
         """None if the document does not match, else the sum of the boosts of what matched; 1 if nothing had to.
 
-        Costs a look-up per clause; patterns and fuzzy texts, some hundred nanoseconds for each character of a value.
+        Costs a look-up per clause; a regular expression up to 2 µs for each character of a value, all at worst 20 ms.
         """
         for clause in self.required:
             if not clause.matches(document):
@@ -236,7 +247,7 @@ def parse(text: str) -> Query:
         return EVERYTHING
     tokens = list(_tokens(text))
     clauses: dict[str, list[Clause]] = {"+": [], "-": [], "": []}
-    at = 0
+    at = regexps = 0
     for count in range(len(tokens)):
         if at == len(tokens):
             break
@@ -246,6 +257,9 @@ def parse(text: str) -> Query:
         start = tokens[at].at
         clause, at = _clause(text, tokens, at + len(sign))
         written = text[start : tokens[at].at if at < len(tokens) else len(text)].strip()
+        regexps += isinstance(clause.condition, Regexp)
+        if regexps > REGEXPS_MAX:
+            raise BadQuery(f"a query may have {REGEXPS_MAX} regular expressions")
         clauses[sign].append(dataclasses.replace(clause, text=written))
     return Query(text, tuple(clauses["+"]), tuple(clauses[""]), tuple(clauses["-"]))
 
@@ -372,7 +386,7 @@ def _condition(token: _Token, operator: str, negative: bool, edits: float | None
             raise BadQuery(f"at character {token.at + 1} of the query: {token.text!r} is no RFC 3339 time")
         return TimeRange(operator, bound)
     if token.kind == "phrase":
-        return Text(token.text)
+        return Phrase(token.text)
     try:
         if len(token.text) > 1 and token.text[0] == token.text[-1] == "/":
             return Regexp(token.text[1:-1], regexp(token.text[1:-1]))

@@ -1,19 +1,22 @@
 """Regular expressions and wildcards from outside, matched in time linear in the text: no input can hang a node.
 
-A pattern becomes a position automaton (Glushkov): one bit for each character it names, sets of bits as whole numbers.
-There is no backtracking, hence no back references and no look-around; both are refused with a sentence.
+A regular expression becomes a position automaton (Glushkov): one bit for each character it names, sets of bits as whole
+numbers. There is no backtracking, hence no back references and no look-around; both are refused with a sentence.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 PATTERN_CHARS_MAX = 512
-POSITIONS_MAX = 256
+TEXT_CHARS_MAX = 512
+"""Longer texts match no regular expression."""
+POSITIONS_MAX = 128
 """Characters of a pattern after its counted repeats are written out."""
 DEPTH_MAX = 32
-READS_MAX = 2_048
+READS_MAX = 512
 """Parts read while repeats are written out: even a repeat of nothing takes time."""
 _REPEATS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _KNOWN_CHARS_MAX = 512
@@ -42,12 +45,14 @@ class Automaton:
     follow: list[int] = field(default_factory=list)
     whole: _Part = field(default_factory=lambda: _Part(0, 0, True))
     _of_char: dict[str, int] = field(default_factory=dict)
-    _of_byte: dict[tuple[int, int], int] = field(default_factory=dict)
+    _of_byte: dict[int, int] = field(default_factory=dict)
 
     def matches(self, text: str) -> bool:
-        """Whether the pattern covers the whole text."""
+        """Whether the pattern covers the whole text, which may have `TEXT_CHARS_MAX` characters."""
         if not text:
             return self.whole.nullable
+        if len(text) > TEXT_CHARS_MAX:
+            return False
         states, reachable = 0, self.whole.first
         for char in text:
             states = reachable & self._accepting(char)
@@ -68,20 +73,19 @@ class Automaton:
 
     def _after(self, states: int) -> int:
         """The positions that may come after a set of them, eight at a time."""
-        found, base = 0, 0
-        while states:
-            if eight := states & 0xFF:
-                key = (base, eight)
-                known = self._of_byte.get(key)
-                if known is None:
-                    known = 0
-                    for bit in range(8):
-                        if eight >> bit & 1:
-                            known |= self.follow[base + bit]
-                    self._of_byte[key] = known
-                found |= known
-            states >>= 8
-            base += 8
+        found = 0
+        for base, eight in enumerate(states.to_bytes((states.bit_length() + 7) // 8, "little")):
+            if eight:
+                known = self._of_byte.get(base << 8 | eight)
+                found |= self._learn(base, eight) if known is None else known
+        return found
+
+    def _learn(self, base: int, eight: int) -> int:
+        found = 0
+        for bit in range(8):
+            if eight >> bit & 1:
+                found |= self.follow[base * 8 + bit]
+        self._of_byte[base << 8 | eight] = found
         return found
 
     # -- building
@@ -116,20 +120,20 @@ class Automaton:
             sources ^= lowest
 
 
-def wildcard(pattern: str) -> Automaton:
-    r"""`*` for any run of characters, `?` for any one, `\` before one of these meant as such. Raises BadPattern."""
-    made = Automaton()
-    whole = made.whole
+def wildcard(pattern: str) -> Callable[[str], bool]:
+    r"""Whether a text is covered: `*` any run, `?` any one character, `\` before one of these meant as such."""
+    parts: list[str] = [""]
     chars = iter(pattern)
     for char in chars:
-        if char in "*?":
-            part = made.position(lambda _: True)
-            part = made.repeated(part, 0) if char == "*" else part
+        if char == "*":
+            parts.append("")
         else:
-            part = made.position((next(chars, "\\") if char == "\\" else char).__eq__)
-        whole = made.sequence(whole, part)
-    made.whole = whole
-    return made
+            parts[-1] += "." if char == "?" else re.escape(next(chars, "\\") if char == "\\" else char)
+    # The first place where a part fits is as good as any later one, so nothing found is ever given up again: (?>...).
+    first, *middle, last = parts if len(parts) > 1 else (parts[0], "")
+    found = first + "".join(f"(?>.*?{part})" for part in middle if part) + (".*" if len(parts) > 1 else "") + last
+    fullmatch = re.compile(found, re.DOTALL).fullmatch
+    return lambda text: fullmatch(text) is not None
 
 
 def regexp(pattern: str) -> Automaton:

@@ -35,13 +35,14 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Session(Protocol):
-    """One connected socket, as features see it."""
+    """One socket, as features see it. While it is `away` it has lost its connection, and what it is sent waits."""
 
     id: str
     caller: Caller
     language: str
     client_ip: str
     closing: bool
+    away: bool
 
     def send(self, push: Push) -> None:
         """Queue one envelope; a broadcast is one `Push` handed to every member."""

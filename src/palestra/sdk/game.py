@@ -21,6 +21,7 @@ from palestra.features.leaderboards.contract import LeaderboardReset, Tournament
 from palestra.features.matchmaker.contract import TICKET_FIELDS, Drop, Relaxation, Window
 from palestra.features.storage.contract import Index, Keep
 from palestra.sdk.match import Match, MatchType, match_type
+from palestra.sdk.sync import Encoding
 
 AsyncCode = Callable[..., Coroutine[Any, Any, Any]]
 F = TypeVar("F", bound=AsyncCode)
@@ -347,15 +348,21 @@ class Game:
         self.jobs.append(GameJob(name, code, payload, cron, attempts_max, seconds_max, place))
         return code
 
-    def match(self, name: str, *, ticks_per_second: int = 10, record: bool = False) -> Callable[[M], M]:
+    def match(
+        self, name: str, *, ticks_per_second: int = 10, record: bool = False, sync: Encoding | None = None
+    ) -> Callable[[M], M]:
         """Declare matches that this server runs: `@game.match("arena", ticks_per_second=20)` on a class of `Match`.
 
         `await ctx.matches.create("arena", params)` begins one. 1 to 60 ticks a second. With `record`, what happens to
-        each is written to a file that `palestra replay` can run again.
+        each is written to a file that `palestra replay` can run again. With `sync`, "json" or "binary", clients are
+        told how the state changes, each what its `view` shows.
         """
 
+        if not isinstance(name, str):
+            raise SetupError('@game.match needs the name of the match: @game.match("arena")')
+
         def declare(code: M) -> M:
-            declared = match_type(name, code, ticks_per_second, record)
+            declared = match_type(name, code, ticks_per_second, record, sync)
             if name in self.matches:
                 raise SetupError(f"{declared.place}: {name!r} is already the name of {self.matches[name].place}")
             self.matches[name] = declared

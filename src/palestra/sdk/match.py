@@ -23,6 +23,8 @@ from palestra.features.matches.contract import (
     MatchPlayer,
 )
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
+from palestra.sdk.followers import Followers, Synced
+from palestra.sdk.sync import Encoding
 
 if TYPE_CHECKING:
     from palestra.sdk.context import Context
@@ -97,6 +99,14 @@ class Match(Generic[State]):
     def tick(self, messages: list[MatchMessage]) -> Any:
         """One step of the game, with the messages since the last one in the order of their arrival."""
         raise NotImplementedError
+
+    def view(self, player: MatchPlayer) -> Any:
+        """What a player's client may see of the state, where the match is declared with `sync`: all of it.
+
+        Write it with the type of what it returns, `def view(self, player) -> Table`, to hide something. It is asked for
+        each player after each tick; it changes nothing. Who is given equal views shares their encoding.
+        """
+        return self.state
 
     def terminate(self, grace_seconds: float) -> Any:
         """The server will stop in so many seconds. Ends the match at once unless written otherwise."""
@@ -225,10 +235,13 @@ class MatchType:
     ticks_per_second: int
     record: bool
     read: Callable[[bytes], Any] | None
+    synced: Synced | None
     place: str
 
 
-def match_type(name: str, code: type[Match[Any]], ticks_per_second: int, record: bool) -> MatchType:
+def match_type(
+    name: str, code: type[Match[Any]], ticks_per_second: int, record: bool, sync: Encoding | None
+) -> MatchType:
     """Look a class over. Raises SetupError, which names the place and what to do."""
     if not (isinstance(code, type) and issubclass(code, Match)):
         raise SetupError(f"@game.match({name!r}) stands above a class: `class Arena(Match[State])`, not {code!r}")
@@ -246,7 +259,10 @@ def match_type(name: str, code: type[Match[Any]], ticks_per_second: int, record:
         plain = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
         if len(plain) != len(parameters) or len(plain) not in [shape.count(",") + 1 for shape in shapes]:
             raise SetupError(f"{place}: {callback} takes {' or '.join(shapes)}")
-    return MatchType(name, code, ticks_per_second, record, _reader(code, place), place)
+    synced = None if sync is None else Synced(code, Match, sync, place)
+    if synced is None and code.view is not Match.view:
+        raise SetupError(f'{place}: nobody asks for view: declare @game.match({name!r}, sync="json") or "binary"')
+    return MatchType(name, code, ticks_per_second, record, _reader(code, place), synced, place)
 
 
 def _reader(code: type[Match[Any]], place: str) -> Callable[[bytes], Any] | None:
@@ -330,6 +346,7 @@ class BoundMatch:
         self._match = match
         self._read = declared.read
         self._bounds = bounds
+        self._followers = Followers(declared.synced, desk, match.view) if declared.synced else None
 
     def _run(self, code: Callable[[Any], Any], argument: Any) -> Awaitable[Any] | None:
         try:
@@ -337,6 +354,18 @@ class BoundMatch:
         except GameCodeTooSlow as error:
             raise MatchCodeFailed(error.message) from None
         return None if result is None or not inspect.iscoroutine(result) else self._rest(result)
+
+    def _told(self, waiting: Awaitable[Any] | None) -> Awaitable[Any] | None:
+        """When a callback is done, tell the players what it changed."""
+        if self._followers is None:
+            return waiting
+        if waiting is None:
+            return self._run(lambda followers: followers.tell(), self._followers)
+        return self._told_later(waiting)
+
+    async def _told_later(self, waiting: Awaitable[Any]) -> None:
+        await waiting
+        self._told(None)
 
     async def _rest(self, coroutine: Any) -> Any:
         try:
@@ -381,7 +410,7 @@ class BoundMatch:
 
     def join(self, players: list[MatchPlayer]) -> Awaitable[Any] | None:
         """Players came."""
-        return self._run(self._match.join, players)
+        return self._told(self._run(self._match.join, players))
 
     def leave(self, players: list[MatchPlayer]) -> Awaitable[Any] | None:
         """Players went."""
@@ -389,7 +418,9 @@ class BoundMatch:
 
     def tick(self, messages: list[MatchMessage]) -> Awaitable[Any] | None:
         """A tick."""
-        return self._run(self._match.tick, messages)
+        if self._followers is not None:
+            messages = self._followers.hear(messages)
+        return self._told(self._run(self._match.tick, messages))
 
     def terminate(self, grace_seconds: float) -> Awaitable[Any] | None:
         """The node will stop."""
@@ -415,9 +446,5 @@ def _answer(result: Any) -> str:
     if result is None:
         return ""
     if not isinstance(result, str):
-        _wrong(f"signal returns text, not {type(result).__name__}")
+        raise MatchCodeFailed(f"signal returns text, not {type(result).__name__}")
     return result
-
-
-def _wrong(text: str) -> NoReturn:
-    raise MatchCodeFailed(text)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from palestra.gateway.websocket.protobuf import Protobuf
+from palestra.testing.mirror import Mirror
 
 ANSWER_SECONDS_MAX = 10.0
 
@@ -39,6 +40,7 @@ class Bot:
         self.pushes: deque[dict[str, Any]] = deque()
         """Envelopes that came without being asked for, oldest first."""
         self.close_code: int | None = None
+        self._mirrors: dict[str, Mirror] = {}
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._reading: asyncio.Task[None] | None = None
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -167,6 +169,24 @@ class Bot:
                 self._arrived.clear()
                 await self._arrived.wait()
         return found
+
+    async def send(self, match_id: str, op_code: int, data: Any = b"") -> None:
+        """Send match data: bytes, text, or anything else as JSON."""
+        if not isinstance(data, bytes):
+            data = (data if isinstance(data, str) else json.dumps(data)).encode()
+        body = {"match_id": match_id, "op_code": str(op_code), "data": base64.b64encode(data).decode()}
+        await self.tell(match_data_send=body)
+
+    def state(self, match_id: str) -> Any:
+        """What this player sees of a match declared with `sync`, from all that has arrived; None before a snapshot."""
+        mirror = self._mirrors.setdefault(match_id, Mirror())
+        for envelope in list(self.pushes):
+            message = envelope.get("match_data", {})
+            if message.get("match_id") == match_id and mirror.receive(
+                int(message.get("op_code", 0)), base64.b64decode(message.get("data", ""))
+            ):
+                self.pushes.remove(envelope)
+        return mirror.state
 
     async def closed(self) -> int | None:
         """Wait until the server has closed the socket; the close code."""

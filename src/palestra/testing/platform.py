@@ -79,7 +79,7 @@ class Platform:
         assert parts is not None, "start it first"
         await parts.services.announcer.announce()
 
-    def match(self) -> None:
+    def relax(self) -> None:
         """Let the matchmaker look at the time; for tests that move a ManualClock past a relaxation."""
         parts = self.node.parts
         assert parts is not None, "start it first"

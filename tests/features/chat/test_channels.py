@@ -316,6 +316,23 @@ async def test_a_session_is_in_so_many_channels_and_no_more(platform: Platform) 
     await join(ann, "one more")
 
 
+async def test_players_of_either_wire_format_read_each_other(platform: Platform) -> None:
+    (ann,) = await connected(platform, "ann")
+    bob = await platform.bot("bob")
+    await bob.connect(format="protobuf")
+    own = (await join(ann, "lobby", persistence=False))["self"]
+    assert (await join(bob, "lobby"))["presences"] == [own]
+    ack = await send(bob, "2...lobby")
+    assert (ack["code"], ack["persistent"], ack["room_name"]) == (0, True, "lobby")
+    messages = [await bot.push("channel_message") for bot in (ann, bob)]
+    assert messages[0]["content"] == messages[1]["content"] == HELLO
+    assert messages[0]["message_id"] == messages[1]["message_id"] == ack["message_id"]
+    await ann.ask(status_follow={"user_ids": [bob.id]})
+    await bob.ask(status_update={"status": ""})
+    assert (await ann.push("status_presence_event"))["joins"][0]["status"] == ""
+    assert (await bob.push("status_presence_event"))["joins"][0]["status"] == ""
+
+
 async def test_of_a_full_room_the_reply_lists_those_who_came_first(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

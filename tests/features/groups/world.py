@@ -26,9 +26,8 @@ class World:
         self.events = EventBus()
         self.told = Recorder(self.events, MemberChanged, JoinRequested, GroupDeleted)
         self.players = Players(database, folder)
-        store = GroupStore(database, DatabaseSettings())
-        self.stores: list[Any] = [store]
-        self.groups = GroupService(store, self.players.users, self.events, self.clock)
+        self.store = GroupStore(database, DatabaseSettings())
+        self.groups = GroupService(self.store, self.players.users, self.events, self.clock)
         self._operations = operations(GroupRoutes(self.groups))
 
     async def meet(self, *usernames: str) -> list[tuple[str, Api]]:
@@ -55,6 +54,5 @@ class World:
 
     async def stop(self) -> None:
         """Close the connections of the features."""
-        for store in self.stores:
-            await store.stop()
+        await self.store.stop()
         await self.players.stop()

@@ -82,9 +82,9 @@ _fields = st.one_of(
     st.sampled_from(
         (
             MATCH.encode() + b".",
-            MATCH.encode() + b".node",
-            MATCH.encode() + b".\xff",
             MATCH.encode(),
+            MATCH.encode() + b".a.b",
+            MATCH.encode() + b".\xff",
             b"x" * 36 + b".",
             b"\xff" * 36 + b".",
         )

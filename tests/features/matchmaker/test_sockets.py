@@ -156,7 +156,7 @@ async def test_what_the_game_declared_relaxes_as_time_goes_by(platform: Platform
     )
     assert await bob.rpc_text("why", ticket) == '{"query":1}'
     clock.advance(11)
-    platform.match()
+    platform.relax()
     assert (await bob.push("matchmaker_matched"))["ticket"] == ticket
 
 

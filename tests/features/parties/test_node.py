@@ -88,6 +88,14 @@ async def test_pages_over_http_and_what_is_refused_there(platform: Platform) -> 
         assert (refused.value.status, refused.value.code) == (400, 3), query
 
 
+async def test_operators_see_how_many_there_are(platform: Platform) -> None:
+    ann, party = await leader_of(platform)
+    await leader_of(platform)
+    await ann.ask(party_leave={"party_id": party})
+    async with platform.http.get(f"{platform.console_url}/metrics") as answer:
+        assert "palestra_parties 1.0" in await answer.text()
+
+
 async def test_hooks_decide_and_their_words_reach_the_player(platform: Platform) -> None:
     _, party = await leader_of(platform, open=True)
     bot = await platform.bot(banned="yes")

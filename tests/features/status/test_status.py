@@ -140,6 +140,19 @@ async def test_who_is_unfollowed_is_heard_of_no_more_and_an_ended_session_follow
     assert status._followed == {}
 
 
+async def test_a_socket_that_comes_back_shows_what_it_showed(platform: Platform) -> None:
+    (ann,) = await connected(platform, "ann")
+    await ann.ask(status_update={"status": "busy"})
+    await heard(ann)
+    parts = platform.node.parts
+    assert parts is not None
+    (session,) = parts.sockets.of_user(ann.id)
+    parts.services.live.status.appear(session)
+    assert await heard(ann) == []
+    (bob,) = await connected(platform, "bob")
+    assert [one["status"] for one in await follow(bob, ann.id)] == ["busy"]
+
+
 async def test_a_refusal_says_why(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     (ann,) = await connected(platform, "ann")
     assert await refused(follow(ann, "x")) == (3, "Invalid user identifier")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from palestra.gateway.push import RawPush
 from tests.gateway.websocket.judge import encode
@@ -102,6 +104,25 @@ async def test_a_push_is_made_once_for_each_format() -> None:
         for client in (json, json, binary, binary):
             assert await client.hear() == expected
         assert (push.text, push.binary) == frames
+
+
+async def test_what_has_no_protobuf_form_becomes_an_error_and_ends_no_broadcast() -> None:
+    wrong = (
+        {"stream_data": {"data": 5}},
+        {"stream_data": []},
+        {"match_data": {"op_code": "x"}},
+        {"match": {"size": 2**31}},
+    )
+    async with Node() as node:
+        clients = [await node.client(name, protobuf=True) for name in ("ann", "bob")]
+        for envelope in wrong:
+            push = RawPush(msgspec.json.encode(envelope))
+            with capture_logs() as logs:
+                for socket in node.gateway.sessions.values():
+                    socket.send(push)
+            assert [entry["event"] for entry in logs] == ["an envelope has no Protobuf form"]
+            for client in clients:
+                assert await client.hear() == {"error": {"message": "Internal error"}}
 
 
 async def test_a_direct_message_goes_the_usual_way_when_it_must() -> None:

@@ -56,8 +56,8 @@ class GroupService:
         self._users = users
         self._events = events
         self._clock = clock
-        self._doors = Doors(store, clock)
         self._deleted_with: dict[str, list[str]] = {}
+        self._doors = Doors(store, clock)
 
     # -- groups
 

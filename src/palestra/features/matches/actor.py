@@ -177,7 +177,8 @@ class Actor:
         """A session has left the stream."""
         session_id = member.presence.session_id
         self._owed.pop(session_id, None)
-        reason = "kick" if self._kicking else "disconnect" if member.session.closing else "leave"
+        gone = member.session.closing or member.session.away
+        reason = "kick" if self._kicking else "disconnect" if gone else "leave"
         if self._waiting and self._waiting[-1].name == "leave":
             # However many leave while the match is busy, it is one call.
             self._waiting[-1].arguments[0].append((session_id, reason))

@@ -61,6 +61,7 @@ class Desk:
         "ended",
         "id",
         "label",
+        "label_version",
         "name",
         "node",
         "outlet",
@@ -69,7 +70,6 @@ class Desk:
         "started_at",
         "tick_number",
         "ticks_per_second",
-        "version",
     )
 
     def __init__(
@@ -83,7 +83,7 @@ class Desk:
         self.started_at = started_at
         self.random = random.Random(seed)
         self.label = ""
-        self.version = 0
+        self.label_version = 0
         """Grows with each change of the label."""
         self.ended = False
         self.outlet: Outlet = NoOutlet()
@@ -135,7 +135,7 @@ class Desk:
             raise BadLabel(f"match label too long, must be 0-{LABEL_BYTES_MAX} bytes")
         if label != self.label:
             self.label = label
-            self.version += 1
+            self.label_version += 1
 
     def end(self) -> None:
         """End the match after the present callback."""

@@ -15,8 +15,8 @@ from palestra.features.matches.desk import Desk
 def document(actor: Actor) -> Document:
     """What queries are asked of: made when first asked for, and again after a change of label."""
     known = actor.indexed
-    if known is None or known[0] != actor.desk.version:
-        known = actor.indexed = (actor.desk.version, document_of(actor.desk))
+    if known is None or known[0] != actor.desk.label_version:
+        known = actor.indexed = (actor.desk.label_version, document_of(actor.desk))
     return known[1]
 
 

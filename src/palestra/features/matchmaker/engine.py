@@ -44,6 +44,11 @@ class Group(msgspec.Struct, frozen=True):
     match_id: str = ""
 
 
+Search = Generator[None, None, list[Group]]
+CHANGES_SPARE_MAX = 1_000
+"""Changes of tickets that are gone which are kept until their time, beside as many as there are tickets."""
+
+
 class Engine:
     """Decides who plays with whom. Nothing in here waits; `step` works until it is told to stop, and goes on later."""
 
@@ -61,7 +66,7 @@ class Engine:
         self._order = itertools.count()
         self._changes: list[tuple[float, int, Ticket]] = []
         self._pass_at: float | None = None
-        self._at_work: tuple[Ticket | Backfill, Generator[None, None, list[Group]]] | None = None
+        self._at_work: Search | None = None
         self._fresh: list[Backfill] = []
 
     # -- what comes and goes
@@ -102,8 +107,7 @@ class Engine:
         """How queries relax from now on, those of waiting tickets too."""
         self._relaxations = relaxations
         for ticket in self.pool:
-            if self._age(ticket, now) and self._immediate:
-                self._search(ticket)
+            self._change_at(ticket, now)
 
     # -- time
 
@@ -118,27 +122,28 @@ class Engine:
 
     def step(self, now: float, enough: Callable[[], bool]) -> list[Group]:
         """Work through what is due at a monotonic second until it is done or `enough` says so; the matches formed."""
-        self._pass_time(now)
         formed: list[Group] = []
-        while (self._at_work or self._next(now)) and (work := self._at_work):
+        if not self._pass_time(now, enough):
+            return formed
+        while (work := self._at_work or self._next()) is not None:
+            self._at_work = work
             try:
-                while True:
-                    next(work[1])
-                    if enough():
-                        return formed
+                next(work)
             except StopIteration as done:
                 self._at_work = None
                 formed.extend(done.value)
             if enough():
-                return formed
+                break
         return formed
 
-    def _pass_time(self, now: float) -> None:
-        """What has changed because time went by."""
+    def _pass_time(self, now: float, enough: Callable[[], bool]) -> bool:
+        """What has changed because time went by; False if it was too much for now."""
         while self._changes and self._changes[0][0] <= now:
-            ticket = heapq.heappop(self._changes)[2]
-            if ticket.alive and self._age(ticket, now) and self._immediate:
+            at, _, ticket = heapq.heappop(self._changes)
+            if ticket.alive and ticket.changes_at == at and self._age(ticket, now) and self._immediate:
                 self._search(ticket)
+            if enough():
+                return False
         if self._pass_at is not None and self._pass_at <= now:
             self._pass_at = now + self._settings.interval_seconds if len(self.pool) else None
             for ticket in self.pool:
@@ -148,6 +153,7 @@ class Engine:
                     self._search(ticket)
         for backfill in [one for one in self.backfills.values() if one.until <= now]:
             del self.backfills[backfill.id]
+        return True
 
     def _age(self, ticket: Ticket, now: float) -> bool:
         """Let a ticket be as old as it is, and note when that changes next; whether anything about it changed."""
@@ -163,8 +169,17 @@ class Engine:
             later = min(self._relax_seconds, self._relax_seconds if later is None else later)
         if later is not None:
             # A hair later: what is due must have come, whatever rounding says.
-            heapq.heappush(self._changes, (ticket.entered_at + later + 1e-6, next(self._order), ticket))
+            self._change_at(ticket, ticket.entered_at + later + 1e-6)
         return changed
+
+    def _change_at(self, ticket: Ticket, at: float) -> None:
+        ticket.changes_at = at
+        heapq.heappush(self._changes, (at, next(self._order), ticket))
+        if len(self._changes) > 2 * len(self.pool) + CHANGES_SPARE_MAX:
+            self._changes = [
+                change for change in self._changes if change[2].alive and change[2].changes_at == change[0]
+            ]
+            heapq.heapify(self._changes)
 
     # -- searching
 
@@ -173,21 +188,19 @@ class Engine:
             self._due[ticket.number] = ticket
             heapq.heappush(self._due_numbers, ticket.number)
 
-    def _next(self, now: float) -> bool:
-        """Take up the next search: of the oldest running match that is new, else of the oldest ticket."""
+    def _next(self) -> Search | None:
+        """The next search: for the first running match that is new, else for the oldest ticket that is due."""
         while self._fresh:
             backfill = self._fresh.pop(0)
             if backfill.id in self.backfills:
-                self._at_work = backfill, self._fill(backfill)
-                return True
+                return self._fill(backfill)
         while self._due:
             ticket = self._due.pop(heapq.heappop(self._due_numbers))
             if ticket.alive:
-                self._at_work = ticket, self._place(ticket)
-                return True
-        return False
+                return self._place(ticket)
+        return None
 
-    def _fill(self, backfill: Backfill) -> Generator[None, None, list[Group]]:
+    def _fill(self, backfill: Backfill) -> Search:
         """Those who wait and may join a running match."""
         formed: list[Group] = []
         for ticket in list(self.pool):
@@ -202,7 +215,7 @@ class Engine:
             del self.backfills[backfill.id]
         return self.take([ticket], backfill.match_id)
 
-    def _place(self, ticket: Ticket) -> Generator[None, None, list[Group]]:
+    def _place(self, ticket: Ticket) -> Search:
         """A running match or a new one for a ticket."""
         for backfill in list(self.backfills.values()):
             yield

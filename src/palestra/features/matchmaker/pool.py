@@ -22,6 +22,7 @@ class Ticket:
     __slots__ = (
         "alive",
         "asked",
+        "changes_at",
         "created_at",
         "document",
         "entered_at",
@@ -75,6 +76,8 @@ class Ticket:
         """One of these its query requires; the pool finds it under them."""
         self.relaxed = False
         """Whether it takes fewer players than it likes best."""
+        self.changes_at = 0.0
+        """When time next changes anything about it, in monotonic seconds."""
         self.passes = 0
         self.alive = True
 

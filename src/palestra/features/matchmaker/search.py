@@ -45,11 +45,11 @@ def by_searcher(pool: Pool, searcher: Ticket, included: Ticket | None, *, mutual
         return None
     others: list[Ticket] = []
     for other in (yield from _preferred(pool, searcher, mutual=mutual)):
+        if other in start or not searcher.contains(other):
+            continue
         yield
         if (
             other.alive
-            and other not in start
-            and searcher.contains(other)
             and searcher.apart(other)
             and searcher.accepts(other)
             and (not mutual or other.accepts(searcher))
@@ -61,19 +61,16 @@ def by_searcher(pool: Pool, searcher: Ticket, included: Ticket | None, *, mutual
 
 def _mutual(pool: Pool, ticket: Ticket) -> Search:
     """As `around`, where all who fit the ticket are gathered once, whoever searches."""
-    most = ticket.most
+    least, most = ticket.least, ticket.most
     fitting: list[Ticket] = []
     missing, look_at = most - ticket.size, 0
     for other in (yield from _preferred(pool, ticket, mutual=True)):
+        low, high = other.least, other.most
+        if other is ticket or not (high == most or (low >= least and high <= most) or (low <= least and high >= most)):
+            # Counts that do not go together; looking at queries takes long enough to be interrupted.
+            continue
         yield
-        if not (
-            other.alive
-            and other is not ticket
-            and (other.most == most or other.contains(ticket) or ticket.contains(other))
-            and ticket.apart(other)
-            and ticket.accepts(other)
-            and other.accepts(ticket)
-        ):
+        if not (other.alive and ticket.accepts(other) and other.accepts(ticket) and ticket.apart(other)):
             continue
         fitting.append(other)
         missing -= other.size if other.allows(most) and other.most == most else 0

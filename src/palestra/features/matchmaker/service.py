@@ -10,7 +10,7 @@ from itertools import count, islice
 from palestra.core.clock import Clock
 from palestra.core.config import MatchmakerSettings
 from palestra.core.ids import new_id
-from palestra.core.log import get_logger
+from palestra.core.metrics import Metrics
 from palestra.core.query import BadQuery, Query, parse
 from palestra.core.tasks import Tasks
 from palestra.features.matches.contract import Matches
@@ -37,7 +37,6 @@ from palestra.features.matchmaker.wire import matched_pushes
 from palestra.features.streams.contract import Member, Presence
 from palestra.gateway.operation import Session
 
-log = get_logger(__name__)
 SLICE_SECONDS = 0.004
 """How long the engine works before others have their turn."""
 COMPLETIONS_MAX = 10
@@ -211,6 +210,11 @@ class MatchmakerService:
             # Who left meanwhile, or is in another group, takes the group with it; the rest goes on waiting.
             if len(found) == len(infos) > 0 and len(set(sessions)) == len(sessions) <= PLAYERS_MAX:
                 self._announce(self._engine.take(found.values()))
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show what is going on."""
+        metrics.gauge("palestra_matchmaker_tickets", "Tickets that wait", (), lambda: [((), len(self._tickets))])
+        metrics.counter("palestra_matchmaker_matched", "Players who were matched", (), lambda: [((), self.matched)])
 
     # -- what players are told
 

@@ -11,6 +11,7 @@ import msgspec
 from palestra.core.clock import utc
 from palestra.features.matchmaker import contract
 from palestra.gateway.fields import Int32
+from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import Push, encode
 
 
@@ -35,14 +36,6 @@ class MatchmakerTicket(msgspec.Struct, omit_defaults=True):
     """The `matchmaker_ticket` reply."""
 
     ticket: str
-
-
-class UserPresence(msgspec.Struct, omit_defaults=True):
-    """A presence as the matchmaker shows it."""
-
-    user_id: str = ""
-    session_id: str = ""
-    username: str = ""
 
 
 class MatchmakerUser(msgspec.Struct, omit_defaults=True):

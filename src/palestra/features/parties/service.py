@@ -10,6 +10,7 @@ from functools import partial
 from palestra.core.clock import Clock
 from palestra.core.config import PartySettings
 from palestra.core.ids import new_id
+from palestra.core.metrics import Metrics
 from palestra.features.matchmaker.contract import InvalidTicket, Matchmaker, TicketRequest
 from palestra.features.parties import wire
 from palestra.features.parties.contract import PartyNotFound, PartyPage, RequesterGone, TooManyParties
@@ -29,8 +30,8 @@ class PartyService:
 
     Whether somebody is in a party is for the presence engine to say: its joins and leaves are what changes the members,
     so whoever is in a party is on its stream. Tickets are for those who were in it when they were made: each coming and
-    going withdraws them. A party without members does not exist, not even between two steps, since
-    nothing but listings ever waits.
+    going withdraws them. Nothing but listings ever waits, so a party without members does not exist between two steps,
+    and none has to be looked for later.
     """
 
     def __init__(
@@ -181,6 +182,10 @@ class PartyService:
             await asyncio.sleep(0)
             found += listing.among(parties[start : start + LOOKED_AT_ONCE_MAX])
         return listing.page(found)
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show how many there are."""
+        metrics.gauge("palestra_parties", "Parties", (), lambda: [((), len(self._parties))])
 
     # -- within
 

@@ -112,7 +112,11 @@ class StatusService:
         else:
             self.show(session, status)
 
-    def show(self, session: Session, status: str = "") -> None:
+    def appear(self, session: Session) -> None:
+        """Show that a session is there, and leave it what it shows already."""
+        self._presences.join(session, Stream(STATUS, session.caller.user_id), persistence=False)
+
+    def show(self, session: Session, status: str) -> None:
         """Show a status of a session, for the first time or another one. Raises SessionClosing."""
         stream = Stream(STATUS, session.caller.user_id)
         if not self._presences.update(session.id, stream, status):

@@ -8,7 +8,7 @@ import msgspec
 
 from palestra.features.streams.contract import Presence, Stream
 from palestra.gateway.presence import UserPresence
-from palestra.gateway.push import Push
+from palestra.gateway.push import LatestPush, Push
 
 
 class StatusFollow(msgspec.Struct):
@@ -49,5 +49,7 @@ def shown(presences: Sequence[Presence]) -> list[UserPresence]:
 
 
 def status_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> Push:
-    """The presence event of a status. Whoever does not keep up may miss it."""
-    return Push("status_presence_event", StatusPresenceEvent(shown(joins), shown(leaves)), droppable=True)
+    """The presence event of a status. Whoever does not keep up gets the latest of each session only."""
+    session_id = (joins or leaves)[0].session_id
+    event = StatusPresenceEvent(shown(joins), shown(leaves))
+    return LatestPush("status_presence_event", event, ("status", session_id))

@@ -12,7 +12,19 @@ import msgspec
 
 from palestra.core.cursors import open_cursor, seal_cursor
 from palestra.core.ids import parse_id
-from palestra.core.query import Clause, Document, Number, NumberRange, Query, Text, TimeRange, Value, Wildcard, flatten
+from palestra.core.query import (
+    Clause,
+    Document,
+    Number,
+    NumberRange,
+    Phrase,
+    Query,
+    Text,
+    TimeRange,
+    Value,
+    Wildcard,
+    flatten,
+)
 from palestra.features.storage.contract import (
     INDEX_VALUES_MAX,
     SEARCH_OBJECTS_MAX,
@@ -143,6 +155,8 @@ def stretches(clause: Clause) -> list[Stretch] | None:
     field, condition = clause.field, clause.condition
     if isinstance(condition, Text):
         return [_texts(field, condition.text, condition.text)]
+    if isinstance(condition, Phrase):
+        return []
     if isinstance(condition, Number):
         number = _float(condition.number)
         return [Stretch(field, NUMBER, number, number, "", ""), _texts(field, condition.text, condition.text)]

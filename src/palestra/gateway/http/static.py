@@ -15,6 +15,7 @@ FILES_MAX = 1_000
 _TYPES = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
+    ".ts": "text/plain",
     ".wasm": "application/wasm",
     ".webmanifest": "application/json",
 }

@@ -10,9 +10,13 @@ from typing import Any
 
 import msgspec
 
+from palestra.core.log import get_logger
 from palestra.gateway.fields import BadInput
+from palestra.gateway.websocket.envelope import FAILED, error_of
 from palestra.gateway.websocket.frames import binary_frame_of
 from palestra.gateway.websocket.schema import LEGACY_PARTY, MEMBERS, SHARED
+
+log = get_logger(__name__)
 
 PACKAGE = "envelopes"
 _SMALL = [bytes((number,)) for number in range(128)]
@@ -37,8 +41,15 @@ class Protobuf:
         self._malformed: type[Exception]
 
     def frame(self, envelope: bytes) -> bytes:
-        """The binary frame of an envelope given as JSON text."""
-        return binary_frame_of(self.encode(envelope))
+        """The binary frame of an envelope given as JSON text; of an error when the schema cannot hold it."""
+        try:
+            return binary_frame_of(self.encode(envelope))
+        except (TypeError, ValueError, AttributeError) as error:
+            # Game code may send envelopes of its own. A wrong one must not end a broadcast halfway.
+            log.error(
+                "an envelope has no Protobuf form", envelope=envelope[:200].decode(errors="replace"), why=str(error)
+            )
+            return binary_frame_of(self.encode(error_of("", FAILED, "Internal error")))
 
     def encode(self, envelope: bytes) -> bytes:
         """The Protobuf form of an envelope given as JSON text; what the schema does not know is left out."""

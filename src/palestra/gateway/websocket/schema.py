@@ -100,5 +100,3 @@ LEGACY_PARTY = (
     "party_id#1:str open#2:bool max_size#3:i32 self#4:UserPresence leader#5:UserPresence presences#6:[]UserPresence"
 )
 """`party` as clients older than `hidden` and `label` know it. No bytes mean the same to both."""
-
-LAYOUTS = ("legacy", "current")

@@ -6,7 +6,7 @@ import msgspec
 
 from palestra import Context, Game
 
-game = Game("settled")
+game = Game("population")
 TOURNAMENTS = 100
 DAY_SECONDS = 86_400
 

