@@ -38,6 +38,7 @@ from palestra.features.matches.wire import Match as MatchesJoin
 from palestra.features.matches.wire import MatchList as MatchesList
 from palestra.features.matchmaker.wire import MatchmakerStats
 from palestra.features.matchmaker.wire import MatchmakerTicket as MatchmakerAdd
+from palestra.features.matchmaker.wire import Waiting as MatchmakerExplain
 from palestra.features.notifications.wire import NotificationList as NotificationsList
 from palestra.features.parties.wire import PartyJoinRequest as PartiesListRequests
 from palestra.features.parties.wire import PartyList as PartiesList
@@ -201,6 +202,7 @@ __all__ = [
     "MatchesList",
     "MatchesSend",
     "MatchmakerAdd",
+    "MatchmakerExplain",
     "MatchmakerRemove",
     "MatchmakerStats",
     "NotificationsDelete",
