@@ -74,10 +74,6 @@ async def test_objects_are_found_by_what_is_in_them(
         "*": {ann, bob, cid},
         "-value.tags:brave": {bob},
         "+value.level:4": set(),
-        '+value.name:"Ann"': set(),
-        '+value.name:"Ann" +value.level:3': set(),
-        'value.name:"Ann" value.level:7.5': {bob},
-        '-value.name:"Ann"': {ann, bob, cid},
     }.items():
         assert set(await owners(storage, query)) == found, query
     assert await owners(storage, "*", "name") == [ann, cid, bob]

@@ -75,9 +75,7 @@ class IndexStore:
         return [row[0] for row in rows]
 
     async def narrowed(self, index_id: str, stretches: Sequence[Stretch], limit: int) -> list[Entry]:
-        """The entries that have a value in one of some stretches. One round trip, none for no stretches."""
-        if not stretches:
-            return []
+        """The entries that have a value in one of some stretches. One round trip."""
         rows = await self._database.fetch(SQL["narrowed"], index_id, *zip(*stretches, strict=True), limit)
         return [Entry(*row) for row in rows]
 

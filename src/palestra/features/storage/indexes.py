@@ -177,8 +177,6 @@ class Indexes:
         """The way that leads to the fewest objects; None if all lead to more than may be looked at."""
         if not narrowings:
             return None
-        if not all(narrowings):
-            return ()
         flat = [one for stretches in narrowings for one in stretches]
         lengths = iter(await self._store.lengths(index.id, flat, CANDIDATES_MAX + 1))
         sums = [sum(next(lengths) for _ in stretches) for stretches in narrowings]
