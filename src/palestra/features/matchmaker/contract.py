@@ -29,7 +29,7 @@ class TicketRequest(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One player of a ticket; `create_time` in unix seconds.
 
-    `properties` are the ticket's texts and numbers, as queries ask for them: of a name that stands for both, the number.
+    `properties` are the ticket's texts and numbers, as queries see them: of a name given to both, the number.
     """
 
     ticket: str

@@ -73,9 +73,7 @@ class Ticket:
         about = {"ticket": id, "party_id": party_id, "min_count": self.least, "max_count": self.most}
         self.document = document_of(self.properties, {**about, "created_at": int(created_at * 1e9)})
         self.entries = tuple(
-            Entry(
-                id, member.presence, self.properties, party_id, created_at, string_properties, numeric_properties
-            )
+            Entry(id, member.presence, self.properties, party_id, created_at, string_properties, numeric_properties)
             for member in members
         )
         self.keys: tuple[Key, ...] = ()
