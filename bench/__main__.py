@@ -55,7 +55,7 @@ def bench(
     if min(seconds, rounds, idle, storm) < 1:
         print("bench: --seconds, --rounds, --idle and --storm are at least 1", file=sys.stderr)
         return 2
-    _allow_files(2 * max(idle, storm, population, *(one.listeners for one in CROWDS)) + SPARE_FILES)
+    _allow_files(2 * max(idle, storm, *(one.listeners for one in CROWDS)) + SPARE_FILES)
     options = measure.Options(chosen, seconds, rounds, idle, storm, population)
     # PostgreSQL runs as an account of its own when this is root, and must be able to enter.
     with tempfile.TemporaryDirectory(prefix="palestra-bench-") as name:

@@ -83,6 +83,7 @@ from palestra.features.matches.wire import MatchDataSend as MatchesSend
 from palestra.features.matches.wire import MatchJoin as MatchesJoin
 from palestra.features.matches.wire import MatchLeave as MatchesLeave
 from palestra.features.matchmaker.wire import MatchmakerAdd, MatchmakerRemove
+from palestra.features.matchmaker.wire import TicketRequest as MatchmakerExplain
 from palestra.features.notifications.wire import DeleteRequest as NotificationsDelete
 from palestra.features.notifications.wire import ListRequest as NotificationsList
 from palestra.features.parties.wire import ListParties as PartiesList
@@ -199,6 +200,7 @@ __all__ = [
     "MatchesList",
     "MatchesSend",
     "MatchmakerAdd",
+    "MatchmakerExplain",
     "MatchmakerRemove",
     "MatchmakerStats",
     "NotificationsDelete",

@@ -8,6 +8,10 @@ from __future__ import annotations
 from palestra.features.accounts.contract import AccountExport as AccountsExport
 from palestra.features.accounts.wire import AccountWire as AccountsGet
 from palestra.features.accounts.wire import UsersWire as UsersGet
+from palestra.features.chat.wire import Channel as ChatJoin
+from palestra.features.chat.wire import ChannelMessageAck as ChatRemove
+from palestra.features.chat.wire import ChannelMessageAck as ChatSend
+from palestra.features.chat.wire import ChannelMessageAck as ChatUpdate
 from palestra.features.chat.wire import ChannelMessageList as ChatList
 from palestra.features.fair.contract import HistoryPage as FairHistory
 from palestra.features.fair.contract import Rotation as FairRotate
@@ -34,6 +38,7 @@ from palestra.features.matches.wire import Match as MatchesJoin
 from palestra.features.matches.wire import MatchList as MatchesList
 from palestra.features.matchmaker.wire import MatchmakerStats
 from palestra.features.matchmaker.wire import MatchmakerTicket as MatchmakerAdd
+from palestra.features.matchmaker.wire import Waiting as MatchmakerExplain
 from palestra.features.notifications.wire import NotificationList as NotificationsList
 from palestra.features.parties.wire import PartyJoinRequest as PartiesListRequests
 from palestra.features.parties.wire import PartyList as PartiesList
@@ -60,6 +65,7 @@ from palestra.features.sessions.contract import SessionWire as AccountsAuthentic
 from palestra.features.sessions.contract import SessionWire as AccountsAuthenticateGoogle
 from palestra.features.sessions.contract import SessionWire as AccountsAuthenticateSteam
 from palestra.features.sessions.contract import SessionWire as SessionsRefresh
+from palestra.features.status.wire import Status as StatusFollow
 from palestra.features.storage.wire import Acks as StorageWrite
 from palestra.features.storage.wire import ObjectList as StorageList
 from palestra.features.storage.wire import Objects as StorageRead
@@ -83,6 +89,7 @@ from palestra.gateway.operation import Empty as AccountsUnlinkGamecenter
 from palestra.gateway.operation import Empty as AccountsUnlinkGoogle
 from palestra.gateway.operation import Empty as AccountsUnlinkSteam
 from palestra.gateway.operation import Empty as AccountsUpdate
+from palestra.gateway.operation import Empty as ChatLeave
 from palestra.gateway.operation import Empty as EventsSend
 from palestra.gateway.operation import Empty as FriendsAdd
 from palestra.gateway.operation import Empty as FriendsBlock
@@ -113,6 +120,8 @@ from palestra.gateway.operation import Empty as PartiesRemove
 from palestra.gateway.operation import Empty as PartiesSend
 from palestra.gateway.operation import Empty as PartiesUpdate
 from palestra.gateway.operation import Empty as SessionsLogout
+from palestra.gateway.operation import Empty as StatusUnfollow
+from palestra.gateway.operation import Empty as StatusUpdate
 from palestra.gateway.operation import Empty as StorageDelete
 from palestra.gateway.operation import Empty as TournamentsDeleteRecord
 from palestra.gateway.operation import Empty as TournamentsJoin
@@ -149,7 +158,12 @@ __all__ = [
     "AccountsUnlinkGoogle",
     "AccountsUnlinkSteam",
     "AccountsUpdate",
+    "ChatJoin",
+    "ChatLeave",
     "ChatList",
+    "ChatRemove",
+    "ChatSend",
+    "ChatUpdate",
     "EventsSend",
     "FairHistory",
     "FairRotate",
@@ -188,6 +202,7 @@ __all__ = [
     "MatchesList",
     "MatchesSend",
     "MatchmakerAdd",
+    "MatchmakerExplain",
     "MatchmakerRemove",
     "MatchmakerStats",
     "NotificationsDelete",
@@ -218,6 +233,9 @@ __all__ = [
     "RoundsList",
     "SessionsLogout",
     "SessionsRefresh",
+    "StatusFollow",
+    "StatusUnfollow",
+    "StatusUpdate",
     "StorageDelete",
     "StorageList",
     "StorageRead",

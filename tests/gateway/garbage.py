@@ -16,6 +16,8 @@ UUID = "3f2b1c9e-0d55-4a57-9a52-0f3d1f1f7a11"
 """Whoever sends it may put the id of a real group in its place,"""
 ME = "5d1f0d1c-6f0e-4a60-8d7e-5f0a2b9c4e22"
 """and here the id of the player who sends it."""
+PARTY = "7a3e8f10-5b8d-4b61-9a44-2c1d9e6b7f33"
+"""and here that of a party."""
 GOOD = {
     "leaderboard_id": "board",
     "group_id": UUID,
@@ -36,7 +38,7 @@ GOOD = {
     "match_id": f"{UUID}.",
     "name": "somebody",
     "cursor": "",
-    "party_id": f"{UUID}.palestra",
+    "party_id": f"{PARTY}.palestra",
     "ticket": UUID,
     "message_id": UUID,
     "session_id": UUID,

@@ -25,7 +25,7 @@ from palestra.app.build import table
 from palestra.gateway.operation import Message
 from palestra.gateway.websocket.envelope import MEMBERS
 from palestra.testing import Bot, Platform
-from tests.gateway.garbage import ME, UUID, envelopes
+from tests.gateway.garbage import ME, PARTY, UUID, envelopes
 from tests.gateway.garbage_binary import binary_envelopes
 from tests.gateway.http.wire import SECONDS_MAX, Wire, resident_bytes
 from tests.gateway.websocket import judge
@@ -99,10 +99,10 @@ async def neighbour(platform: Platform) -> Bot:
 class Talker:
     """A player who sends frames; with another socket each time."""
 
-    def __init__(self, platform: Platform, bot: Bot, match_id: str) -> None:
+    def __init__(self, platform: Platform, bot: Bot, match: str, party: str) -> None:
         self._platform = platform
         self._bot = bot
-        self._match_id = match_id
+        self._real_ids = {UUID: match, PARTY: party, ME: bot.id}
 
     async def say(
         self, frames: list[Frame], sizes: list[int], *, half_close: bool = False, protobuf: bool = False
@@ -128,7 +128,9 @@ class Talker:
         return await said
 
     def _real(self, payload: bytes) -> bytes:
-        return payload.replace(UUID.encode(), self._match_id.encode()).replace(ME.encode(), self._bot.id.encode())
+        for written, real in self._real_ids.items():
+            payload = payload.replace(written.encode(), real.encode())
+        return payload
 
 
 kept: list[list[Frame]] = []
@@ -136,9 +138,10 @@ kept: list[list[Frame]] = []
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def talker(platform: Platform, neighbour: Bot) -> Talker:
-    """Who sends the garbage, some of it into a match of the neighbour."""
-    match = await neighbour.ask(match_create={})
-    return Talker(platform, await platform.bot(), match["match"]["match_id"].rstrip("."))
+    """Who sends the garbage, some of it into a match and a party of the neighbour."""
+    match = (await neighbour.ask(match_create={}))["match"]["match_id"]
+    party = (await neighbour.ask(party_create={"open": True, "max_size": 8}))["party"]["party_id"]
+    return Talker(platform, await platform.bot(), match.partition(".")[0], party.partition(".")[0])
 
 
 @fuzz

@@ -275,6 +275,25 @@ def overstays() -> Game:
     return game
 
 
+async def test_after_hooks_of_socket_messages_keep_nobody_waiting(database_url: str) -> None:
+    game, goes_on, seen = Game("patient"), asyncio.Event(), asyncio.Event()
+
+    @game.after("matches.create")
+    async def slow(ctx: Context, response: Any, request: Any) -> None:
+        seen.set()
+        await goes_on.wait()
+
+    async with Platform.start(game, database_url=database_url) as platform:
+        bot = await platform.bot()
+        await bot.connect()
+        match = (await bot.ask(match_create={}))["match"]
+        assert (await bot.push("match_presence_event"))["joins"][0]["session_id"] == match["self"]["session_id"]
+        await seen.wait()
+        waiting = asyncio.ensure_future(bot.ask(ping={}))
+        goes_on.set()
+        assert await waiting == {"pong": {}}
+
+
 async def test_a_hook_that_overstays_is_cut_off_and_counted_and_others_are_served(database_url: str) -> None:
     settings = Settings(runtime=RuntimeSettings(hook_seconds_max=0.2))
     async with Platform.start(overstays(), database_url=database_url, settings=settings) as platform:

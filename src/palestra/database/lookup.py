@@ -28,7 +28,7 @@ class _Request(NamedTuple):
 
 
 class Lookups:
-    """The reads of a feature, on two held connections. A round trip for each statement that a round asks for.
+    """The reads of a feature, on two held connections; a round takes a trip for each statement that is asked for.
 
     A statement takes an array for each argument and returns first the number of the request, from 1 on:
 

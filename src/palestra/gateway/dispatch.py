@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -32,8 +32,17 @@ class Dispatcher:
         self.in_flight = 0
         self._in_flight_max = in_flight_max
 
-    async def run(self, operation: Operation | Message, call: Call, request: Any) -> Any:
-        """Carry out one call. Raises PalestraError for expected failures; anything else is a bug."""
+    async def run(
+        self,
+        operation: Operation | Message,
+        call: Call,
+        request: Any,
+        answered: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Carry out one call. Raises PalestraError for expected failures; anything else is a bug.
+
+        `answered` is called with the response before after-hooks run.
+        """
         if self.in_flight >= self._in_flight_max:
             operation.stats.by_code[Code.RESOURCE_EXHAUSTED] += 1
             raise Overloaded("The server is busy, try again.")
@@ -44,6 +53,8 @@ class Dispatcher:
             if operation.before is not None:
                 request = await self._before(operation, call, request)
             response = await operation.handler(call, request)
+            if answered is not None:
+                answered(response)
             if operation.after is not None:
                 await operation.after(call, response, request)
             code = 0

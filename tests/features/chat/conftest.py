@@ -21,5 +21,4 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
 async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     world = World(database, tmp_path)
     yield world
-    await world.store.stop()
-    await world.players.stop()
+    await world.stop()

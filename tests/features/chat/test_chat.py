@@ -124,7 +124,7 @@ async def test_a_member_comes_in_though_the_channel_cannot_be_told(world: World)
     subscribe(world.events, world.channels, Announcements(world.chat))
     ann, bob = await world.players.make("ann", "bob")
     group = (await world.groups.create(ann, "club", open=True)).id
-    await world.store.stop()
+    await world.messages.stop()
     await world.groups.join(group, bob, "bob")
     assert [one.user.id for one in (await world.groups.list_users(group)).members] == [ann, bob]
 

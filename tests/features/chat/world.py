@@ -30,18 +30,25 @@ class World(GroupWorld):
 
     def __init__(self, database: Database, folder: Path) -> None:
         super().__init__(database, folder)
-        self.store = ChatStore(database, DatabaseSettings())
+        self.messages = ChatStore(database, DatabaseSettings())
         self.presences = PresenceEngine()
         self.tasks = Tasks()
-        self.friends = FriendService(FriendStore(database), self.players.users, self.events, self.clock)
+        self.friendships = FriendStore(database, DatabaseSettings())
+        self.friends = FriendService(self.friendships, self.players.users, self.events, self.clock)
         addresses = Addresses(self.players.users, self.friends, self.groups)
-        self.chat = ChatService(self.store, self.presences, addresses, self.groups, self.clock)
+        self.chat = ChatService(self.messages, self.presences, addresses, self.groups, self.clock)
         self.channels = ChannelService(self.chat, self.presences, addresses, self.events, self.tasks)
 
     async def reader(self, username: str) -> tuple[str, Api]:
         """A new player who reads histories."""
         (user_id,) = await self.players.make(username)
         return user_id, Api(operations(ChatRoutes(self.chat)), user_id, username)
+
+    async def stop(self) -> None:
+        """Close the connections of the features."""
+        await self.messages.stop()
+        await self.friendships.stop()
+        await super().stop()
 
     async def say(self, channel: str, *texts: str) -> list[str]:
         """Messages of a stranger; their ids."""

@@ -192,3 +192,25 @@ async def test_the_game_may_withdraw_a_ticket(platform: Platform) -> None:
     assert await ann.rpc_text("withdraw", ticket) == "0"
     with pytest.raises(BotError, match="matchmaker ticket not found"):
         await ann.rpc_text("withdraw", ticket)
+
+
+async def test_players_learn_why_their_own_ticket_waits_and_nothing_of_others(
+    platform: Platform, clock: ManualClock
+) -> None:
+    ann, bob, eve = await connected(platform, 3)
+    ticket = await add(ann, query="+properties.mode:duel", string_properties={"mode": "duel"})
+    await add(bob, string_properties={"mode": "team"})
+    await add(eve, min_count=3, max_count=3, string_properties={"mode": "duel"})
+    clock.advance(4)
+    path = f"/v2/palestra/matchmaker/{ticket}"
+    assert await ann.call("GET", path) == {
+        "ticket": ticket,
+        "query": "+properties.mode:duel",
+        "waited_seconds": 4.0,
+        "looked_at": 2,
+        "reasons": {"query": 1, "counts": 1},
+    }
+    for asks, asked in ((bob, path), (ann, "/v2/palestra/matchmaker/no-such-ticket")):
+        with pytest.raises(BotError) as error:
+            await asks.call("GET", asked)
+        assert (error.value.status, error.value.code) == (404, 5)

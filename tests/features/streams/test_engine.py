@@ -295,22 +295,6 @@ def test_an_event_holds_so_many_presences_and_the_rest_are_in_the_next(monkeypat
     assert [len(one["stream_presence_event"]["joins"]) for one in players[0].heard] == [2, 2, 1]
 
 
-def test_whoever_waits_for_the_answer_to_a_join_hears_nothing_older(engine: PresenceEngine) -> None:
-    ann, bob = Listener("ann"), Listener("bob")
-    engine.join(ann, LOBBY, awaited=True)
-    engine.join(bob, LOBBY)
-    bob.reply()
-    assert ann.heard == []
-    ann.reply()
-    assert ann.take() == [event(joins=shown(ann)), event(joins=shown(bob))]
-    engine.join(ann, LOBBY, awaited=True)
-    engine.leave(bob.id, LOBBY)
-    bob.reply()
-    assert ann.heard == []
-    ann.reply()
-    assert ann.heard == [event(leaves=shown(bob))]
-
-
 def test_those_of_a_closed_stream_are_not_announced_to_its_successors(engine: PresenceEngine) -> None:
     ann, bob = Listener("ann"), Listener("bob")
     engine.join(ann, LOBBY)

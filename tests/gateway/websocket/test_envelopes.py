@@ -79,14 +79,6 @@ async def test_an_envelope_that_asks_for_nothing_is_answered_and_ends_the_socket
         assert await client.closed() == (1000, "error processing message")
 
 
-async def test_a_request_that_is_not_served_is_refused_and_the_socket_lives_on() -> None:
-    async with Node() as node:
-        client = await node.client()
-        refusal = "party_create is not offered by this version of the server."
-        assert await client.ask(cid="1", party_create={}) == {"cid": "1", "error": {"code": 3, "message": refusal}}
-        assert await client.ask(cid="2", ping={}) == {"cid": "2", "pong": {}}
-
-
 @pytest.mark.parametrize(
     ("envelope", "reply"),
     [

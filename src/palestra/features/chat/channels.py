@@ -86,7 +86,7 @@ class ChannelService:
         places = self._presences.of_session(session.id)
         if channel not in places and sum(one.mode in CHANNEL_MODES for one in places) >= CHANNELS_PER_SESSION_MAX:
             raise TooManyChannels
-        own, new = self._presences.join(session, channel, persistence=persistence, hidden=hidden, awaited=True)
+        own, new = self._presences.join(session, channel, persistence=persistence, hidden=hidden)
         members = self._presences.audience(channel).values()
         if new and channel.mode == DIRECT:
             self._knock(channel, own, members)

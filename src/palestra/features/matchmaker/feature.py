@@ -9,8 +9,12 @@ from palestra.gateway.operation import Auth, Message, Operation
 
 
 def operations(routes: MatchmakerRoutes) -> list[Operation]:
-    """HTTP."""
-    return [Operation("matchmaker.stats", "GET", "/v2/matchmaker/stats", Auth.SESSION, routes.stats)]
+    """HTTP; the second is Palestra's own, not part of the protocol."""
+    why = "/v2/palestra/matchmaker/{ticket}"
+    return [
+        Operation("matchmaker.stats", "GET", "/v2/matchmaker/stats", Auth.SESSION, routes.stats),
+        Operation("matchmaker.explain", "GET", why, Auth.SESSION, routes.explain, wire.TicketRequest),
+    ]
 
 
 def messages(on: MatchmakerMessages) -> list[Message]:

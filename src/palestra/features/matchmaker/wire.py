@@ -72,6 +72,22 @@ class MatchmakerStats(msgspec.Struct, omit_defaults=True):
     completions: list[Completion] = []
 
 
+class TicketRequest(msgspec.Struct):
+    """Which ticket."""
+
+    ticket: str = ""
+
+
+class Waiting(msgspec.Struct, omit_defaults=True):
+    """A ticket that waits: what it asks for by now, how many others were looked at and what keeps them away."""
+
+    ticket: str
+    query: str
+    waited_seconds: float
+    looked_at: int = 0
+    reasons: dict[str, int] = {}
+
+
 def request_of(request: MatchmakerAdd) -> contract.TicketRequest:
     """What a player asks for."""
     return contract.TicketRequest(
@@ -93,6 +109,12 @@ def matched_pushes(entries: Iterable[contract.Entry], match_id: str | None, toke
         Push("matchmaker_matched", MatchmakerMatched(entry.ticket, match_id, token, everybody, own))
         for entry, own in zip(players, users, strict=True)
     ]
+
+
+def waiting_of(why: contract.WhyNot) -> Waiting:
+    """Why a ticket waits, without saying who the others are."""
+    waited = round(why.waited_seconds, 1)
+    return Waiting(why.ticket.ticket, why.ticket.query, waited, why.looked_at, dict(why.counts))
 
 
 def stats_of(stats: contract.Stats) -> MatchmakerStats:

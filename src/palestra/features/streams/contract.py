@@ -46,13 +46,12 @@ class Member(msgspec.Struct, eq=False):
     """A live presence: the session it belongs to, and what it shows of itself.
 
     `encoded` is room for the owner of the stream's mode to keep the presence's wire forms, None until it does. It is
-    `awaiting` while the answer to its join is still to come, and `silent` when its stream was closed: nobody is told.
+    `silent` when its stream was closed: nobody is told.
     """
 
     session: Session
     presence: Presence
     encoded: Any = None
-    awaiting: bool = False
     silent: bool = False
 
 
@@ -132,13 +131,8 @@ class Presences(Protocol):
         hidden: bool = False,
         persistence: bool = True,
         status: str = "",
-        awaited: bool = False,
     ) -> tuple[Presence, bool]:
-        """The session's presence and whether it is new; joining twice changes nothing. Raises SessionClosing.
-
-        With `awaited` the session is about to be answered with who is there: until it is, what is sent to the stream
-        waits for it, so that nothing it hears is older than the answer.
-        """
+        """The session's presence and whether it is new; joining twice changes nothing. Raises SessionClosing."""
         ...
 
     def leave(self, session_id: str, stream: Stream) -> bool:

@@ -95,13 +95,10 @@ class PresenceEngine:
         hidden: bool = False,
         persistence: bool = True,
         status: str = "",
-        awaited: bool = False,
     ) -> tuple[Presence, bool]:
         """The session's presence and whether it is new."""
         own = self._streams_of.get(session.id)
         if own is not None and (member := own.get(stream)) is not None:
-            if awaited:
-                _hold(member)
             return member.presence, False
         if session.closing:
             raise SessionClosing
@@ -118,8 +115,6 @@ class PresenceEngine:
         self._modes.setdefault(stream.mode, {}).setdefault(stream, {})[session.id] = member
         if (watcher := self._watchers.get(stream.mode)) is not None:
             watcher(stream, (member,), ())
-        if awaited:
-            _hold(member)
         self._tell_later(member, stream, _visible(presence), ())
         return presence, True
 
@@ -226,12 +221,9 @@ class PresenceEngine:
 
     def _deliver(self, stream: Stream, pushes: Sequence[Push]) -> None:
         for member in self.audience(stream).values():
-            session = member.session
+            send = member.session.send
             for push in pushes:
-                if member.awaiting:
-                    _send_after_reply(session, push)
-                else:
-                    session.send(push)
+                send(push)
 
     def _tell_later(
         self, member: Member, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]
@@ -285,17 +277,3 @@ class PresenceEngine:
 
 def _visible(presence: Presence) -> tuple[Presence, ...]:
     return () if presence.hidden else (presence,)
-
-
-def _hold(member: Member) -> None:
-    """Keep back what is sent to a member until the answer to its join."""
-
-    def release() -> None:
-        member.awaiting = False
-
-    member.awaiting = True
-    member.session.after_reply(release)
-
-
-def _send_after_reply(session: Session, push: Push) -> None:
-    session.after_reply(lambda: session.send(push))

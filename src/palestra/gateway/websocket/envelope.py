@@ -68,17 +68,6 @@ MEMBERS = (
 )
 """Every member an envelope may have, whichever side sends it and whether or not this node serves it."""
 
-REQUESTS = frozenset(
-    (
-        *("channel_join", "channel_leave", "channel_message_send", "channel_message_update", "channel_message_remove"),
-        *("matchmaker_add", "matchmaker_remove", "status_follow", "status_unfollow", "status_update"),
-        *("party_create", "party_join", "party_leave", "party_promote", "party_accept", "party_remove", "party_close"),
-        *("party_join_request_list", "party_matchmaker_add", "party_matchmaker_remove", "party_data_send"),
-        "party_update",
-    )
-)
-"""Members by which clients ask for something that may not be served here: an error, but no reason to end a socket."""
-
 FAILED, UNRECOGNIZED, MISSING, BAD_INPUT, HOOK_FAILED = 0, 1, 2, 3, 7
 _INTERNAL = frozenset(
     (
@@ -95,14 +84,13 @@ encode = msgspec.json.Encoder().encode
 
 
 class Rejected(Exception):
-    """An envelope that is answered by an error: `code`, `message`, the `cid` it came with, and whether that is all."""
+    """An envelope that is answered by an error, which ends the socket: `code`, `message`, the `cid` it came with."""
 
-    def __init__(self, cid: str, code: int, message: str, *, closes: bool = True) -> None:
+    def __init__(self, cid: str, code: int, message: str) -> None:
         super().__init__(message)
         self.cid = cid
         self.code = code
         self.message = message
-        self.closes = closes
 
 
 class ErrorMember(msgspec.Struct, omit_defaults=True):
@@ -164,8 +152,6 @@ class Envelopes:
         if message is None and key not in (PING, PONG):
             if type(content) is not tuple:
                 raise BadInput(f"invalid value for field {key}")
-            if key in REQUESTS:
-                raise Rejected(cid, BAD_INPUT, f"{key} is not offered by this version of the server.", closes=False)
             raise Rejected(cid, UNRECOGNIZED, "Unrecognized message.")
         return cid, key, message, decoder.pairs(content)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from picows import WSCloseCode, WSFrame, WSMsgType, WSTransport
 
 from palestra.core.errors import PalestraError
@@ -338,8 +340,7 @@ class Socket(Sender):
             return None
         except Rejected as rejected:
             self._reply(error_of(rejected.cid, rejected.code, rejected.message))
-            if rejected.closes:
-                self.close(REFUSED)
+            self.close(REFUSED)
             return None
         except Exception as error:
             log.error("decoding a message failed", exc_info=error)
@@ -383,9 +384,7 @@ class Socket(Sender):
         cid = cid if message.replies else ""
         try:
             call = Call(message, self.caller, session=self, client_ip=self.client_ip)
-            answer = await self._gateway.dispatcher.run(message, call, request)
-            if message.replies:
-                reply = reply_of(cid, answer)
+            await self._gateway.dispatcher.run(message, call, request, partial(self._answered, message, cid))
         except BadInput:
             self.close(MALFORMED)
         except PalestraError as error:
@@ -398,6 +397,12 @@ class Socket(Sender):
             self._reply(reply)
         if disabled:
             self.close(REFUSED)
+        self.run_after()
+
+    def _answered(self, message: Message, cid: str, answer: tuple[str, msgspec.Struct] | None) -> None:
+        """Answer a message, and send what waits for that, before after-hooks take their time."""
+        if message.replies and (reply := reply_of(cid, answer)) is not None:
+            self._reply(reply)
         self.run_after()
 
     def after_reply(self, callback: Callable[[], None]) -> None:
