@@ -17,7 +17,21 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench import board, costs, crowd, fanout, matches, parse, population, servers, signed, sockets, state, storm
+from bench import (
+    board,
+    costs,
+    crowd,
+    fanout,
+    matches,
+    parse,
+    population,
+    servers,
+    signed,
+    sockets,
+    state,
+    storm,
+    tickets,
+)
 from bench.engine import Seen
 from bench.processes import cpu_seconds, family_cpu_seconds, machine_cpu_seconds
 from bench.servers import HOST, Failed, Node, Postgres
@@ -74,6 +88,7 @@ class Results:
     idle: list[sockets.Idle] = field(default_factory=list)
     board: list[board.Seen] = field(default_factory=list)
     storms: list[storm.Storm] = field(default_factory=list)
+    tickets: list[tickets.Tickets] = field(default_factory=list)
     costs_us: dict[str, float] = field(default_factory=dict)
     state: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Bytes per player and tick, and µs per tick, of each way to tell a state."""
@@ -146,6 +161,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
         for number in range(options.rounds if "ready" in options.chosen else 1):
             with _telling(results, "start and idle sockets"):
                 _starts(options, folder / f"start-{number}", results, say)
+    if "matchmaker_10000" in options.chosen:
+        with _telling(results, "matchmaker"):
+            _matchmaking(options, results, say)
     if "resume_storm" in options.chosen:
         with _telling(results, "resume storm"), servers.node(folder / "storm") as node:
             _storm(options, node, results, say)
@@ -353,6 +371,14 @@ def _starts(options: Options, folder: Path, results: Results, say: Say) -> None:
         results.idle.append(seen)
         told = f"{seen.each_kib:.1f} KiB each, process {seen.after_kib / 1024:.0f} MiB"
         say(f"idle               {seen.sockets:,} sockets, {told}")
+
+
+def _matchmaking(options: Options, results: Results, say: Say) -> None:
+    """The matchmaker under a stream of tickets, as often as there are rounds."""
+    for _ in range(options.rounds):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            results.tickets.append(runner.run(tickets.arriving()))
+        say(f"matchmaker_10000   {results.tickets[-1].told()}")
 
 
 def _storm(options: Options, node: Node, results: Results, say: Say) -> None:

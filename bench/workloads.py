@@ -169,9 +169,12 @@ IDLE_PROCESS_MIB_MAX = 110.0
 READY_FIRST_SECONDS_MAX = 4.0
 READY_AGAIN_SECONDS_MAX = 2.0
 
+TICKETS_WAIT_MS_MAX = 1_000.0
+TICKETS_PAUSE_MS_MAX = 20.0
+
 PLAYERS = 500
 BOARD_ROWS = 20
-OTHERS = ("idle", "ready", "costs", "state", "resume_storm")
+OTHERS = ("idle", "ready", "costs", "state", "matchmaker_10000", "resume_storm")
 
 
 def all_names(population: bool = False) -> list[str]:

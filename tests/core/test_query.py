@@ -65,7 +65,7 @@ def score(text: str) -> float | None:
         ('label.since:<"2024-05-06 07:08:09"', None),
         ('label.since:"2024-05-06T07:08:09Z"', None),
         ('properties.region:>"2024-05-06"', None),
-        ('properties.two\\ words:"a b"', None),
+        ('properties.two\\ words:"a b"', 1),
         ("properties.two\\ words:a\\ b", 1),
         ("properties.region:/eu.*/", 1),
         ("properties.region:/eu/", None),
@@ -268,9 +268,7 @@ def distance(left: str, right: str) -> int:
 
 
 def holds(kind: str, asked: Any, value: Any) -> bool:
-    if kind == "phrase":
-        return False
-    if kind == "text":
+    if kind in ("text", "phrase"):
         return value == asked
     if kind == "number":
         return value == asked or value == str(asked)
@@ -307,6 +305,11 @@ def judged(parts: list[Any], document: dict[str, list[Any]]) -> float | None:
 DOCUMENTS = st.dictionaries(
     st.sampled_from(FIELDS), st.lists(st.one_of(TEXTS, st.text("ab", max_size=5), NUMBERS), max_size=3)
 )
+
+
+def test_a_value_in_quotes_is_found_nowhere_where_clients_have_it_so() -> None:
+    for text, score in (('a:"b"', None), ('-a:"b"', 1), ("+a:b", 1), ('a:"b" a:b', 1)):
+        assert parse(text, quotes=False).score({"a": ["b"]}) == score
 
 
 @given(st.lists(clauses(), min_size=1, max_size=5), DOCUMENTS)

@@ -50,10 +50,8 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Phrase:
-    """A text in quotes. Fields hold whole values and no phrases, so it is found nowhere; clients know it so."""
-
-    text: str
+class Nothing:
+    """No value at all."""
 
     def matches(self, value: Value) -> bool:
         return False
@@ -125,7 +123,7 @@ class Fuzzy:
         return isinstance(value, str) and within_edits(self.text, value, self.edits)
 
 
-Condition = Text | Phrase | Number | NumberRange | TimeRange | Regexp | Wildcard | Fuzzy
+Condition = Text | Nothing | Number | NumberRange | TimeRange | Regexp | Wildcard | Fuzzy
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +237,11 @@ class _Token:
 
 
 @lru_cache(1024)
-def parse(text: str) -> Query:
-    """Read a query; `*` and nothing match everything. Raises BadQuery."""
+def parse(text: str, *, quotes: bool = True) -> Query:
+    """Read a query; `*` and nothing match everything. Raises BadQuery.
+
+    Without `quotes` a value in quotes is found nowhere: so clients' listings of matches and parties have always had it.
+    """
     if len(text) > QUERY_BYTES_MAX or len(text.encode("utf-8", "surrogatepass")) > QUERY_BYTES_MAX:
         raise BadQuery(f"a query may have {QUERY_BYTES_MAX} bytes")
     if text.strip() in ("", "*"):
@@ -255,7 +256,7 @@ def parse(text: str) -> Query:
             raise BadQuery(f"a query may have {CLAUSES_MAX} clauses")
         sign = tokens[at].kind if tokens[at].kind in "+-" else ""
         start = tokens[at].at
-        clause, at = _clause(text, tokens, at + len(sign))
+        clause, at = _clause(text, tokens, at + len(sign), quotes)
         written = text[start : tokens[at].at if at < len(tokens) else len(text)].strip()
         regexps += isinstance(clause.condition, Regexp)
         if regexps > REGEXPS_MAX:
@@ -335,7 +336,7 @@ def _text(text: str, start: int) -> tuple[_Token, int]:
     return _Token("text", start, "".join(read), "".join(pattern) if wild else ""), at
 
 
-def _clause(text: str, tokens: list[_Token], at: int) -> tuple[Clause, int]:
+def _clause(text: str, tokens: list[_Token], at: int, quotes: bool) -> tuple[Clause, int]:
     """The clause that begins at a token, without its sign, and the token after it."""
     kinds = [token.kind for token in tokens[at : at + 2]]
     name = ""
@@ -367,10 +368,10 @@ def _clause(text: str, tokens: list[_Token], at: int) -> tuple[Clause, int]:
     if at < len(tokens) and tokens[at].kind == "^":
         boost = tokens[at].number
         at += 1
-    return Clause(name, _condition(token, operator, negative, edits), boost), at
+    return Clause(name, _condition(token, operator, negative, edits, quotes), boost), at
 
 
-def _condition(token: _Token, operator: str, negative: bool, edits: float | None) -> Condition:
+def _condition(token: _Token, operator: str, negative: bool, edits: float | None, quotes: bool) -> Condition:
     if edits is not None:
         if edits not in range(EDITS_MAX + 1):
             raise BadQuery(f"after ~ stands how many edits are allowed: 0 to {EDITS_MAX}")
@@ -386,7 +387,7 @@ def _condition(token: _Token, operator: str, negative: bool, edits: float | None
             raise BadQuery(f"at character {token.at + 1} of the query: {token.text!r} is no RFC 3339 time")
         return TimeRange(operator, bound)
     if token.kind == "phrase":
-        return Phrase(token.text)
+        return Text(token.text) if quotes else Nothing()
     try:
         if len(token.text) > 1 and token.text[0] == token.text[-1] == "/":
             return Regexp(token.text[1:-1], regexp(token.text[1:-1]))

@@ -132,3 +132,15 @@ async def test_the_wire_has_all_fields_and_keeps_an_empty_label() -> None:
             }
         ]
     }
+
+
+async def test_quotes_are_for_game_code_and_find_nothing_for_clients() -> None:
+    hall = Hall(game)
+    (duel,) = await labelled(hall, {"mode": "a duel"})
+    query = '+label.mode:"a duel"'
+    assert await found(hall, query=query) == [duel]
+    routes = MatchesRoutes(hall.matches)
+    (operation,) = feature.operations(routes)
+    assert (await routes.list(Call(operation, None), wire.ListMatches(query=query))).matches == []
+    escaped = wire.ListMatches(query="+label.mode:a\\ duel")
+    assert [one.match_id for one in (await routes.list(Call(operation, None), escaped)).matches] == [duel]

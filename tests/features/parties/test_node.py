@@ -65,6 +65,7 @@ async def test_players_find_what_is_not_hidden_and_games_find_all(platform: Plat
     assert await ann.call("GET", "/v2/party") == {"parties": [shown]}
     assert await ann.call("GET", "/v2/party", query={"open": "false"}) == {}
     assert await ann.call("GET", "/v2/party", query={"query": "+label.mode:d*"}) == {"parties": [shown]}
+    assert await ann.call("GET", "/v2/party", query={"query": '+label.mode:"duo"'}) == {}
     assert await ann.rpc("labels", {}) == ['{"mode":"duo"}']
     assert await ann.rpc("labels", {"show_hidden": True}) == ['{"mode":"solo"}', '{"mode":"duo"}']
     assert await ann.rpc("labels", {"show_hidden": True, "query": "+label.mode:solo"}) == ['{"mode":"solo"}']

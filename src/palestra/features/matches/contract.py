@@ -315,11 +315,12 @@ class Matches(Protocol):
         query: str | None = None,
         min_size: int | None = None,
         max_size: int | None = None,
+        quotes: bool = True,
     ) -> list[MatchInfo]:
         """Running matches, authoritative ones first, the newest first or by the query's score.
 
-        A label or a query (`docs/guide/queries.md`) finds authoritative ones only. O(matches).
-        Raises BadListing, BadQuery.
+        A label or a query (`docs/guide/queries.md`) finds authoritative ones only; `quotes` is as in `query.parse`.
+        O(matches). Raises BadListing, BadQuery.
         """
         ...
 

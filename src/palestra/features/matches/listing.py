@@ -47,9 +47,10 @@ def choose(
     query: str | None,
     min_size: int | None,
     max_size: int | None,
+    quotes: bool,
 ) -> list[tuple[Actor, int]]:
     """At most `limit` matches and their sizes: by a query's score and then the newest first. Raises BadQuery."""
-    asked: Query | None = None if query is None else parse(query)
+    asked: Query | None = None if query is None else parse(query, quotes=quotes)
     found: list[tuple[float, Actor, int]] = []
     for actor in newest_first:
         if asked is None and label is not None and actor.desk.label != label:

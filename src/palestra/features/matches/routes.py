@@ -22,5 +22,6 @@ class MatchesRoutes:
             query=request.query,
             min_size=request.min_size,
             max_size=request.max_size,
+            quotes=False,
         )
         return wire.MatchList([wire.listed(one) for one in found])

@@ -172,6 +172,7 @@ class MatchesService:
         query: str | None = None,
         min_size: int | None = None,
         max_size: int | None = None,
+        quotes: bool = True,
     ) -> list[MatchInfo]:
         """Running matches, authoritative ones first."""
         check_listing(limit, authoritative, label, query, min_size, max_size)
@@ -185,6 +186,7 @@ class MatchesService:
                 query=query,
                 min_size=min_size,
                 max_size=max_size,
+                quotes=quotes,
             )
             found = [self._info(actor, size) for actor, size in chosen]
         if authoritative or label is not None or query is not None:

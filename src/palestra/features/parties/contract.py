@@ -160,10 +160,11 @@ class Parties(Protocol):
         show_hidden: bool = False,
         query: str = "",
         cursor: str = "",
+        quotes: bool = True,
     ) -> PartyPage:
         """Up to `limit` (1–100) parties, the newest first, with a query the best match first.
 
-        `query` asks `label.*`, `open`, `hidden`, `max_size`, `create_time` and `node`. O(parties). Raises BadListing,
-        and BadQuery for a query that is none.
+        `query` asks `label.*`, `open`, `hidden`, `max_size`, `create_time` and `node`; `quotes` is as in `query.parse`.
+        O(parties). Raises BadListing, and BadQuery for a query that is none.
         """
         ...

@@ -61,11 +61,11 @@ class Listing:
         return PartyPage([party.info for _, party in shown], cursor)
 
 
-def read_listing(limit: int, open: bool | None, show_hidden: bool, query: str, cursor: str) -> Listing:
+def read_listing(limit: int, open: bool | None, show_hidden: bool, query: str, cursor: str, quotes: bool) -> Listing:
     """Raises BadListing for a limit out of range or a cursor of another listing, and BadQuery."""
     if not 1 <= limit <= LIST_LIMIT_MAX:
         raise BadListing(f"Invalid limit - limit must be between 1 and {LIST_LIMIT_MAX}.")
-    asked = parse(query)
+    asked = parse(query, quotes=quotes)
     # Not the query itself: it may be longer than a cursor.
     mark = sha256(msgspec.msgpack.encode((query, limit, open))).digest()[:16]
     return Listing(asked, limit, open, show_hidden, mark, _place_after(cursor, mark) if cursor else None)

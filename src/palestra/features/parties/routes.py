@@ -16,6 +16,8 @@ class PartyRoutes:
     async def list(self, call: Call, request: wire.ListParties) -> wire.PartyList:
         """GET /v2/party."""
         limit = 10 if request.limit is None else request.limit
-        page = await self._service.list(limit=limit, open=request.open, query=request.query, cursor=request.cursor)
+        page = await self._service.list(
+            limit=limit, open=request.open, query=request.query, cursor=request.cursor, quotes=False
+        )
         listed = [wire.ListedParty(one.party_id, one.open, one.hidden, one.max_size, one.label) for one in page.parties]
         return wire.PartyList(listed, page.cursor)

@@ -173,9 +173,10 @@ class PartyService:
         show_hidden: bool = False,
         query: str = "",
         cursor: str = "",
+        quotes: bool = True,
     ) -> PartyPage:
         """A page of the parties of this node."""
-        listing = read_listing(limit, open, show_hidden, query, cursor)
+        listing = read_listing(limit, open, show_hidden, query, cursor, quotes)
         parties = list(self._parties.values())
         found = listing.among(parties[:LOOKED_AT_ONCE_MAX])
         for start in range(LOOKED_AT_ONCE_MAX, len(parties), LOOKED_AT_ONCE_MAX):

@@ -17,7 +17,6 @@ from palestra.core.query import (
     Document,
     Number,
     NumberRange,
-    Phrase,
     Query,
     Text,
     TimeRange,
@@ -155,8 +154,6 @@ def stretches(clause: Clause) -> list[Stretch] | None:
     field, condition = clause.field, clause.condition
     if isinstance(condition, Text):
         return [_texts(field, condition.text, condition.text)]
-    if isinstance(condition, Phrase):
-        return []
     if isinstance(condition, Number):
         number = _float(condition.number)
         return [Stretch(field, NUMBER, number, number, "", ""), _texts(field, condition.text, condition.text)]
