@@ -1,7 +1,7 @@
 """Type-directed decoding of requests: JSON bodies, query texts and path segments into msgspec structs.
 
 The rules are the wire contract's: names in snake_case or lowerCamelCase, a name given twice is an error, null means
-absent, 64-bit integers may come as texts, whole floats count as integers, enums may come by name. msgspec alone does
+absent, numbers may come as texts, whole floats count as integers, enums may come by name. msgspec alone does
 not know duplicates or two spellings, so requests are walked here; answers are encoded by msgspec directly.
 """
 
@@ -44,6 +44,7 @@ _TRUE = frozenset(("1", "t", "T", "true", "True", "TRUE"))
 _FALSE = frozenset(("0", "f", "F", "false", "False", "FALSE"))
 INTEGER_TEXT = "^[+-]?[0-9]{1,40}$"
 _INTEGER = re.compile(INTEGER_TEXT).fullmatch
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
 _FOREIGN = str.maketrans("-_", "+/", "\r\n")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*").fullmatch
 
@@ -267,7 +268,7 @@ def _float(name: str) -> Convert:
     def convert(value: Any) -> float:
         if type(value) is str and value in ("NaN", "Infinity", "-Infinity"):
             return float(value.replace("Infinity", "inf"))
-        if type(value) not in (int, float):
+        if type(value) not in (int, float) and not (type(value) is str and _NUMBER(value)):
             raise BadInput(f"invalid value for number field {name}: {_named(value)}")
         try:
             number = float(value)

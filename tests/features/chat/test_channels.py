@@ -14,6 +14,8 @@ import pytest
 from palestra import ChannelKind, Context, Game, GameError
 from palestra.core.errors import Unavailable
 from palestra.core.ids import new_id
+from palestra.features.chat.addresses import Addresses
+from palestra.features.streams.contract import Stream
 from palestra.requests import ChatSend
 from palestra.testing import Bot, BotError, Platform
 from tests.features.chat.world import refused as refused_call
@@ -241,6 +243,33 @@ async def test_the_blocked_cannot_open_a_conversation_but_the_blocker_can(platfo
     await ann.call("POST", "/v2/friend/block", query={"ids": bob.id})
     assert await refused(join(bob, ann.id, 2)) == (3, "User ID not found: Invalid channel target")
     await join(ann, bob.id, 2)
+
+
+async def test_blocking_ends_the_conversation_without_a_word(platform: Platform) -> None:
+    ann, bob, cid = await connected(platform, "ann", "bob", "cid")
+    channel = (await join(ann, bob.id, 2))["id"]
+    await join(bob, ann.id, 2)
+    other = (await join(cid, ann.id, 2))["id"]
+    await ann.call("POST", "/v2/friend/block", query={"ids": bob.id})
+    for bot in (ann, bob):
+        assert await refused(send(bot, channel)) == (3, "Must join channel before sending messages")
+        assert not any("leaves" in one.get("channel_presence_event", {}) for one in await heard(bot))
+    await send(cid, other)
+
+
+async def test_whoever_is_blocked_while_asking_to_join_is_not_let_in(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = await connected(platform, "ann", "bob")
+    find = Addresses.find
+
+    async def find_slowly(self: Addresses, target: str, kind: int, caller_id: str) -> Stream:
+        found = await find(self, target, kind, caller_id)
+        await ann.call("POST", "/v2/friend/block", query={"ids": bob.id})
+        return found
+
+    monkeypatch.setattr(Addresses, "find", find_slowly)
+    assert await refused(join(bob, ann.id, 2)) == (3, "User ID not found: Invalid channel target")
 
 
 async def test_a_groups_channel_follows_what_happens_to_the_group(platform: Platform) -> None:

@@ -50,6 +50,16 @@ async def test_two_players_are_matched_and_meet_by_token(platform: Platform) -> 
     assert second["size"] == 1
 
 
+async def test_a_text_and_a_number_of_the_same_name_are_both_shown_and_queries_see_the_number(
+    platform: Platform,
+) -> None:
+    ann, bob = await connected(platform, 2)
+    await add(ann, string_properties={"rank": "gold"}, numeric_properties={"rank": 7})
+    await add(bob, query="+properties.rank:7 -properties.rank:gold")
+    shown = (await ann.push("matchmaker_matched"))["self"]
+    assert (shown["string_properties"], shown["numeric_properties"]) == ({"rank": "gold"}, {"rank": 7})
+
+
 async def test_the_reply_comes_before_the_match(platform: Platform) -> None:
     ann, bob = await connected(platform, 2)
     await add(ann)

@@ -53,7 +53,9 @@ class Waiting:
         members = tuple(Member(NOBODY, Presence(f"user-{name}", name, name)) for name in names)
         number = self._number
         made = counts(*wanted)
-        return Ticket(f"t{number}", number, members, party, made, parse(query), properties, self.now, self.now)
+        texts = {name: value for name, value in properties.items() if isinstance(value, str)}
+        numbers = {name: value for name, value in properties.items() if not isinstance(value, str)}
+        return Ticket(f"t{number}", number, members, party, made, parse(query), texts, numbers, self.now, self.now)
 
     def run(self) -> list[list[str]]:
         """Work through what is due now; the sessions of the matches formed by it."""

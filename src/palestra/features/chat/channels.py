@@ -27,6 +27,7 @@ from palestra.features.chat.contract import (
 )
 from palestra.features.chat.service import ChatService
 from palestra.features.chat.wire import channel_presence_event
+from palestra.features.friends.contract import FriendBlocked
 from palestra.features.groups.contract import GroupDeleted, Happening, MemberChanged
 from palestra.features.streams.contract import DIRECT, GROUP, ROOM, Member, Presence, Presences, Stream
 from palestra.gateway.operation import Session
@@ -44,7 +45,7 @@ class Joined(msgspec.Struct, frozen=True):
 
 
 class _Asking:
-    """Somebody who waits to hear whether they may join, and the groups that they lost meanwhile."""
+    """Somebody who waits to hear whether they may join, and the groups and players that they lost meanwhile."""
 
     __slots__ = ("lost", "user_id")
 
@@ -80,6 +81,8 @@ class ChannelService:
             channel = await self._addresses.find(target, kind, user_id)
         if channel.mode == GROUP and channel.subject in asking.lost:
             raise BadTarget("Group not found")
+        if channel.mode == DIRECT and not asking.lost.isdisjoint((channel.subject, channel.subcontext)):
+            raise BadTarget("User ID not found")
         places = self._presences.of_session(session.id)
         if channel not in places and sum(one.mode in CHANNEL_MODES for one in places) >= CHANNELS_PER_SESSION_MAX:
             raise TooManyChannels
@@ -134,6 +137,13 @@ class ChannelService:
         for asking in self._asking:
             asking.lost.add(event.group_id)
         self._presences.close(Stream(GROUP, event.group_id))
+
+    async def blocked(self, event: FriendBlocked) -> None:
+        """The channel of two players ends when one blocks the other, and nobody is told."""
+        for asking in self._asking:
+            if asking.user_id == event.user_id:
+                asking.lost.add(event.from_user_id)
+        self._presences.close(rules.direct(event.user_id, event.from_user_id))
 
     # -- writing
 

@@ -9,6 +9,7 @@ from palestra.features.chat.channels import ChannelService
 from palestra.features.chat.messages import ChatMessages
 from palestra.features.chat.routes import ChatRoutes
 from palestra.features.chat.store import SQL
+from palestra.features.friends.contract import FriendBlocked
 from palestra.features.groups.contract import GroupDeleted, MemberChanged
 from palestra.gateway.operation import Auth, Message, Operation
 
@@ -33,6 +34,7 @@ def subscribe(events: EventBus, channels: ChannelService, announcements: Announc
     """What other features do that concerns channels."""
     events.subscribe(MemberChanged, channels.member_changed)
     events.subscribe(GroupDeleted, channels.group_deleted)
+    events.subscribe(FriendBlocked, channels.blocked)
     events.subscribe(MemberChanged, announcements.member_changed)
 
 

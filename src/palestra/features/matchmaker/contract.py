@@ -27,13 +27,18 @@ class TicketRequest(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One player of a ticket. `properties` are the ticket's texts and numbers; `create_time` in unix seconds."""
+    """One player of a ticket; `create_time` in unix seconds.
+
+    `properties` are the ticket's texts and numbers, as queries see them: of a name given to both, the number.
+    """
 
     ticket: str
     presence: Presence
     properties: Mapping[str, str | float]
     party_id: str
     create_time: float
+    string_properties: Mapping[str, str] = {}
+    numeric_properties: Mapping[str, float] = {}
 
 
 class Formed(msgspec.Struct, frozen=True):

@@ -51,7 +51,8 @@ class Ticket:
         party_id: str,
         counts: tuple[int, int, int],
         query: Query,
-        properties: Mapping[str, str | float],
+        string_properties: Mapping[str, str],
+        numeric_properties: Mapping[str, float],
         created_at: float,
         entered_at: float,
     ) -> None:
@@ -63,15 +64,18 @@ class Ticket:
         self.asked = query
         """The query as it was given; `query` is what waiting has made of it."""
         self.query = query
-        self.properties = properties
+        self.properties = {**string_properties, **numeric_properties}
         self.created_at = created_at
         self.entered_at = entered_at
         """Monotonic seconds, to count what it has waited."""
         self.size = len(members)
         self.sessions = frozenset(member.presence.session_id for member in members)
         about = {"ticket": id, "party_id": party_id, "min_count": self.least, "max_count": self.most}
-        self.document = document_of(properties, {**about, "created_at": int(created_at * 1e9)})
-        self.entries = tuple(Entry(id, member.presence, properties, party_id, created_at) for member in members)
+        self.document = document_of(self.properties, {**about, "created_at": int(created_at * 1e9)})
+        self.entries = tuple(
+            Entry(id, member.presence, self.properties, party_id, created_at, string_properties, numeric_properties)
+            for member in members
+        )
         self.keys: tuple[Key, ...] = ()
         """One of these its query requires; the pool finds it under them."""
         self.relaxed = False

@@ -88,7 +88,8 @@ class MatchmakerService:
             party_id,
             wanted,
             query,
-            {**request.string_properties, **request.numeric_properties},
+            request.string_properties,
+            request.numeric_properties,
             self._clock.now(),
             self._clock.monotonic(),
         )

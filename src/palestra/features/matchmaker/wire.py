@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -43,7 +43,7 @@ class MatchmakerUser(msgspec.Struct, omit_defaults=True):
 
     presence: UserPresence
     party_id: str = ""
-    string_properties: dict[str, str] = {}
+    string_properties: Mapping[str, str] = {}
     numeric_properties: dict[str, float | str] = {}
 
 
@@ -88,9 +88,6 @@ class Waiting(msgspec.Struct, omit_defaults=True):
     reasons: dict[str, int] = {}
 
 
-_NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
-
-
 def request_of(request: MatchmakerAdd) -> contract.TicketRequest:
     """What a player asks for."""
     return contract.TicketRequest(
@@ -132,14 +129,9 @@ def stats_of(stats: contract.Stats) -> MatchmakerStats:
 
 def _user(entry: contract.Entry) -> MatchmakerUser:
     who = entry.presence
-    texts: dict[str, str] = {}
-    numbers: dict[str, float | str] = {}
-    for name, value in entry.properties.items():
-        if isinstance(value, str):
-            texts[name] = value
-        else:
-            numbers[name] = (
-                value if math.isfinite(value) else str(value).replace("nan", "NaN").replace("inf", "Infinity")
-            )
+    numbers = {
+        name: value if math.isfinite(value) else str(value).replace("nan", "NaN").replace("inf", "Infinity")
+        for name, value in entry.numeric_properties.items()
+    }
     presence = UserPresence(who.user_id, who.session_id, who.username)
-    return MatchmakerUser(presence, entry.party_id, texts, numbers)
+    return MatchmakerUser(presence, entry.party_id, entry.string_properties, numbers)
