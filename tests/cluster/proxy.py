@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+END_SECONDS_MAX = 10
+
 
 class FaultProxy:
     """Stands between a client and a server on loopback."""
@@ -29,7 +31,9 @@ class FaultProxy:
         self._server.close()
         self._open.set()
         self.cut()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            _, left = await asyncio.wait(self._tasks, timeout=END_SECONDS_MAX)
+            assert not left, "a client or a server does not end its connection"
 
     def cut(self, *, refuse: bool = False) -> None:
         """End all connections; with `refuse`, those that come later too, until `heal`."""

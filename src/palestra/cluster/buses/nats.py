@@ -36,7 +36,7 @@ class NatsTransport:
         self._prefix = prefix
         self._outgoing = Outgoing()
         self._client: Any = None
-        self._up = False
+        self._up = self._closing = False
         self._writing: asyncio.Task[None] | None = None
         self._changed: Callable[[bool], None]
 
@@ -80,6 +80,7 @@ class NatsTransport:
         """Send what waits, then disconnect."""
         if self._client is None:
             return
+        self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DEAD_SECONDS):
                 while self._up and len(self._outgoing):  # noqa: ASYNC110 - a queue that another task empties
@@ -121,7 +122,7 @@ class NatsTransport:
             log.warning("NATS reports an error", reason=str(error) or type(error).__name__)
 
     async def _write(self) -> None:
-        while True:
+        while not self._closing:
             for to, packet in await self._outgoing.take():
                 try:
                     await self._client.publish(self._subject(to), packet)

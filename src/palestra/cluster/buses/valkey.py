@@ -35,7 +35,7 @@ class ValkeyTransport:
         self._errors: tuple[type[Exception], ...] = (redis.asyncio.RedisError, OSError, TimeoutError)
         self._prefix = prefix
         self._outgoing = Outgoing()
-        self._up = False
+        self._up = self._closing = False
         self._running: asyncio.Task[None] | None = None
         self._deliver: Callable[[bytes], None]
         self._changed: Callable[[bool], None]
@@ -60,6 +60,7 @@ class ValkeyTransport:
         """Send what waits, then disconnect."""
         if self._running is None:
             return
+        self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DEAD_SECONDS):
                 while self._up and len(self._outgoing):  # noqa: ASYNC110 - a queue that another task empties
@@ -73,13 +74,11 @@ class ValkeyTransport:
 
     async def _stay_connected(self, first: asyncio.Future[None]) -> None:
         failures = 0
-        while True:
+        # The client's time-outs may swallow a cancellation: the flag is not lost.
+        while not self._closing:
             try:
                 await self._connected(first)
-            except (ExceptionGroup, *self._errors) as raised:
-                error = raised.exceptions[0] if isinstance(raised, ExceptionGroup) else raised
-                if not isinstance(error, self._errors):
-                    raise
+            except self._errors as error:
                 if not first.done():
                     first.set_exception(error)
                     return
@@ -89,6 +88,8 @@ class ValkeyTransport:
             finally:
                 self._up = False
                 self._changed(False)
+            if self._closing:
+                return
             await asyncio.sleep(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
             failures += 1
 
@@ -103,16 +104,22 @@ class ValkeyTransport:
                 self._changed(True)
                 if not first.done():
                     first.set_result(None)
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(self._read(subscription))
-                    both.create_task(self._write(client))
+                writing = asyncio.create_task(self._write(client), name="valkey bus, writing")
+                try:
+                    await self._read(subscription, writing)
+                finally:
+                    writing.cancel()
+                    await asyncio.wait([writing])
+                if not writing.cancelled():
+                    writing.result()
         finally:
             await client.aclose()
 
-    async def _read(self, subscription: Any) -> None:
+    async def _read(self, subscription: Any, writing: asyncio.Task[None]) -> None:
+        """Deliver what comes until there is an end of this, or of writing."""
         loop = asyncio.get_running_loop()
         heard_at = loop.time()
-        while True:
+        while not self._closing and not writing.done():
             message = await subscription.get_message(timeout=LIVELY_SECONDS)
             if message is not None:
                 heard_at = loop.time()
@@ -124,7 +131,7 @@ class ValkeyTransport:
                 await subscription.ping()
 
     async def _write(self, client: Any) -> None:
-        while True:
+        while not self._closing:
             packets = await self._outgoing.take()
             async with client.pipeline(transaction=False) as pipeline:
                 for to, packet in packets:
