@@ -233,7 +233,8 @@ class SocketGateway:
             socket = self._by_key.get((caller.user_id, accepted.resume))
         if socket is None or socket.closing:
             return None
-        if type(socket) is not kind or not socket.can_resume(accepted.received) or not self.waits_for(socket):
+        fits = type(socket) is kind and not socket.said_goodbye and socket.can_resume(accepted.received)
+        if not fits or not self.waits_for(socket):
             socket.close(DISCONNECTED)
             return None
         if not socket.away:
