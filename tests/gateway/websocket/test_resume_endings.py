@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from palestra.gateway.websocket.frames import frame_of
 from palestra.gateway.websocket.socket import MALFORMED
 from tests.gateway.websocket.node import CLOSE
@@ -57,3 +59,14 @@ async def test_a_key_whose_session_broke_the_rules_begins_anew() -> None:
         assert await again.hear() == {"cid": "opened"}
         node.later(14)
         assert await silent(again)
+
+
+async def test_however_many_are_lost_at_once_they_end_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("palestra.gateway.websocket.gateway.EXPIRED_AT_ONCE_MAX", 2)
+    async with World() as node:
+        for number in range(5):
+            await node.lose(*await node.met(f"player-{number}"))
+        node.later(15)
+        assert node.gateway.expired_count == 2
+        assert await node.endings.wait(5) == ["connection lost"] * 5
+        assert len(node.gateway._away) == 0
