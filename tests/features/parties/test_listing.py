@@ -15,7 +15,7 @@ from palestra.core.query import BadQuery
 from palestra.features.parties import feature, wire
 from palestra.features.parties.contract import BadListing
 from palestra.features.parties.routes import PartyRoutes
-from palestra.features.parties.service import LOOKED_AT_ONCE_MAX, PartyService
+from palestra.features.parties.service import PartyService
 from palestra.features.streams.engine import PresenceEngine
 from palestra.gateway.operation import Call
 from tests.features.listener import Listener
@@ -169,17 +169,3 @@ async def test_labels_are_listed_compact_and_an_empty_one_is_an_empty_object(par
     assert await listed() == {"parties": [{"party_id": party_id, "open": True, "max_size": 4, "label": "{}"}]}
     parties.update(ann, party_id, '{ "a" : [ 1, 2 ] }', open=False, hidden=False)
     assert await listed() == {"parties": [{"party_id": party_id, "max_size": 4, "label": '{"a":[1,2]}'}]}
-
-
-async def test_a_listing_of_very_many_lets_others_in_between(parties: PartyService, make: Make) -> None:
-    for number in range(2 * LOOKED_AT_ONCE_MAX + 1):
-        make(f"{number}")
-    listing = parties.list(limit=100).__await__()
-    waits = 0
-    try:
-        while True:
-            listing.send(None)
-            waits += 1
-    except StopIteration as done:
-        assert [json.loads(one.label)["name"] for one in done.value.parties[:2]] == ["2000", "1999"]
-    assert waits == 2

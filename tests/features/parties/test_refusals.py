@@ -8,6 +8,7 @@ import pytest
 
 from palestra.core.ids import new_id
 from tests.features.parties.hall import Hall, refusal, silent
+from tests.gateway.websocket.node import CLOSE
 
 UNKNOWN = "0b6f6f0e-3f0c-4c59-9f4f-2a6d3a9a1f10.hall"
 SOMEBODY = {"user_id": new_id(), "session_id": new_id(), "username": "somebody"}
@@ -159,3 +160,13 @@ async def test_who_is_meant_must_be_there_by_user_session_and_name(hall: Hall) -
     oneself = {"party_id": party_id, "presence": anns}
     assert await refusal(ann, party_remove=oneself) == PREFIXES["party_remove"] + "party cannot remove self"
     assert await silent(ann, bob)
+
+
+async def test_whoever_has_gone_asks_no_more_and_may_ask_again(hall: Hall) -> None:
+    ann = await hall.client("ann")
+    party = (await ann.ask(cid="1", party_create={"max_size": 2}))["party"]["party_id"]
+    for name in ("bob", "cid", "bob"):
+        asking = await hall.client(name)
+        assert await asking.ask(cid="1", party_join={"party_id": party}) == {"cid": "1"}
+        asking.write(asking.frame(b"\x03\xe8", CLOSE))
+        await asking.closed()

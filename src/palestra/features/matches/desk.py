@@ -107,10 +107,14 @@ class Desk:
         reliable: bool,
         deferred: bool,
     ) -> None:
-        """Send now, or after the present callback."""
+        """Send now, or after the present callback: what cannot be sent is told here, where the game's line is known."""
         if not -OP_CODE_MAX <= op_code <= OP_CODE_MAX:
             raise InvalidArgument(f"op code {op_code} has more than 64 bits")
-        sending = Sending(op_code, data, None if to is None else list(to), sender, reliable)
+        chosen = None if to is None else list(to)
+        for player in (*(chosen or ()), sender):
+            if player is not None and not isinstance(player, MatchPlayer):
+                raise TypeError(f"a message is from and to players, as in self.players, not {player!r:.100}")
+        sending = Sending(int(op_code), data, chosen, sender, reliable)
         if not deferred:
             self.outlet.send(sending)
         elif len(self._deferred) >= self._deferred_max:

@@ -8,6 +8,7 @@ import msgspec
 
 from palestra.core.clock import utc
 from palestra.core.query import Document, Query, Value, flatten, parse
+from palestra.core.turns import Turns
 from palestra.features.matches.actor import Actor
 from palestra.features.matches.desk import Desk
 
@@ -38,9 +39,10 @@ def document_of(desk: Desk) -> Document:
     }
 
 
-def choose(
+async def choose(
     newest_first: Iterable[Actor],
     size_of: Callable[[Actor], int],
+    turns: Turns,
     *,
     limit: int,
     label: str | None,
@@ -49,19 +51,24 @@ def choose(
     max_size: int | None,
     quotes: bool,
 ) -> list[tuple[Actor, int]]:
-    """At most `limit` matches and their sizes: by a query's score and then the newest first. Raises BadQuery."""
+    """At most `limit` matches and their sizes: by a query's score and then the newest first.
+
+    Raises BadQuery, TooCostly.
+    """
     asked: Query | None = None if query is None else parse(query, quotes=quotes)
     found: list[tuple[float, Actor, int]] = []
-    for actor in newest_first:
-        if asked is None and label is not None and actor.desk.label != label:
-            continue
+
+    def enough(actor: Actor) -> bool:
+        if actor.over or (asked is None and label is not None and actor.desk.label != label):
+            return False
         size = size_of(actor)
         if size < (min_size or 0) or (max_size is not None and size > max_size):
-            continue
+            return False
         score = 1.0 if asked is None else asked.score(document(actor))
         if score is not None:
             found.append((score, actor, size))
-            if asked is None and len(found) == limit:
-                break
+        return asked is None and len(found) == limit
+
+    await turns.each(newest_first, enough)
     found.sort(key=lambda one: -one[0])
     return [(actor, size) for _, actor, size in found[:limit]]

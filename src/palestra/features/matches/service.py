@@ -11,6 +11,7 @@ from palestra.core.clock import Clock
 from palestra.core.config import SessionSettings
 from palestra.core.ids import new_id
 from palestra.core.tokens import Signer
+from palestra.core.turns import Turns
 from palestra.features.matches.actor import Actor
 from palestra.features.matches.contract import (
     InvalidMatchId,
@@ -55,6 +56,7 @@ class MatchesService:
         self._running = running
         self._tokens = Signer(settings.encryption_key, MatchClaims)
         self._clock = clock
+        self._turns = Turns(clock.monotonic)
         presences.announce(RELAYED_MATCH, match_presence_event)
         presences.announce(MATCH, match_presence_event)
 
@@ -178,9 +180,10 @@ class MatchesService:
         check_listing(limit, authoritative, label, query, min_size, max_size)
         found: list[MatchInfo] = []
         if authoritative is not False:
-            chosen = choose(
-                self._running.newest_first(),
+            chosen = await choose(
+                list(self._running.newest_first()),
                 self._size,
+                self._turns,
                 limit=limit,
                 label=label,
                 query=query,

@@ -44,7 +44,8 @@ class Group(msgspec.Struct, frozen=True):
     match_id: str = ""
 
 
-Search = Generator[None, None, list[Group]]
+Search = Generator[Group | None, None, Group | None]
+"""Yields wherever it may be interrupted, and every match as soon as it is made."""
 CHANGES_SPARE_MAX = 1_000
 """Changes of tickets that are gone which are kept until their time, beside as many as there are tickets."""
 
@@ -126,12 +127,14 @@ class Engine:
         if not self._pass_time(now, enough):
             return formed
         while (work := self._at_work or self._next()) is not None:
-            self._at_work = work
+            self._at_work = None
             try:
-                next(work)
+                group = next(work)
+                self._at_work = work
             except StopIteration as done:
-                self._at_work = None
-                formed.extend(done.value)
+                group = done.value
+            if group is not None:
+                formed.append(group)
             if enough():
                 break
         return formed
@@ -202,12 +205,12 @@ class Engine:
 
     def _fill(self, backfill: Backfill) -> Search:
         """Those who wait and may join a running match."""
-        formed: list[Group] = []
         for ticket in list(self.pool):
             yield
             if backfill.open and backfill.id in self.backfills and ticket.alive and backfill.takes(ticket):
-                formed.append(self._join(backfill, ticket))
-        return formed
+                # Told at once: by the end of the search its players may be gone.
+                yield self._join(backfill, ticket)
+        return None
 
     def _join(self, backfill: Backfill, ticket: Ticket) -> Group:
         backfill.open -= ticket.size
@@ -220,18 +223,18 @@ class Engine:
         for backfill in list(self.backfills.values()):
             yield
             if ticket.alive and backfill.id in self.backfills and backfill.takes(ticket):
-                return [self._join(backfill, ticket)]
+                return self._join(backfill, ticket)
         if self._custom:
-            return []
+            return None
         if self._immediate:
             found = yield from around(self.pool, ticket, mutual=self._mutual)
         else:
             found = yield from by_searcher(self.pool, ticket, None, mutual=self._mutual)
         if found is None:
-            return []
+            return None
         if all(one.alive for one in found):
-            return [self.take(found)]
+            return self.take(found)
         if ticket.alive:
             # Somebody went while the search was interrupted.
             self._search(ticket)
-        return []
+        return None

@@ -157,7 +157,7 @@ def _exactly(start: Match, others: list[Ticket], players: int, *, mutual: bool) 
         place = places[-1]
         while place < len(others) and left[place] >= wanted:
             yield
-            if others[place].size <= wanted and _fits(others[place], chosen, mutual=mutual):
+            if others[place].size <= wanted and (yield from _fits(others[place], chosen, mutual=mutual)):
                 break
             place += 1
         else:
@@ -176,11 +176,14 @@ def _exactly(start: Match, others: list[Ticket], players: int, *, mutual: bool) 
     return chosen
 
 
-def _fits(ticket: Ticket, chosen: Match, *, mutual: bool) -> bool:
+def _fits(ticket: Ticket, chosen: Match, *, mutual: bool) -> Generator[None, None, bool]:
     """Whether a ticket goes together with all that are chosen."""
     for one in chosen:
         if not ticket.apart(one):
             return False
-        if mutual and not (ticket.accepts(one) and one.accepts(ticket)):
-            return False
+        if mutual:
+            # Two queries may take milliseconds, and a match has up to 256 players.
+            yield
+            if not (ticket.accepts(one) and one.accepts(ticket)):
+                return False
     return ticket.alive

@@ -10,6 +10,7 @@ from itertools import count, islice
 from palestra.core.clock import Clock
 from palestra.core.config import MatchmakerSettings
 from palestra.core.ids import new_id
+from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.core.query import BadQuery, Query, parse
 from palestra.core.tasks import Tasks
@@ -36,6 +37,8 @@ from palestra.features.matchmaker.why import explain
 from palestra.features.matchmaker.wire import matched_pushes
 from palestra.features.streams.contract import Member, Presence
 from palestra.gateway.operation import Session
+
+log = get_logger(__name__)
 
 SLICE_SECONDS = 0.004
 """How long the engine works before others have their turn."""
@@ -173,9 +176,13 @@ class MatchmakerService:
         while True:
             every_seconds = self._games.forms_every_seconds
             await self._wait(every_seconds)
-            self.work()
-            if every_seconds is not None:
-                await self._let_game_form()
+            try:
+                self.work()
+                if every_seconds is not None:
+                    await self._let_game_form()
+            except Exception as error:
+                # One search, or what game code made of one, must not end the making of matches.
+                log.error("making matches failed", exc_info=error)
             # Others have their turn, however much there is to do.
             await asyncio.sleep(0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -37,19 +36,15 @@ class Listing:
     """Tells it from other listings."""
     after: Place | None
 
-    def among(self, parties: Iterable[Party]) -> list[tuple[Place, Party]]:
-        """Those of some parties that are asked for, and their places. Costs what the query costs, for each."""
-        found: list[tuple[Place, Party]] = []
-        for party in parties:
-            if (party.hidden and not self.show_hidden) or (self.open is not None and party.open is not self.open):
-                continue
-            score = self.query.score(party.document)
-            if score is None:
-                continue
-            place = (-score, -party.number)
-            if self.after is None or place > self.after:
-                found.append((place, party))
-        return found
+    def place_of(self, party: Party) -> Place | None:
+        """Where a party stands, None if it is not asked for or was shown before. Costs what the query costs."""
+        if (party.hidden and not self.show_hidden) or (self.open is not None and party.open is not self.open):
+            return None
+        score = self.query.score(party.document)
+        if score is None:
+            return None
+        place = (-score, -party.number)
+        return place if self.after is None or place > self.after else None
 
     def page(self, found: list[tuple[Place, Party]]) -> PartyPage:
         """The first of those that were found."""

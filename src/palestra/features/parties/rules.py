@@ -154,6 +154,8 @@ class Party:
         self._require_place()
         if self.open:
             return True
+        # Who has gone asks no more: neither takes a place from others, nor keeps the same player from asking again.
+        self.requests = {name: one for name, one in self.requests.items() if not one.closing}
         if len(self.requests) >= self.max_size:
             raise RequestsFull
         if any(one.caller.user_id == session.caller.user_id for one in self.requests.values()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -11,18 +10,16 @@ from palestra.core.clock import Clock
 from palestra.core.config import PartySettings
 from palestra.core.ids import new_id
 from palestra.core.metrics import Metrics
+from palestra.core.turns import Turns
 from palestra.features.matchmaker.contract import InvalidTicket, Matchmaker, TicketRequest
 from palestra.features.parties import wire
 from palestra.features.parties.contract import PartyNotFound, PartyPage, RequesterGone, TooManyParties
-from palestra.features.parties.listing import read_listing
+from palestra.features.parties.listing import Place, read_listing
 from palestra.features.parties.rules import Party, check_max_size, check_presence, split_party_id
 from palestra.features.streams.contract import PARTY, Member, Presences, SessionClosing, Stream
 from palestra.gateway.operation import Session
 from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import Push
-
-LOOKED_AT_ONCE_MAX = 1_000
-"""Parties that a listing looks at before the loop may do something else."""
 
 
 class PartyService:
@@ -50,6 +47,7 @@ class PartyService:
         self._node = node
         self._clock = clock
         self._single = single
+        self._turns = Turns(clock.monotonic)
         self._made = 0
         self._parties: dict[Stream, Party] = {}
         self._counts: Counter[str] = Counter()
@@ -175,13 +173,16 @@ class PartyService:
         cursor: str = "",
         quotes: bool = True,
     ) -> PartyPage:
-        """A page of the parties of this node."""
+        """A page of the parties of this node. Raises BadListing, BadQuery, TooCostly."""
         listing = read_listing(limit, open, show_hidden, query, cursor, quotes)
-        parties = list(self._parties.values())
-        found = listing.among(parties[:LOOKED_AT_ONCE_MAX])
-        for start in range(LOOKED_AT_ONCE_MAX, len(parties), LOOKED_AT_ONCE_MAX):
-            await asyncio.sleep(0)
-            found += listing.among(parties[start : start + LOOKED_AT_ONCE_MAX])
+        found: list[tuple[Place, Party]] = []
+
+        def look_at(party: Party) -> bool:
+            if (place := listing.place_of(party)) is not None:
+                found.append((place, party))
+            return False
+
+        await self._turns.each(list(self._parties.values()), look_at)
         return listing.page(found)
 
     def measure(self, metrics: Metrics) -> None:

@@ -56,11 +56,11 @@ class AwaySessions:
         fitting = [one for one in self._by_user.get(user_id, ()) if type(one) is kind and not one.resume_key]
         return next((one for one in fitting if one.caller.token_id == token_id), fitting[0] if fitting else None)
 
-    def expired(self, now: float) -> list[Socket]:
-        """Those whose time is up."""
+    def expired(self, now: float, count_max: int) -> list[Socket]:
+        """The first of those whose time is up."""
         found: list[Socket] = []
         for socket, since in self._since.items():
-            if now - since < self._settings.seconds:
+            if now - since < self._settings.seconds or len(found) == count_max:
                 break
             found.append(socket)
         return found

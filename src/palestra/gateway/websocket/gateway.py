@@ -40,6 +40,8 @@ log = get_logger(__name__)
 SWEEP_SECONDS = 1.0
 GATHER_MESSAGES_MAX = 64
 """Messages read before what they caused is written, however many more are waiting."""
+EXPIRED_AT_ONCE_MAX = 200
+"""Sessions that end in one turn of the loop because nobody came back: a network that fails takes thousands at once."""
 DISCONNECTED = "server-side session disconnect"
 
 OnOpen = Callable[[Socket], None]
@@ -233,7 +235,8 @@ class SocketGateway:
             socket = self._by_key.get((caller.user_id, accepted.resume))
         if socket is None or socket.closing:
             return None
-        if type(socket) is not kind or not socket.can_resume(accepted.received) or not self.waits_for(socket):
+        fits = type(socket) is kind and not socket.said_goodbye and socket.can_resume(accepted.received)
+        if not fits or not self.waits_for(socket):
             socket.close(DISCONNECTED)
             return None
         if not socket.away:
@@ -415,8 +418,15 @@ class SocketGateway:
                 socket.drop()
         for callback, socket in self._away.due(now):
             self._guarded(callback, socket)
-        for socket in self._away.expired(now):
-            self.expired_count += 1
-            socket.close(socket.reason or CONNECTION_LOST)
+        self._expire()
         for socket in [one for one in self._away if not self.waits_for(one)]:
             socket.close(DISCONNECTED)
+
+    def _expire(self) -> None:
+        """End those that have waited in vain: some, then more when the loop has looked at the others."""
+        expired = self._away.expired(self.monotonic(), EXPIRED_AT_ONCE_MAX)
+        for socket in expired:
+            self.expired_count += 1
+            socket.close(socket.reason or CONNECTION_LOST)
+        if len(expired) == EXPIRED_AT_ONCE_MAX:
+            self.loop.call_soon(self._expire)

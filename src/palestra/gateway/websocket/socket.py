@@ -173,7 +173,7 @@ class Socket(Sender):
         """The connection is gone. Whoever has not said goodbye is waited for."""
         if self.away or transport is not self.transport:
             return
-        if not self.closing and transport.close_handshake is None and self._gateway.waits_for(self):
+        if not self.closing and not self.said_goodbye and self._gateway.waits_for(self):
             self.go_away()
             return
         if not self.closing:
@@ -181,12 +181,18 @@ class Socket(Sender):
         self._gateway.lost(self)
 
     def give_up(self, reason: str) -> None:
-        """End the connection now; the session waits for another, or ends for this reason."""
+        """End the connection now; the session waits for another, or ends for this reason, if it was not ending yet."""
         transport = self.transport
-        self.reason = reason
-        if self._gateway.waits_for(self):
-            self.go_away()
+        if not self.closing:
+            self.reason = reason
+            if not self.said_goodbye and self._gateway.waits_for(self):
+                self.go_away()
         transport.disconnect(False)
+
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether the peer has closed, maybe behind messages that are still to be handled."""
+        return not self.away and self.transport.close_handshake is not None
 
     def go_away(self) -> None:
         """Wait for another connection. What was asked over the lost one is done, but not answered over the next."""

@@ -1,0 +1,72 @@
+"""Searches that are interrupted: what happens in between, and what goes wrong in them, harms nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from palestra.core.clock import ManualClock
+from palestra.core.config import MatchmakerSettings
+from palestra.core.tasks import Tasks
+from palestra.features.matchmaker.service import SLICE_SECONDS, MatchmakerService
+from palestra.sdk.bounds import Bounds
+from palestra.sdk.runtime import Runtime
+from tests.features.matchmaker.test_service import FUSSY, PAIR, Line, Tokens, add
+
+
+class Busy(ManualClock):
+    """Time that passes so fast that each slice of work is one step."""
+
+    def monotonic(self) -> float:
+        self.advance(SLICE_SECONDS)
+        return super().monotonic()
+
+
+def made(clock: ManualClock, tasks: Tasks | None = None) -> MatchmakerService:
+    matches: Any = Tokens()
+    return MatchmakerService(MatchmakerSettings(), matches, Runtime(Bounds(1)), tasks or Tasks(), clock)
+
+
+async def test_a_session_that_ends_while_a_running_match_is_filled_harms_nobody() -> None:
+    service = made(Busy())
+    lines = [Line(f"p{number}") for number in range(6)]
+    for line in lines:
+        add(service, line, FUSSY)
+    while service._engine.next_at() == 0:
+        service.work()
+    await service.backfill("m", 2, players=0, properties={"no": "body"})
+    for _ in range(20):
+        service.work()
+        if len(service._engine.pool) == 5:
+            service.session_ended(lines[0].id)
+    assert len(lines[0].sent) == 1
+    assert len(lines[1].sent) == 1
+    assert service._tickets.keys() == {ticket.id for ticket in service._engine.pool}
+    assert service.matched == 2
+
+
+async def test_a_search_that_fails_is_logged_and_matches_are_made_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = Tasks()
+    service = made(ManualClock(), tasks)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ValueError("a bug")
+
+    service.start()
+    ann, bob = Line("ann"), Line("bob")
+    with monkeypatch.context() as patched:
+        patched.setattr("palestra.features.matchmaker.engine.around", broken)
+        add(service, ann)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    add(service, bob, PAIR)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert ann.sent
+    assert bob.sent
+    assert "a bug" in capsys.readouterr().out
+    await tasks.stop()
