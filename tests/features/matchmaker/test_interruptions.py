@@ -104,3 +104,12 @@ def test_a_late_search_that_was_interrupted_has_its_turn() -> None:
         for group in waiting.engine.step(0.0, lambda left=left: next(left, None) is None):
             formed += sessions_of(group)
     assert sorted(formed) == sorted(names)
+
+
+async def test_why_a_ticket_waits_is_told_of_as_many_as_there_is_time_for() -> None:
+    service = made(Busy())
+    for number in range(200):
+        add(service, Line(f"p{number}"), FUSSY)
+    why = await service.explain(next(iter(service._tickets)))
+    assert 0 < why.looked_at < 199
+    assert why.counts == {"query": why.looked_at}
