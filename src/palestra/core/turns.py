@@ -46,5 +46,6 @@ class Turns:
                 else:
                     return
                 spent += self._monotonic() - began
-            await asyncio.sleep(0)
+                # Before the next one begins, who may be about to do so in this very turn of the loop.
+                await asyncio.sleep(0)
         raise TooCostly("The query takes too long: ask for less, or with fewer and simpler clauses.")

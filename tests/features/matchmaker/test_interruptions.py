@@ -14,6 +14,7 @@ from palestra.features.matchmaker.service import SLICE_SECONDS, MatchmakerServic
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.runtime import Runtime
 from tests.features.matchmaker.test_service import FUSSY, PAIR, Line, Tokens, add
+from tests.features.matchmaker.waiting import Waiting, sessions_of
 
 
 class Busy(ManualClock):
@@ -70,3 +71,45 @@ async def test_a_search_that_fails_is_logged_and_matches_are_made_all_the_same(
     assert bob.sent
     assert "a bug" in capsys.readouterr().out
     await tasks.stop()
+
+
+def test_whoever_is_easily_matched_does_not_wait_for_searches_that_take_long() -> None:
+    waiting = Waiting()
+    for number in range(200):
+        waiting.add(f"fussy-{number}", query="+properties.no:/body/")
+    waiting.add("ann", query="+properties.mode:duel", mode="duel")
+    waiting.add("bob", query="+properties.mode:duel", mode="duel")
+    formed: list[list[str]] = []
+    steps = 0
+    while not formed:
+        left = iter(range(50))
+        found = waiting.engine.step(0.0, lambda left=left: next(left, None) is None)
+        formed = [sessions_of(group) for group in found]
+        steps += 1
+    assert formed == [["ann", "bob"]]
+    assert steps < 10
+    assert waiting.run() == []
+    assert len(waiting.waiting()) == 200
+    assert waiting.engine.next_at() is None
+
+
+def test_a_late_search_that_was_interrupted_has_its_turn() -> None:
+    waiting = Waiting()
+    names = [f"p{number}" for number in range(40)]
+    for name in names:
+        waiting.add(name, query="+properties.a:/x/", a="x")
+    formed: list[str] = []
+    for _ in range(1_000):
+        left = iter(range(2))
+        for group in waiting.engine.step(0.0, lambda left=left: next(left, None) is None):
+            formed += sessions_of(group)
+    assert sorted(formed) == sorted(names)
+
+
+async def test_why_a_ticket_waits_is_told_of_as_many_as_there_is_time_for() -> None:
+    service = made(Busy())
+    for number in range(200):
+        add(service, Line(f"p{number}"), FUSSY)
+    why = await service.explain(next(iter(service._tickets)))
+    assert 0 < why.looked_at < 199
+    assert why.counts == {"query": why.looked_at}

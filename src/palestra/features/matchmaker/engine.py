@@ -64,6 +64,9 @@ class Engine:
         self.backfills: dict[str, Backfill] = {}
         self._due: dict[int, Ticket] = {}
         self._due_numbers: list[int] = []
+        self._untried: dict[int, None] = {}
+        """Of those due, who has not been tried yet, the latest last."""
+        self._behind = False
         self._order = itertools.count()
         self._changes: list[tuple[float, int, Ticket]] = []
         self._pass_at: float | None = None
@@ -122,10 +125,18 @@ class Engine:
         return min(times, default=None)
 
     def step(self, now: float, enough: Callable[[], bool]) -> list[Group]:
-        """Work through what is due at a monotonic second until it is done or `enough` says so; the matches formed."""
+        """Work through what is due at a monotonic second until it is done or `enough` says so; the matches formed.
+
+        The oldest come first. Where there is more to do than time, every other step goes to the latest: a search has no
+        bound but its queries', and whoever is easily matched need not wait for those who are not.
+        """
         formed: list[Group] = []
         if not self._pass_time(now, enough):
             return formed
+        if self._behind:
+            self._behind = False
+            if self._try_latest(formed, enough):
+                return formed
         while (work := self._at_work or self._next()) is not None:
             self._at_work = None
             try:
@@ -136,8 +147,27 @@ class Engine:
             if group is not None:
                 formed.append(group)
             if enough():
+                self._behind = True
                 break
         return formed
+
+    def _try_latest(self, formed: list[Group], enough: Callable[[], bool]) -> bool:
+        """Search for those who came last, for each once; a search that takes too long begins anew in its turn."""
+        while self._untried:
+            ticket = self._due.pop(self._untried.popitem()[0])
+            work = self._place(ticket) if ticket.alive else None
+            while work is not None:
+                try:
+                    next(work)
+                except StopIteration as done:
+                    work = None
+                    if done.value is not None:
+                        formed.append(done.value)
+                if enough():
+                    if work is not None:
+                        self._due[ticket.number] = ticket
+                    return True
+        return False
 
     def _pass_time(self, now: float, enough: Callable[[], bool]) -> bool:
         """What has changed because time went by; False if it was too much for now."""
@@ -189,7 +219,10 @@ class Engine:
     def _search(self, ticket: Ticket) -> None:
         if ticket.number not in self._due:
             self._due[ticket.number] = ticket
+            self._untried[ticket.number] = None
             heapq.heappush(self._due_numbers, ticket.number)
+            if len(self._due_numbers) > 2 * len(self._due) + CHANGES_SPARE_MAX:
+                self._due_numbers = sorted(self._due)
 
     def _next(self) -> Search | None:
         """The next search: for the first running match that is new, else for the oldest ticket that is due."""
@@ -198,8 +231,11 @@ class Engine:
             if backfill.id in self.backfills:
                 return self._fill(backfill)
         while self._due:
-            ticket = self._due.pop(heapq.heappop(self._due_numbers))
-            if ticket.alive:
+            number = heapq.heappop(self._due_numbers)
+            self._untried.pop(number, None)
+            # Numbers stay behind of those who were tried out of turn.
+            ticket = self._due.pop(number, None)
+            if ticket is not None and ticket.alive:
                 return self._place(ticket)
         return None
 

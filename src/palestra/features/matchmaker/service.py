@@ -14,6 +14,7 @@ from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.core.query import BadQuery, Query, parse
 from palestra.core.tasks import Tasks
+from palestra.core.turns import Turns
 from palestra.features.matches.contract import Matches
 from palestra.features.matchmaker.contract import (
     BadBackfill,
@@ -58,6 +59,7 @@ class MatchmakerService:
         self._games = games
         self._tasks = tasks
         self._clock = clock
+        self._turns = Turns(clock.monotonic)
         self._engine = Engine(settings)
         self._numbers = count(1)
         self._tickets: dict[str, Ticket] = {}
@@ -263,11 +265,12 @@ class MatchmakerService:
 
     async def explain(self, ticket: str, limit: int = 100) -> WhyNot:
         """See Matchmaking.explain."""
-        return explain(
+        return await explain(
             self._engine.pool,
             self._known(ticket),
             self._clock.monotonic(),
             limit,
+            self._turns,
             mutual=self._settings.mutual_acceptance,
         )
 

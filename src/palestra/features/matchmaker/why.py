@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from itertools import islice
 
+from palestra.core.turns import TooCostly, Turns
 from palestra.features.matchmaker.contract import Reason, WhyNot
 from palestra.features.matchmaker.pool import Pool, Ticket
 
 OTHERS_MAX = 1_000
 
 
-def explain(pool: Pool, ticket: Ticket, now: float, limit: int, *, mutual: bool) -> WhyNot:
-    """The first thing that keeps each other ticket from this one, at a monotonic second; `limit` of them in full."""
-    others = list(islice((other for other in pool if other is not ticket), OTHERS_MAX))
-    reasons = [_reason(ticket, other, mutual) for other in others]
+async def explain(pool: Pool, ticket: Ticket, now: float, limit: int, turns: Turns, *, mutual: bool) -> WhyNot:
+    """The first thing that keeps each other ticket from this one, at a monotonic second; `limit` of them in full.
+
+    Of some of them, where queries are so costly that all would take too long.
+    """
+    reasons: list[Reason] = []
+
+    def look_at(other: Ticket) -> bool:
+        if other.alive:
+            reasons.append(_reason(ticket, other, mutual))
+        return False
+
+    with contextlib.suppress(TooCostly):
+        await turns.each(list(islice((other for other in pool if other is not ticket), OTHERS_MAX)), look_at)
     return WhyNot(
         ticket=ticket.info(),
         waited_seconds=now - ticket.entered_at,
-        looked_at=len(others),
+        looked_at=len(reasons),
         counts=Counter(reason.reason for reason in reasons),
         reasons=tuple(reasons[:limit]),
     )
