@@ -23,6 +23,7 @@ from palestra.core.regexps import Automaton, BadPattern, regexp, wildcard
 QUERY_BYTES_MAX = 4_096
 CLAUSES_MAX = 128
 REGEXPS_MAX = 8
+FUZZY_MAX = 8
 EDITS_MAX = 2
 FUZZY_CHARS_MAX = 128
 
@@ -247,7 +248,7 @@ def parse(text: str) -> Query:
         return EVERYTHING
     tokens = list(_tokens(text))
     clauses: dict[str, list[Clause]] = {"+": [], "-": [], "": []}
-    at = regexps = 0
+    at = regexps = fuzzy = 0
     for count in range(len(tokens)):
         if at == len(tokens):
             break
@@ -260,6 +261,9 @@ def parse(text: str) -> Query:
         regexps += isinstance(clause.condition, Regexp)
         if regexps > REGEXPS_MAX:
             raise BadQuery(f"a query may have {REGEXPS_MAX} regular expressions")
+        fuzzy += isinstance(clause.condition, Fuzzy)
+        if fuzzy > FUZZY_MAX:
+            raise BadQuery(f"a query may have {FUZZY_MAX} values followed by ~")
         clauses[sign].append(dataclasses.replace(clause, text=written))
     return Query(text, tuple(clauses["+"]), tuple(clauses[""]), tuple(clauses["-"]))
 
