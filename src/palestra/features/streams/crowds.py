@@ -66,7 +66,7 @@ class Crowds:
             self._wait(stream, waiting.members)
 
     def returns(self, stream: Stream, session_id: str) -> None:
-        """A session is about to join: its own former leave is not for its ears, and no reason to write to all others."""
+        """A session is about to join: its own former leave is not for its ears, and no reason to write to all."""
         waiting = self._waiting.get(stream)
         if waiting is not None and session_id in waiting.left:
             waiting.back[session_id] = len(waiting.pushes)
