@@ -326,3 +326,9 @@ def test_any_text_is_a_query_or_is_refused(text: str) -> None:
     except BadQuery:
         return
     found.score({"a": ["b", 1], "b": ["a"]})
+
+
+def test_a_query_has_so_many_values_followed_by_a_tilde() -> None:
+    parse(" ".join(["a:b~"] * 8))
+    with pytest.raises(BadQuery, match="8 values followed by ~"):
+        parse(" ".join(["a:b~"] * 9))

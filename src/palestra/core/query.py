@@ -23,6 +23,7 @@ from palestra.core.regexps import Automaton, BadPattern, regexp, wildcard
 QUERY_BYTES_MAX = 4_096
 CLAUSES_MAX = 128
 REGEXPS_MAX = 8
+FUZZY_MAX = 8
 EDITS_MAX = 2
 FUZZY_CHARS_MAX = 128
 
@@ -248,7 +249,7 @@ def parse(text: str, *, quotes: bool = True) -> Query:
         return EVERYTHING
     tokens = list(_tokens(text))
     clauses: dict[str, list[Clause]] = {"+": [], "-": [], "": []}
-    at = regexps = 0
+    at = regexps = fuzzy = 0
     for count in range(len(tokens)):
         if at == len(tokens):
             break
@@ -261,6 +262,9 @@ def parse(text: str, *, quotes: bool = True) -> Query:
         regexps += isinstance(clause.condition, Regexp)
         if regexps > REGEXPS_MAX:
             raise BadQuery(f"a query may have {REGEXPS_MAX} regular expressions")
+        fuzzy += isinstance(clause.condition, Fuzzy)
+        if fuzzy > FUZZY_MAX:
+            raise BadQuery(f"a query may have {FUZZY_MAX} values followed by ~")
         clauses[sign].append(dataclasses.replace(clause, text=written))
     return Query(text, tuple(clauses["+"]), tuple(clauses[""]), tuple(clauses["-"]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from palestra.features.streams.contract import Stream
 from palestra.gateway.push import Push
@@ -12,19 +12,22 @@ WRITES_PER_SECOND = 25_000
 """To how many members of a crowd is written in a second, if so much is sent: five times to each of 5,000."""
 BURST_PUSHES_MAX = 32
 
-Deliver = Callable[[Stream, Sequence[Push]], None]
+Deliver = Callable[[Stream, Sequence[Push], Mapping[str, int]], None]
+"""Writes envelopes to a stream; sessions that are named miss so many of them."""
 Later = Callable[[float, Callable[[], None]], object]
 
 
 class _Waiting:
-    """What was sent to a crowd since it was last written to, and the sessions whose leaves are among it."""
+    """What was sent to a crowd since it was last written to, the sessions whose leaves are among it, and of those that
+    have come back, how much was sent before."""
 
-    __slots__ = ("left", "members", "pushes")
+    __slots__ = ("back", "left", "members", "pushes")
 
     def __init__(self, members: int) -> None:
         self.members = members
         self.pushes: list[Push] = []
         self.left: set[str] = set()
+        self.back: dict[str, int] = {}
 
 
 class Crowds:
@@ -42,7 +45,7 @@ class Crowds:
         """Send to a stream that has so many members; `left` are the sessions whose leaves the envelope tells."""
         waiting = self._waiting.get(stream)
         if waiting is None:
-            self._deliver(stream, (push,))
+            self._deliver(stream, (push,), {})
             if members >= CROWD_MEMBERS_MIN:
                 self._wait(stream, members)
             return
@@ -59,19 +62,20 @@ class Crowds:
     def _over(self, stream: Stream) -> None:
         waiting = self._waiting.pop(stream)
         if waiting.pushes:
-            self._deliver(stream, waiting.pushes)
+            self._deliver(stream, waiting.pushes, waiting.back)
             self._wait(stream, waiting.members)
 
     def returns(self, stream: Stream, session_id: str) -> None:
-        """A session is about to join: its own former leave is not for its ears."""
+        """A session is about to join: its own former leave is not for its ears, and no reason to write to all."""
         waiting = self._waiting.get(stream)
         if waiting is not None and session_id in waiting.left:
-            self.flush(stream)
+            waiting.back[session_id] = len(waiting.pushes)
 
     def flush(self, stream: Stream) -> None:
         """Deliver what waits now."""
         waiting = self._waiting.get(stream)
         if waiting is not None:
             pushes, waiting.pushes = waiting.pushes, []
+            back, waiting.back = waiting.back, {}
             waiting.left.clear()
-            self._deliver(stream, pushes)
+            self._deliver(stream, pushes, back)

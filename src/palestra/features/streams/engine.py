@@ -31,6 +31,7 @@ EVENT_PRESENCES_MAX = 256
 _NOBODY: Audience = MappingProxyType({})
 _NO_STREAMS: Mapping[Stream, Audience] = MappingProxyType({})
 _NOWHERE: Mapping[Stream, Member] = MappingProxyType({})
+_NO_LOSS: Mapping[str, int] = MappingProxyType({})
 
 Soon = Callable[[Callable[[], None]], object]
 
@@ -216,13 +217,13 @@ class PresenceEngine:
         if stream.mode in self._gathering:
             self._crowds.send(stream, push, members)
         else:
-            self._deliver(stream, (push,))
+            self._deliver(stream, (push,), _NO_LOSS)
         return members
 
-    def _deliver(self, stream: Stream, pushes: Sequence[Push]) -> None:
-        for member in self.audience(stream).values():
+    def _deliver(self, stream: Stream, pushes: Sequence[Push], missed: Mapping[str, int]) -> None:
+        for session_id, member in self.audience(stream).items():
             send = member.session.send
-            for push in pushes:
+            for push in pushes[missed[session_id] :] if session_id in missed else pushes:
                 send(push)
 
     def _tell_later(
@@ -272,7 +273,7 @@ class PresenceEngine:
             for session in hearers(stream):
                 session.send(push)
         elif self.audience(stream):
-            self._deliver(stream, (shape(stream, joins, leaves),))
+            self._deliver(stream, (shape(stream, joins, leaves),), _NO_LOSS)
 
 
 def _visible(presence: Presence) -> tuple[Presence, ...]:
