@@ -230,7 +230,7 @@ def _services(
 ) -> Services:
     limits = settings.database
     account_store = AccountStore(database, limits, sealer)
-    storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs)
+    storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
     leaderboard_store = LeaderboardStore(database, limits)
     tournament_store = TournamentStore(database, limits)
     friend_store, group_store = FriendStore(database, limits), GroupStore(database, limits)

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from palestra.core.clock import SystemClock
 from palestra.core.config import DatabaseSettings
 from palestra.core.ids import new_id
 from palestra.database.pool import Database
@@ -50,7 +51,7 @@ def waiting() -> Waiting:
 
 @pytest.fixture
 def indexes(database: Database, waiting: Waiting) -> Indexes:
-    return Indexes(IndexStore(database), waiting)
+    return Indexes(IndexStore(database), waiting, SystemClock())
 
 
 @pytest.fixture

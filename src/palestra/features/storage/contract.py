@@ -318,8 +318,8 @@ class Storage(Protocol):
         """Up to `limit` (1–1,000) objects of a declared index that match a query and that the caller may read.
 
         By a sortable field, "-" in front for downwards, or by key. Looks at no more than CANDIDATES_MAX objects: a page
-        of a query that matches few among many may be short, even empty, and have a cursor all the same. Raises BadQuery
-        and the errors of indexes above, IndexBuilding.
+        of a query that matches few among many may be short, even empty, and have a cursor all the same.
+        Raises BadQuery, TooCostly, and the errors of indexes above, IndexBuilding.
         """
         ...
 

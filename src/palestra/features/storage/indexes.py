@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from palestra.core.clock import Clock
 from palestra.core.log import get_logger
 from palestra.core.query import Query, parse
+from palestra.core.turns import Turns
 from palestra.features.storage import index_rules
 from palestra.features.storage.contract import (
     CANDIDATES_MAX,
@@ -41,8 +43,9 @@ class IndexName(msgspec.Struct):
 class Indexes:
     """The declared indexes; until `start` there are none. A write of a collection without one costs a look-up."""
 
-    def __init__(self, store: IndexStore, jobs: Jobs) -> None:
+    def __init__(self, store: IndexStore, jobs: Jobs, clock: Clock) -> None:
         self._store = store
+        self._turns = Turns(clock.monotonic)
         self._jobs = jobs
         self._by_name: dict[str, Index] = {}
         self._by_collection: dict[str, list[Index]] = {}
@@ -166,7 +169,7 @@ class Indexes:
         search = _Search(index, query, field, downwards, caller_id)
         stretches = await self._narrowest(index, narrowings)
         if stretches is not None:
-            found = search.narrowed(await self._store.narrowed(index.id, stretches, CANDIDATES_MAX), start)
+            found = await self._narrowed(search, stretches, start)
             last = found[limit - 1] if len(found) > limit else None
         else:
             found, last = await self._walked(search, start, limit)
@@ -183,18 +186,36 @@ class Indexes:
         least = min(sums)
         return narrowings[sums.index(least)] if least <= CANDIDATES_MAX else None
 
+    async def _narrowed(self, search: _Search, stretches: Sequence[Stretch], start: Sort | None) -> list[Sort]:
+        """The places behind the start of what matches among the entries of some stretches, in their order."""
+        places: list[Sort] = []
+
+        def look_at(entry: Entry) -> bool:
+            place = search.place_of(entry)
+            if place is not None and (start is None or (place < start if search.downwards else place > start)):
+                places.append(place)
+            return False
+
+        await self._turns.each(await self._store.narrowed(search.index.id, stretches, CANDIDATES_MAX), look_at)
+        return sorted(places, reverse=search.downwards)
+
     async def _walked(self, search: _Search, at: Sort | None, limit: int) -> tuple[list[Sort], Sort | None]:
         """What matches along the order, and where the page ends if there may be more."""
         found: list[Sort] = []
+
+        def page_is_full(row: tuple[Sort, Entry]) -> bool:
+            if search.matches(row[1]):
+                found.append(row[0])
+            return len(found) > limit
+
         for _ in range(CANDIDATES_MAX // WALK_ROWS):
             entries = await self._store.walked(search.index.id, search.field, search.downwards, at, WALK_ROWS)
-            for at, entry in entries:
-                if search.matches(entry):
-                    if len(found) == limit:
-                        return found, found[-1]
-                    found.append(at)
+            await self._turns.each(entries, page_is_full)
+            if len(found) > limit:
+                return found[:limit], found[limit - 1]
             if len(entries) < WALK_ROWS:
                 return found, None
+            at = entries[-1][0]
         return found, at
 
 
@@ -214,14 +235,9 @@ class _Search:
         seen = readable_by(entry.permission_read, entry.user_id, self._caller_id)
         return seen and self._query.score(document) is not None
 
-    def narrowed(self, entries: Iterable[Entry], start: Sort | None) -> list[Sort]:
-        """The places of those that match behind the start, in their order."""
-        places = []
-        for entry in entries:
-            if not self.matches(entry):
-                continue
-            document = index_rules.document(entry.key, entry.user_id, entry.fields)
-            place = index_rules.sort_of(self.field, document, entry.key, entry.user_id)
-            if start is None or (place < start if self.downwards else place > start):
-                places.append(place)
-        return sorted(places, reverse=self.downwards)
+    def place_of(self, entry: Entry) -> Sort | None:
+        """Where an entry stands that matches."""
+        if not self.matches(entry):
+            return None
+        document = index_rules.document(entry.key, entry.user_id, entry.fields)
+        return index_rules.sort_of(self.field, document, entry.key, entry.user_id)
