@@ -147,6 +147,18 @@ async def test_messages_arrive_in_the_order_of_sending_and_share_packets(world: 
     assert (b.gaps, c.gaps) == (0, 0)
 
 
+async def test_what_was_sent_before_a_stop_arrives(world: World) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    at_b = Inbox(b)
+    for number in range(300):
+        a.send("b", "news", b"%d" % number + b"x" * 5_000)
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    await a.stop()
+    assert len(await at_b.until(300)) == 300
+    assert b.gaps == 0
+
+
 async def test_large_messages_go_through_and_too_large_ones_are_refused_at_once(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     at_b = Inbox(b)

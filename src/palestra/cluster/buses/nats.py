@@ -80,13 +80,11 @@ class NatsTransport:
         """Send what waits, then disconnect."""
         if self._client is None:
             return
+        if self._up:
+            await self._outgoing.sent(DEAD_SECONDS)
+            with contextlib.suppress(self._error, OSError):
+                await self._client.flush(timeout=int(DEAD_SECONDS) or 1)
         self._closing = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DEAD_SECONDS):
-                while self._up and len(self._outgoing):  # noqa: ASYNC110 - a queue that another task empties
-                    await asyncio.sleep(0.005)
-                if self._up:
-                    await self._client.flush()
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)

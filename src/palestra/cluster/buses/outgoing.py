@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 WAITING_BYTES_MAX = 33_554_432
@@ -16,6 +17,7 @@ class Outgoing:
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
 
     def put(self, to: str, packet: bytes) -> bool:
         """Queue a packet; False when too much waits already."""
@@ -24,20 +26,29 @@ class Outgoing:
         self._waiting.append((to, packet))
         self._bytes += len(packet)
         self._arrived.set()
+        self._idle.clear()
         return True
 
     async def take(self) -> list[tuple[str, bytes]]:
-        """All that waits, once something does."""
+        """All that waits, once something does. Whoever asks for more has sent what it took before."""
+        if not self._waiting:
+            self._idle.set()
         await self._arrived.wait()
         taken = list(self._waiting)
-        self.clear()
+        self._forget()
         return taken
 
+    async def sent(self, seconds: float) -> None:
+        """Wait until all has been sent, or is forgotten, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+
     def clear(self) -> None:
-        """Forget what waits."""
+        """Forget what waits: the connection is gone."""
+        self._forget()
+        self._idle.set()
+
+    def _forget(self) -> None:
         self._waiting.clear()
         self._bytes = 0
         self._arrived.clear()
-
-    def __len__(self) -> int:
-        return len(self._waiting)

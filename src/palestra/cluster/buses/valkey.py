@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -60,11 +59,9 @@ class ValkeyTransport:
         """Send what waits, then disconnect."""
         if self._running is None:
             return
+        if self._up:
+            await self._outgoing.sent(DEAD_SECONDS)
         self._closing = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DEAD_SECONDS):
-                while self._up and len(self._outgoing):  # noqa: ASYNC110 - a queue that another task empties
-                    await asyncio.sleep(0.005)
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         self._running = None
@@ -87,6 +84,7 @@ class ValkeyTransport:
                     log.warning("connection to Valkey lost", reason=str(error) or type(error).__name__)
             finally:
                 self._up = False
+                self._outgoing.clear()
                 self._changed(False)
             if self._closing:
                 return
@@ -99,7 +97,6 @@ class ValkeyTransport:
         try:
             async with client.pubsub(ignore_subscribe_messages=True) as subscription:
                 await subscription.subscribe(self._channel(self._node), self._channel(EVERYBODY))
-                self._outgoing.clear()
                 self._up = True
                 self._changed(True)
                 if not first.done():
