@@ -21,6 +21,7 @@ from palestra.testing import Bot
 from tests.cluster.balancers import KINDS, Balancer, Certificate, balancing
 from tests.cluster.load import Load
 from tests.cluster.nodes import NodeProcess, player, running_nodes
+from tests.cluster.servers import free_port, running, valkey_command
 from tests.conftest import TEMPLATE
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.servers]
@@ -47,7 +48,11 @@ async def module_database_url(postgres_url: str) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def nodes(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[NodeProcess]]:
     """Three nodes; a test that ends one starts it again."""
-    async with running_nodes(tmp_path_factory.mktemp("nodes"), module_database_url, settings=SETTINGS) as nodes:
+    folder, port = tmp_path_factory.mktemp("nodes"), free_port()
+    async with (
+        running(valkey_command(port), port),
+        running_nodes(folder, module_database_url, redis_url=f"redis://127.0.0.1:{port}", settings=SETTINGS) as nodes,
+    ):
         yield nodes
 
 
