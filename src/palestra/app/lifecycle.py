@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,8 @@ log = get_logger(__name__)
 RELOAD_SECONDS = 0.25
 HOUSEKEEPING_SECONDS = 300
 GC_THRESHOLD = 20_000
+LEAVE_SECONDS_MAX = 2.0
+"""How long clients of a shared port that keep a connection open may take to send a request on it and be told."""
 VENDOR = Path(__file__).resolve().parent.parent / "_web/vendor"
 """Browser libraries bundled with the package, served to the examples."""
 CLIENT = Path(__file__).resolve().parent.parent / "client"
@@ -46,8 +49,8 @@ class Node:
     """One process of the platform, with its games.
 
     `games` may be given as modules to load, or ready-made (tests), as may the clock. One that does not serve players
-    runs jobs and nothing else; its console is then optional too. `transport` is for several nodes in one process.
-    Nothing happens before `start`.
+    runs jobs and nothing else; its console is then optional too. `listening` is a port that several processes share,
+    `transport` is for several nodes in one process. Nothing happens before `start`.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Node:
         *,
         serves: bool = True,
         console: bool = True,
+        listening: socket.socket | None = None,
         transport: Transport | None = None,
     ) -> None:
         self.settings = settings
@@ -67,6 +71,7 @@ class Node:
         self._transport = transport
         self._serves = serves
         self._has_console = console
+        self._listening = listening
         self.port = 0
         self.console_port = 0
         self.games: list[Game] = []
@@ -171,7 +176,9 @@ class Node:
         settings = self.settings
         if self._serves:
             self._listener = Listener(parts.http, settings.socket, parts.sockets)
-            self.port = self._listener.bind(settings.host, settings.port)
+            shared = self._listening
+            listener = self._listener
+            self.port = listener.adopt(shared) if shared else listener.bind(settings.host, settings.port)
         if self._has_console:
             self._console = Listener(ConsoleApp(parts.metrics, lambda: self.ready), settings.socket)
             self.console_port = self._console.bind(settings.host, settings.console_port, "--console-port")
@@ -248,13 +255,18 @@ class Node:
 
     # -- the end
 
-    async def stop(self) -> None:
-        """Drain and stop: unready first, then requests in flight, sockets, batches, and the embedded database last."""
+    async def stop(self, *, others_listen: bool = False) -> None:
+        """Drain and stop: unready first, then requests in flight, sockets, batches, and the embedded database last.
+
+        With `others_listen` the port is shared with processes that go on.
+        """
         if self._stopped:
             return
         self._stopped = True
         served, self._serving = self._serving, False
         try:
+            if served and self._listener is not None:
+                await self._take_leave(self._listener, others_listen)
             await self._stop_serving()
         finally:
             if self._database is not None:
@@ -264,6 +276,18 @@ class Node:
             gc.unfreeze()
         if served:
             log.info("node stopped", node=self.settings.node)
+
+    async def _take_leave(self, listener: Listener, others_listen: bool) -> None:
+        """Let those who come go elsewhere, without one of their requests failing."""
+        listener.say_close()
+        if others_listen:
+            await listener.refuse()
+            until = time.monotonic() + LEAVE_SECONDS_MAX
+            while listener.requesting and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
+                await asyncio.sleep(0.02)
+            return
+        await asyncio.sleep(self.settings.notice_seconds)
+        await listener.refuse()
 
     async def _stop_serving(self) -> None:
         parts = self.parts

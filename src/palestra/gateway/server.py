@@ -36,7 +36,11 @@ class Listener:
     ) -> None:
         self._reading = Reading(settings, sockets)
         self._socket: socket.socket | None = None
-        bound = type("BoundProtocol", (LimitedProtocol,), {"reading": self._reading, "sockets": sockets})
+        # The operators' port is asked by themselves, not through balancers.
+        proxied = settings.proxy_protocol and sockets is not None
+        bound = type(
+            "BoundProtocol", (LimitedProtocol,), {"reading": self._reading, "sockets": sockets, "proxied": proxied}
+        )
         self._server = _Server(
             uvicorn.Config(
                 app,  # pyright: ignore[reportArgumentType] - our protocol calls it with exchanges
@@ -71,6 +75,12 @@ class Listener:
         self._socket = listener
         return listener.getsockname()[1]
 
+    def adopt(self, listening: socket.socket) -> int:
+        """Take a port that another process has bound for several; its number."""
+        listening.setblocking(False)
+        self._socket = listening
+        return listening.getsockname()[1]
+
     async def start(self) -> None:
         """Begin to accept connections."""
         assert self._socket is not None, "bind first"
@@ -95,6 +105,23 @@ class Listener:
     def connections(self) -> int:
         """Open connections, sockets included."""
         return self._reading.connections
+
+    def say_close(self) -> None:
+        """From now on, each answer is the last on its connection, so that clients take their next request elsewhere."""
+        self._reading.ending = True
+
+    async def refuse(self) -> None:
+        """Accept no more connections; those that exist go on."""
+        # What the system has taken for us by now is ours: closing the port would reset it.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        for server in self._server.servers:
+            server.close()
+
+    @property
+    def requesting(self) -> int:
+        """Open connections, sockets not included."""
+        return self._reading.requesting
 
     async def stop(self) -> None:
         """Stop accepting, let requests being answered finish, close what is idle."""

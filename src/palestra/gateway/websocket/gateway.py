@@ -213,10 +213,9 @@ class SocketGateway:
             return UNAVAILABLE
         return verdict
 
-    def upgrade(self, transport: asyncio.Transport, accepted: Accepted, headers: Headers) -> SocketProtocol:
-        """Turn an HTTP connection whose handshake was accepted into a socket."""
-        peer = transport.get_extra_info("peername")
-        address = client_address(headers, str(peer[0]) if peer else "", self.settings.proxy_count)
+    def upgrade(self, transport: asyncio.Transport, accepted: Accepted, headers: Headers, peer: str) -> SocketProtocol:
+        """Turn an HTTP connection from `peer` whose handshake was accepted into a socket."""
+        address = client_address(headers, peer, self.settings.proxy_count)
         kind = ProtobufSocket if accepted.format == PROTOBUF else Socket
         socket = self._returning(kind, accepted) or kind(self)
         socket.meet(accepted, address)
