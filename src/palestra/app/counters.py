@@ -21,6 +21,11 @@ def measure_node(parts: Parts) -> None:
     parts.services.live.matchmaker.measure(metrics)
     parts.services.live.running.measure(metrics)
     parts.services.live.parties.measure(metrics)
+    if not parts.cluster.alone:
+        parts.cluster.bus.measure(metrics)
+        parts.cluster.members.measure(metrics)
+    if (others := parts.services.live.others) is not None:
+        others.measure(metrics)
     parts.services.money.ledger_audit.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 
