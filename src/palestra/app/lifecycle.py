@@ -11,7 +11,7 @@ from pathlib import Path
 
 from palestra.app import openapi
 from palestra.app.build import Parts, build
-from palestra.app.counters import measure_node
+from palestra.app.counters import measure_node, report
 from palestra.cluster.bus import Transport
 from palestra.cluster.cluster import build_cluster
 from palestra.console.app import ConsoleApp
@@ -152,6 +152,7 @@ class Node:
             # Work is taken from the database; nobody needs to know who does it.
             return
         nodes.on_lost = self.lost.set
+        nodes.state = report(parts)
         nodes.serves = cluster.members.serves = self._serves
         cluster.bus.begin(await nodes.claim())
         nodes.start()
