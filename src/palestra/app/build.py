@@ -12,6 +12,7 @@ from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
+from palestra.app.replicas import ReplicaReads
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import Settings
 from palestra.core.events import EventBus
@@ -145,6 +146,7 @@ class Parts:
     runtime: Runtime
     platform: Platform
     services: Services
+    replica_reads: ReplicaReads | None
 
 
 class ThrowawayKeys:
@@ -192,6 +194,10 @@ def build(
     ]
     runtime.table = [*operations, *messages]
 
+    replica_reads = None
+    if database.replicas is not None:
+        replica_reads = ReplicaReads(database.replicas, clock, None)
+        replica_reads.follow(runtime.table, dispatcher)
     _connect_events(events, services, notifications, sockets, clock)
     chat_feature.subscribe(events, services.live.channels, Announcements(services.live.chat))
     notifications_feature.subscribe(events, Occasions(notifications))
@@ -215,6 +221,7 @@ def build(
         runtime=runtime,
         platform=_platform(services, notifications, jobs, sockets, settings, clock),
         services=services,
+        replica_reads=replica_reads,
     )
 
 
