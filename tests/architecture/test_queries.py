@@ -16,7 +16,7 @@ from tests.architecture.sources import PACKAGE, ROOT, Module, modules
 
 SQL_IN_PYTHON = re.compile(r"\bSELECT\s|\bINSERT INTO\s|\bUPDATE\s+\S+\s+SET\b|\bDELETE FROM\s")
 WHOLE_TABLE = re.compile(r"^-- plan: whole table, because \S+", re.MULTILINE)
-BOOKKEEPING_TABLES = {"schema_migrations", "key_ring", "pgqueuer_schedules"}
+BOOKKEEPING_TABLES = {"schema_migrations", "key_ring", "pgqueuer_schedules", "nodes", "leases"}
 """Tables that hold a handful of rows for ever; every other table must be seeded."""
 SEEDED_ROWS_MIN = 10_000
 

@@ -19,6 +19,7 @@ from palestra.features.streams.contract import (
     STATUS,
     Presences,
 )
+from palestra.gateway.operation import Session
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.socket import Socket
 
@@ -37,9 +38,11 @@ def follow_absence(sockets: SocketGateway, live: Live, settings: Settings, clock
     if resume.matchmaker_seconds is not None:
         sockets.on_away(resume.matchmaker_seconds, lambda socket: live.matchmaker.session_ended(socket.id))
     if settings.session.single_socket:
-        close_others = partial(_close_others, sockets, clock)
+        close_others = partial(_close_others, live, clock)
         sockets.on_open(close_others)
         sockets.on_resume(close_others)
+        if live.others is not None:
+            live.others.on_open(partial(_settle_tie, sockets, live, clock))
 
 
 def _leave(presences: Presences, modes: tuple[int, ...], socket: Socket) -> None:
@@ -47,6 +50,12 @@ def _leave(presences: Presences, modes: tuple[int, ...], socket: Socket) -> None
         presences.leave_mode(socket.id, mode)
 
 
-def _close_others(sockets: SocketGateway, clock: Clock, socket: Socket) -> None:
+def _close_others(live: Live, clock: Clock, session: Session) -> None:
     last = last_push(PlatformCode.SINGLE_SOCKET, clock.now())
-    sockets.disconnect_user(socket.caller.user_id, last=last, but=socket)
+    live.disconnect_user(session.caller.user_id, last=last, but=session)
+
+
+def _settle_tie(sockets: SocketGateway, live: Live, clock: Clock, opened: Session) -> None:
+    """A player's sockets on two nodes may have opened without knowing of each other: one id is the higher for both."""
+    if any(own.id < opened.id for own in sockets.of_user(opened.caller.user_id)):
+        _close_others(live, clock, opened)

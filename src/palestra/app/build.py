@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from palestra.app import health, openapi
 from palestra.app.absence import follow_absence
 from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
+from palestra.app.others import follow_cluster
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
 from palestra.app.replicas import ReplicaReads
+from palestra.cluster.cluster import Cluster, build_cluster
 from palestra.core.clock import Clock, SystemClock
-from palestra.core.config import Settings
+from palestra.core.config import ClusterSettings, Settings
 from palestra.core.events import EventBus
 from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
@@ -60,6 +64,8 @@ from palestra.features.leaderboards.tournaments import TournamentService
 from palestra.features.ledger import feature as ledger_feature
 from palestra.features.limits import feature as limits_feature
 from palestra.features.limits.routes import LimitRoutes
+from palestra.features.nodes.service import NodeService
+from palestra.features.nodes.store import NodeStore
 from palestra.features.notifications import feature as notifications_feature
 from palestra.features.notifications.contract import PlatformCode
 from palestra.features.notifications.occasions import Occasions
@@ -105,6 +111,7 @@ from palestra.sdk.runtime import Runtime
 class Services:
     """The features, one object each."""
 
+    nodes: NodeService
     sessions: SessionService
     accounts: AccountService
     linking: Linking
@@ -134,6 +141,7 @@ class Parts:
 
     settings: Settings
     database: Database
+    cluster: Cluster
     tasks: Tasks
     metrics: Metrics
     dispatcher: Dispatcher
@@ -166,14 +174,23 @@ def table() -> list[Operation | Message]:
 
 
 def build(
-    settings: Settings, database: Database, sealer: Sealer, ready: Callable[[], bool], clock: Clock | None = None
+    settings: Settings,
+    database: Database,
+    sealer: Sealer,
+    ready: Callable[[], bool],
+    clock: Clock | None = None,
+    cluster: Cluster | None = None,
 ) -> Parts:
-    """Make and connect everything; nothing runs yet. `ready` tells whether the node can serve."""
+    """Make and connect everything; nothing runs yet. `ready` tells whether the node can serve.
+
+    Without a `cluster` the node is alone.
+    """
     clock = clock or SystemClock()
+    cluster = cluster or build_cluster(replace(settings, redis_url="", cluster=ClusterSettings()))
     tasks, events = Tasks(), EventBus()
     jobs = JobQueue(database, settings.jobs)
     runtime = Runtime(Bounds(settings.runtime.hook_seconds_max))
-    services = _services(settings, database, sealer, tasks, events, runtime, jobs, clock)
+    services = _services(settings, database, sealer, cluster, tasks, events, runtime, jobs, clock)
     purchase_jobs = purchases_feature.jobs(services.purchasing.service)
     index_jobs = services.indexes.jobs()
     jobs.declare("platform", [*jobs.jobs(), *services.money.jobs(), *purchase_jobs, *index_jobs])
@@ -185,7 +202,8 @@ def build(
     )
     services.live.follow(sockets, services.client_events)
     follow_absence(sockets, services.live, settings, clock)
-    notifications = NotificationService(services.notification_store, sockets, tasks, clock)
+    follow_cluster(cluster, sockets, services.sessions, tasks)
+    notifications = NotificationService(services.notification_store, services.live.all_sockets, tasks, clock)
     operations = [
         *health.operations(ready),
         *_operations(services, rpc, clock),
@@ -196,9 +214,9 @@ def build(
 
     replica_reads = None
     if database.replicas is not None:
-        replica_reads = ReplicaReads(database.replicas, clock, None)
+        replica_reads = ReplicaReads(database.replicas, clock, None if cluster.alone else cluster.bus)
         replica_reads.follow(runtime.table, dispatcher)
-    _connect_events(events, services, notifications, sockets, clock)
+    _connect_events(events, services, notifications, clock)
     chat_feature.subscribe(events, services.live.channels, Announcements(services.live.chat))
     notifications_feature.subscribe(events, Occasions(notifications))
     for kind in (LeaderboardReset, TournamentEnd, TournamentReset):
@@ -209,6 +227,7 @@ def build(
     return Parts(
         settings=settings,
         database=database,
+        cluster=cluster,
         tasks=tasks,
         metrics=Metrics(),
         dispatcher=dispatcher,
@@ -229,6 +248,7 @@ def _services(
     settings: Settings,
     database: Database,
     sealer: Sealer,
+    cluster: Cluster,
     tasks: Tasks,
     events: EventBus,
     games: Runtime,
@@ -244,7 +264,7 @@ def _services(
     chat_store = ChatStore(database, limits)
     notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
-    sessions = SessionService(SessionStore(database), settings.session, clock)
+    sessions = SessionService(SessionStore(database), settings.session, clock, None if cluster.alone else cluster.bus)
     passwords = Passwords()
     presences = PresenceEngine()
     boards = KnownBoards(leaderboard_store, tasks, clock)
@@ -257,6 +277,7 @@ def _services(
     identity = build_providers(settings.social, clock)
     friends = FriendService(friend_store, accounts, events, clock)
     return Services(
+        nodes=NodeService(NodeStore(database), cluster.bus, clock, cluster.tasks, alone=cluster.alone),
         sessions=sessions,
         accounts=accounts,
         linking=Linking(account_store, passwords),
@@ -274,7 +295,9 @@ def _services(
         friends=friends,
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
-        live=build_live(settings, presences, chat_store, Asked(accounts, friends, groups, games), events, tasks, clock),
+        live=build_live(
+            settings, presences, chat_store, Asked(accounts, friends, groups, games), cluster, events, tasks, clock
+        ),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[
@@ -376,9 +399,7 @@ def export_statements() -> dict[str, str]:
     }
 
 
-def _connect_events(
-    events: EventBus, s: Services, notifications: NotificationService, sockets: SocketGateway, clock: Clock
-) -> None:
+def _connect_events(events: EventBus, s: Services, notifications: NotificationService, clock: Clock) -> None:
     """Who does what when a player is deleted or banned."""
     owners: Iterable[Any] = (
         s.storage,
@@ -398,11 +419,11 @@ def _connect_events(
 
     async def disconnect(removed: AccountRemoved) -> None:
         s.leaderboards.forgotten(removed.user_id)
-        sockets.disconnect_user(removed.user_id)
+        s.live.disconnect_user(removed.user_id)
         await s.groups.forgotten(removed.user_id)
 
     async def tell_and_disconnect(banned: UserBanned) -> None:
-        sockets.disconnect_user(banned.user_id, last=last_push(PlatformCode.BANNED, clock.now()))
+        s.live.disconnect_user(banned.user_id, last=last_push(PlatformCode.BANNED, clock.now()))
 
     events.subscribe(AccountDeleted, forget)
     events.subscribe(AccountRemoved, disconnect)

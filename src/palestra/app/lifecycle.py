@@ -11,6 +11,8 @@ from pathlib import Path
 from palestra.app import openapi
 from palestra.app.build import Parts, build
 from palestra.app.counters import measure_node
+from palestra.cluster.bus import Transport
+from palestra.cluster.cluster import build_cluster
 from palestra.console.app import ConsoleApp
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
@@ -55,7 +57,8 @@ class Node:
     """One process of the platform, with its games.
 
     `games` may be given as modules to load, or ready-made (tests), as may the clock. One that does not serve players
-    runs jobs and nothing else; its console is then optional too. Nothing happens before `start`.
+    runs jobs and nothing else; its console is then optional too. `transport` is for several nodes in one process.
+    Nothing happens before `start`.
     """
 
     def __init__(
@@ -67,8 +70,12 @@ class Node:
         *,
         serves: bool = True,
         console: bool = True,
+        transport: Transport | None = None,
     ) -> None:
         self.settings = settings
+        self.lost = asyncio.Event()
+        """Set when another node has this one's name by now: it is to be stopped."""
+        self._transport = transport
         self._serves = serves
         self._has_console = console
         self.port = 0
@@ -112,8 +119,10 @@ class Node:
         await check_pooler(self._database)
         progress("updating the database's tables")
         await migrate(self._database, lambda name: progress(f"migrating: {name}"))
-        parts = self.parts = build(settings, self._database, sealer, lambda: self.ready, self._clock)
+        cluster = build_cluster(settings, transport=self._transport)
+        parts = self.parts = build(settings, self._database, sealer, lambda: self.ready, self._clock, cluster)
         measure_node(parts)
+        await self._join(parts, progress)
         progress("loading sessions and ranks")
         await parts.services.money.ledger.start()
         await parts.services.account_store.check_key_ring()
@@ -144,6 +153,32 @@ class Node:
         log.info("node ready", node=settings.node, port=self.port, seconds=round(time.perf_counter() - started, 3))
         if settings.jobs.worker or not self._serves:
             parts.worker.start()
+
+    async def _join(self, parts: Parts, progress: Progress) -> None:
+        """Take this node's name, and meet the others."""
+        cluster, nodes = parts.cluster, parts.services.nodes
+        if cluster.alone and not self._serves:
+            # Work is taken from the database; nobody needs to know who does it.
+            return
+        nodes.on_lost = self.lost.set
+        nodes.serves = cluster.members.serves = self._serves
+        cluster.bus.begin(await nodes.claim())
+        nodes.start()
+        if not cluster.alone:
+            progress("joining the other nodes")
+            await cluster.bus.start()
+            cluster.members.start(nodes.claim)
+            for begin in cluster.on_start:
+                begin()
+
+    async def _leave(self, parts: Parts) -> None:
+        """Tell the others that this node is going, and give up its name."""
+        cluster = parts.cluster
+        if cluster.bus.up:
+            cluster.members.leave()
+        await cluster.bus.stop()
+        await cluster.tasks.stop()
+        await parts.services.nodes.leave()
 
     async def _listen(self, parts: Parts) -> None:
         """Take the ports, all of them before the first answers."""
@@ -266,6 +301,7 @@ class Node:
             await parts.services.identity.outgoing.stop()
             await parts.services.purchasing.outgoing.stop()
             parts.runtime.bounds.stop()
+            await self._leave(parts)
 
     async def _drain(self, parts: Parts) -> None:
         """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from palestra.cluster.cluster import Cluster
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
 from palestra.core.events import EventBus
@@ -36,10 +38,14 @@ from palestra.features.parties.service import PartyService
 from palestra.features.status import feature as status_feature
 from palestra.features.status.messages import StatusMessages
 from palestra.features.status.service import StatusService
+from palestra.features.streams.contract import ConnectedSockets
 from palestra.features.streams.engine import PresenceEngine
+from palestra.features.streams.forwarding import Forwarding
+from palestra.features.streams.replication import Replication
 from palestra.features.streams.service import SocketsService, StreamsService
 from palestra.gateway.operation import Message, Operation, Session
-from palestra.gateway.websocket.gateway import SocketGateway
+from palestra.gateway.push import Push
+from palestra.gateway.websocket.gateway import DISCONNECTED, SocketGateway
 from palestra.gateway.websocket.socket import Socket
 from palestra.sdk.runtime import Runtime
 
@@ -59,6 +65,23 @@ class OpenSockets:
         return self.gateway.of_user(user_id)
 
 
+class AllSockets:
+    """The sockets of all nodes."""
+
+    def __init__(self, own: OpenSockets, others: Replication) -> None:
+        self._own = own
+        self._others = others
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """All of them by session id."""
+        return ChainMap[str, Session](self._own.sessions, self._others.remote)  # type: ignore[arg-type]
+
+    def of_user(self, user_id: str) -> Sequence[Session]:
+        """Those of a player."""
+        return [*self._own.of_user(user_id), *self._others.of_user(user_id)]
+
+
 @dataclass(slots=True, frozen=True)
 class Asked:
     """Whom the live features ask."""
@@ -75,6 +98,10 @@ class Live:
 
     presences: PresenceEngine
     open_sockets: OpenSockets
+    all_sockets: ConnectedSockets
+    others: Replication | None
+    """Sessions and presences of other nodes; None for a node alone."""
+    forwarding: Forwarding | None
     streams: StreamsService
     sockets: SocketsService
     status: StatusService
@@ -103,9 +130,25 @@ class Live:
             *parties_feature.operations(PartyRoutes(self.parties)),
         ]
 
+    def disconnect_user(self, user_id: str, last: Push | None = None, but: Session | None = None) -> None:
+        """Close all sockets of a player on all nodes except `but`, after a last envelope where one is given."""
+        self.open_sockets.gateway.disconnect_user(user_id, last=last, but=but)
+        for session in self.others.of_user(user_id) if self.others is not None else ():
+            if session is not but:
+                if last is not None:
+                    session.send(last)
+                session.close(DISCONNECTED)
+
     def follow(self, gateway: SocketGateway, events: EventService) -> None:
         """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
         self.open_sockets.gateway = gateway
+
+        others = self.others
+
+        def opened(socket: Socket) -> None:
+            if others is not None:
+                others.session_opened(socket)
+            connected(socket)
 
         def connected(socket: Socket) -> None:
             if socket.show_status:
@@ -115,9 +158,11 @@ class Live:
             self.matchmaker.session_ended(socket.id)
             self.presences.leave_all(socket.id)
             self.status.ended(socket.id)
+            if others is not None:
+                others.session_ended(socket)
             events.session_ended(socket, reason)
 
-        gateway.on_open(connected)
+        gateway.on_open(opened)
         gateway.on_open(events.session_started)
         gateway.on_resume(connected)
         gateway.on_close(closed)
@@ -128,12 +173,15 @@ def build_live(
     presences: PresenceEngine,
     messages: ChatStore,
     asked: Asked,
+    cluster: Cluster,
     events: EventBus,
     tasks: Tasks,
     clock: Clock,
 ) -> Live:
     """Make and connect the live features."""
     sockets = OpenSockets()
+    others = None if cluster.alone else Replication(cluster, presences, lambda: sockets.sessions)
+    everywhere = sockets if others is None else AllSockets(sockets, others)
     addresses = Addresses(asked.users, asked.friends, asked.groups)
     chat = ChatService(messages, presences, addresses, asked.groups, clock)
     recordings = Recordings(settings.match, settings.data_dir)
@@ -146,8 +194,11 @@ def build_live(
     return Live(
         presences=presences,
         open_sockets=sockets,
-        streams=StreamsService(presences, sockets),
-        sockets=SocketsService(sockets),
+        all_sockets=everywhere,
+        others=others,
+        forwarding=None if others is None else Forwarding(cluster.calls, others),
+        streams=StreamsService(presences, everywhere),
+        sockets=SocketsService(everywhere),
         status=StatusService(presences, asked.users, sockets),
         chat=chat,
         channels=ChannelService(chat, presences, addresses, events, tasks),

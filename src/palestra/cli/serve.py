@@ -22,11 +22,8 @@ from palestra.core.errors import SetupError
 
 def serve(settings: Settings, modules: list[Path], ready_file: Path | None) -> int:
     """Run a node until SIGINT or SIGTERM; the exit status."""
-    if settings.workers > 1 or settings.redis_url:
-        raise SetupError(
-            "this version runs one node: several need the cluster bus, which it does not have yet.\n"
-            "Leave out --workers and --redis-url."
-        )
+    if settings.workers > 1:
+        raise SetupError("this version runs one process per command: leave out --workers, start several nodes.")
     return _until_told(Node(settings, modules or [example()]), _tell, ready_file)
 
 
@@ -74,13 +71,20 @@ async def _serve(node: Node, tell: Callable[[Node, float], None], ready_file: Pa
             tell(node, time.perf_counter() - started)
             if ready_file is not None:
                 _write_ready_file(ready_file, node)
-            await stop.wait()
+            await _either(stop, node.lost)
         # From here on a second signal ends the process at once, and with it what it started.
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
     finally:
         await node.stop()
     return 0
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(first.wait()), asyncio.ensure_future(second.wait())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for one in waiting:
+        one.cancel()
 
 
 async def _start(node: Node, stop: asyncio.Event) -> bool:

@@ -82,14 +82,17 @@ class Bus:
         self.up = False
         self._transport = transport
         self._tasks = tasks
-        self._loop: asyncio.AbstractEventLoop
+        self.loop: asyncio.AbstractEventLoop
         self._topics: dict[str, OnMessage] = {}
         self._questions: dict[str, OnQuestion] = {}
         self._on_gap: list[OnGap] = []
         self._on_change: list[Callable[[bool], None]] = []
-        self._outbox: dict[str, list[Message]] = {}
+        self._outbox: list[dict[str, list[Message]]] = []
+        self._open: Callable[[], None] | None = None
         self._numbers: dict[str, int] = {}
         self._heard: dict[tuple[str, bool], tuple[int, int]] = {}
+        self._fenced: dict[str, int] = {}
+        self._on_stale: list[Callable[[str, int], None]] = []
         self._asked = 0
         self._pending: dict[int, tuple[str, asyncio.Future[bytes]]] = {}
         self._encode = msgspec.msgpack.Encoder().encode
@@ -101,7 +104,7 @@ class Bus:
 
     async def start(self) -> None:
         """Begin to receive. Raises Unavailable when the broker cannot be reached."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         await self._transport.open(self.node, self._deliver, self._changed)
 
     async def stop(self) -> None:
@@ -127,6 +130,19 @@ class Bus:
     def on_change(self, handler: Callable[[bool], None]) -> None:
         """Call back when the broker is lost (False) and when it is back (True)."""
         self._on_change.append(handler)
+
+    def on_stale(self, handler: Callable[[str, int], None]) -> None:
+        """Call back with name and epoch of a node that still speaks in an epoch that is over."""
+        self._on_stale.append(handler)
+
+    def begin(self, epoch: int) -> None:
+        """Speak in a new epoch from now on."""
+        self.epoch = epoch
+        self._numbers.clear()
+
+    def fence(self, node: str, epoch: int) -> None:
+        """Believe nothing any more that a node says in this epoch or an earlier one."""
+        self._fenced[node] = max(epoch, self._fenced.get(node, 0))
 
     def forget(self, node: str) -> None:
         """A node is gone: questions to it fail now, and one of its name that comes later is a new one."""
@@ -160,9 +176,9 @@ class Bus:
             raise Unreachable(node)
         self._asked += 1
         number = self._asked
-        waiting: asyncio.Future[bytes] = self._loop.create_future()
+        waiting: asyncio.Future[bytes] = self.loop.create_future()
         self._pending[number] = node, waiting
-        timer = self._loop.call_later(seconds, self._late, number)
+        timer = self.loop.call_later(seconds, self._late, number)
         try:
             self._put(node, (_ASK, topic, number, payload))
             return await waiting
@@ -175,28 +191,52 @@ class Bus:
         if found is not None and not found[1].done():
             found[1].set_exception(Unreachable(found[0]))
 
+    def gather(self, finish: Callable[[], None]) -> None:
+        """Keep the place of messages that grow until the next one, or the end of this turn: `finish` sends them."""
+        self._close()
+        self._wake()
+        self._open = finish
+
+    def _close(self) -> None:
+        if self._open is not None:
+            finish, self._open = self._open, None
+            finish()
+
+    def _wake(self) -> None:
+        if not self._outbox and self._open is None:
+            self.loop.call_soon(self._flush)
+
     def _put(self, to: str, message: Message) -> None:
         if len(message[3]) > MESSAGE_BYTES_MAX:
             raise ValueError(f"a message of {len(message[3])} bytes is too long for the bus: {message[1]}")
-        if not self._outbox:
-            self._loop.call_soon(self._flush)
-        self._outbox.setdefault(to, []).append(message)
+        self._close()
+        self._wake()
+        outbox = self._outbox
+        # What is for all and what is for one keep their order: a packet holds a run of either kind.
+        if not outbox or (EVERYBODY in outbox[-1]) != (to == EVERYBODY):
+            outbox.append({})
+        outbox[-1].setdefault(to, []).append(message)
 
     def _flush(self) -> None:
-        outbox, self._outbox = self._outbox, {}
-        for to, messages in outbox.items():
-            if to == self.node:
-                self._handle(self.node, messages)
-                continue
-            for part in _parts(messages):
-                number = self._numbers[to] = self._numbers.get(to, 0) + 1
-                packet = self._encode(Packet(self.node, self.epoch, to, number, part))
-                if self.up and self._transport.publish(to, packet):
-                    self.packets_sent += 1
-                    self.messages_sent += len(part)
-                else:
-                    # The number is used up: the receivers will see that something is missing.
-                    self.packets_lost += 1
+        self._close()
+        outbox, self._outbox = self._outbox, []
+        for run in outbox:
+            for to, messages in run.items():
+                self._publish(to, messages)
+
+    def _publish(self, to: str, messages: list[Message]) -> None:
+        if to == self.node:
+            self._handle(self.node, messages)
+            return
+        for part in _parts(messages):
+            number = self._numbers[to] = self._numbers.get(to, 0) + 1
+            packet = self._encode(Packet(self.node, self.epoch, to, number, part))
+            if self.up and self._transport.publish(to, packet):
+                self.packets_sent += 1
+                self.messages_sent += len(part)
+            else:
+                # The number is used up: the receivers will see that something is missing.
+                self.packets_lost += 1
 
     # -- receiving
 
@@ -219,8 +259,10 @@ class Bus:
             return
         key = packet.sender, packet.to == EVERYBODY
         known = self._heard.get(key)
-        if known is not None and packet.epoch < known[0]:
+        if packet.epoch <= self._fenced.get(packet.sender, -1) or (known is not None and packet.epoch < known[0]):
             self.stale += 1
+            for handler in self._on_stale:
+                handler(packet.sender, packet.epoch)
             return
         self._heard[key] = packet.epoch, packet.number
         self.packets_received += 1

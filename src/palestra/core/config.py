@@ -142,6 +142,15 @@ class MatchmakerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True
     mutual_acceptance: bool = True
 
 
+class ClusterSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[cluster]`: several nodes. Without `bus_url` the bus is at `redis_url`."""
+
+    name: str = "palestra"
+    bus_url: str = ""
+    beat_seconds: float = 0.5
+    dead_seconds: float = 4.0
+
+
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
@@ -175,6 +184,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     matchmaker: MatchmakerSettings = MatchmakerSettings()
     social: SocialSettings = SocialSettings()
     iap: IapSettings = IapSettings()
+    cluster: ClusterSettings = ClusterSettings()
     log: LogSettings = LogSettings()
     providers: dict[str, ProviderSettings] = {}
 

@@ -64,11 +64,15 @@ class Platform:
                 try:
                     yield platform
                 finally:
-                    for bot in platform._bots:
-                        await bot.leave()
+                    await platform.leave_all()
         finally:
             await node.stop()
             shutil.rmtree(folder, ignore_errors=True)
+
+    async def leave_all(self) -> None:
+        """Take all bots off their sockets."""
+        for bot in self._bots:
+            await bot.leave()
 
     async def tell_ends(self) -> None:
         """Run the hooks for all periods and windows that have ended by the clock; for tests that move the clock.

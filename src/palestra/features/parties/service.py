@@ -206,7 +206,10 @@ class PartyService:
 
     def _moved(self, stream: Stream, joins: Sequence[Member], leaves: Sequence[Member]) -> None:
         """Follow the presence engine."""
-        party = self._parties[stream]
+        party = self._parties.get(stream)
+        if party is None:
+            # It lives on another node.
+            return
         for member in joins:
             self._come(party, member.session)
         for member in leaves:

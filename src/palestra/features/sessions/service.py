@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import msgspec
+
+from palestra.cluster.bus import Bus
 from palestra.core.clock import Clock
 from palestra.core.config import SessionSettings
 from palestra.core.errors import InvalidArgument
@@ -22,9 +26,12 @@ FOR_GOOD = 32_503_680_000.0
 
 
 class SessionService:
-    """Implements `Sessions`. Revocations are kept in memory, checked on every use, and written through to the store."""
+    """Implements `Sessions`. Revocations are kept in memory, checked on every use, and written through to the store.
 
-    def __init__(self, store: SessionStore, settings: SessionSettings, clock: Clock) -> None:
+    Other nodes are told of them by the `bus`; what it loses is read from the store (`load`).
+    """
+
+    def __init__(self, store: SessionStore, settings: SessionSettings, clock: Clock, bus: Bus | None = None) -> None:
         self._store = store
         self._settings = settings
         self._now = clock.now
@@ -33,12 +40,42 @@ class SessionService:
         self._known: dict[str, Caller] = {}
         self._revoked: dict[tuple[str, bool], float] = {}
         self._issued_before: dict[str, tuple[float, float]] = {}
+        self._changes = 0
+        self._bus = bus
+        if bus is not None:
+            bus.on("sessions.token_revoked", self._token_revoked)
+            bus.on("sessions.user_revoked", self._user_revoked)
 
     async def load(self) -> None:
-        """Take the revocations of earlier runs into memory."""
-        tokens, users = await self._store.load(self._now())
+        """Take all revocations into memory: those of earlier runs, those of other nodes that we were not told of."""
+        while True:
+            changes = self._changes
+            tokens, users = await self._store.load(self._now())
+            if changes == self._changes:
+                break
+            # What was noted while the store was read may be missing in what was read.
         self._revoked = {(token_id, refresh): expires_at for token_id, refresh, expires_at in tokens}
         self._issued_before = {user_id: (before, expires_at) for user_id, before, expires_at in users}
+
+    def _token_revoked(self, sender: str, payload: bytes) -> None:
+        token_id, refresh, until = msgspec.msgpack.decode(payload, type=tuple[str, bool, float])
+        self._note_token(token_id, refresh, until)
+
+    def _user_revoked(self, sender: str, payload: bytes) -> None:
+        user_id, before, until = msgspec.msgpack.decode(payload, type=tuple[str, float, float])
+        self._note_user(user_id, before, until)
+
+    def _note_token(self, token_id: str, refresh: bool, until: float) -> None:
+        self._changes += 1
+        self._revoked[token_id, refresh] = until
+
+    def _note_user(self, user_id: str, before: float, until: float) -> None:
+        self._changes += 1
+        self._issued_before[user_id] = (before, until)
+
+    def _tell(self, topic: str, *what: Any) -> None:
+        if self._bus is not None:
+            self._bus.broadcast(topic, msgspec.msgpack.encode(what))
 
     def issue(self, user_id: str, username: str, vars: dict[str, str]) -> TokenPair:
         """A new pair of tokens."""
@@ -118,7 +155,8 @@ class SessionService:
         # A revoked session token must stay so for as long as its refresh token could bring the same id back.
         until = int(self._now()) + self._settings.refresh_token_seconds + self._settings.token_seconds
         await self._store.revoke_token(token_id, refresh, until)
-        self._revoked[token_id, refresh] = until
+        self._note_token(token_id, refresh, until)
+        self._tell("sessions.token_revoked", token_id, refresh, until)
 
     def _own(self, token: str, signer: Signer[Claims], caller: Caller, message: str) -> Claims | None:
         if not token:
@@ -142,13 +180,16 @@ class SessionService:
         if entry is not None and entry[0] > self._now():
             since = math.floor(self._now())
             await self._store.readmit(user_id, since)
-            self._issued_before[user_id] = (since, entry[1])
+            self._note_user(user_id, since, entry[1])
+            self._tell("sessions.user_revoked", user_id, since, entry[1])
 
     async def _revoke(self, user_id: str, issued_before: float) -> None:
         until = self._now() + max(self._settings.token_seconds, self._settings.refresh_token_seconds)
         await self._store.revoke_user(user_id, issued_before, until)
         earlier = self._issued_before.get(user_id, (0.0, 0.0))
-        self._issued_before[user_id] = (max(issued_before, earlier[0]), max(until, earlier[1]))
+        entry = max(issued_before, earlier[0]), max(until, earlier[1])
+        self._note_user(user_id, *entry)
+        self._tell("sessions.user_revoked", user_id, *entry)
 
     async def forget_expired(self) -> None:
         """Drop revocations that no longer matter, in memory and on disk."""

@@ -46,11 +46,12 @@ class Member(msgspec.Struct, eq=False):
     """A live presence: the session it belongs to, and what it shows of itself.
 
     `encoded` is room for the owner of the stream's mode to keep the presence's wire forms, None until it does. It is
-    `silent` when its stream was closed: nobody is told.
+    `silent` when its stream was closed: nobody is told. `node` is the other node that the session is on, "" for ours.
     """
 
     session: Session
     presence: Presence
+    node: str = ""
     encoded: Any = None
     silent: bool = False
 
@@ -117,7 +118,10 @@ class BadText(InvalidArgument):
 
 
 class Presences(Protocol):
-    """The engine as features use it: in memory, at once, for sessions of this node.
+    """The engine as features use it: in memory, at once, for the sessions of all nodes.
+
+    What is done here to a session of another node is done there a moment later; what happens there is known here a
+    moment later, and each node tells its own sessions.
 
     Visible joins, leaves and updates tell everybody who is on the stream at the time of telling: after the reply to the
     message that the session has in hand, else when the loop is next free. So a joiner reads its reply, then its join.

@@ -1,8 +1,9 @@
-"""The presence engine: who of this node's sessions is on which stream, and telling the others."""
+"""The presence engine: which sessions are on which stream, and telling those of this node."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -21,6 +22,7 @@ from palestra.features.streams.contract import (
     Watcher,
 )
 from palestra.features.streams.crowds import Crowds, Later
+from palestra.features.streams.remote import Link, node_of
 from palestra.features.streams.wire import stream_presence_event
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
@@ -56,13 +58,20 @@ class _Gathered:
 
 
 class PresenceEngine:
-    """Implements `Presences`. Owns the presences of the sessions connected to this node, and only those.
+    """Implements `Presences`. Owns the presences of this node's sessions, and has a copy of those of other nodes.
+
+    With a `link` to other nodes, what features do here is passed on; `place`, `take`, `alter` and `clear` are how that
+    arrives, and pass nothing on.
 
     A stream exists while somebody is on it. Nothing here waits, so every call sees and leaves a whole state. `soon`
     calls back when the loop has worked through what it has in hand, `later` after some seconds.
     """
 
     def __init__(self, soon: Soon = _when_the_loop_is_free, later: Later = _later) -> None:
+        self.link: Link | None = None
+        self._elsewhere: dict[Stream, dict[str, int]] = {}
+        self.counts: Counter[str] = Counter()
+        """How many presences there are by node, "" being this one."""
         self._soon = soon
         self._modes: dict[int, dict[Stream, dict[str, Member]]] = {}
         self._streams_of: dict[str, dict[Stream, Member]] = {}
@@ -103,31 +112,54 @@ class PresenceEngine:
             return member.presence, False
         if session.closing:
             raise SessionClosing
+        caller = session.caller
+        presence = Presence(caller.user_id, session.id, caller.username, hidden, persistence, status)
+        node = node_of(session)
+        if self.link is not None:
+            self.link.joined(stream, presence, node)
+        self._add(stream, Member(session, presence, node))
+        return presence, True
+
+    def place(self, session: Session, stream: Stream, presence: Presence) -> None:
+        """Another node's session is on a stream."""
+        member = self._streams_of.get(session.id, _NOWHERE).get(stream)
+        if member is None:
+            self._add(stream, Member(session, presence, node_of(session)))
+        elif member.presence != presence:
+            self.alter(stream, presence)
+
+    def _add(self, stream: Stream, member: Member) -> None:
+        session = member.session
         if (gathered := self._gathered.get(stream)) is not None and session.id in gathered.sessions:
             # Its leave is still to be told, to those who stayed and not to itself.
             self._tell_gathered(stream)
         self._crowds.returns(stream, session.id)
-        caller = session.caller
-        presence = Presence(caller.user_id, session.id, caller.username, hidden, persistence, status)
-        member = Member(session, presence)
-        if own is None:
-            own = self._streams_of[session.id] = {}
-        own[stream] = member
+        self._streams_of.setdefault(session.id, {})[stream] = member
         self._modes.setdefault(stream.mode, {}).setdefault(stream, {})[session.id] = member
+        self.counts[member.node] += 1
+        if member.node:
+            nodes = self._elsewhere.setdefault(stream, {})
+            nodes[member.node] = nodes.get(member.node, 0) + 1
         if (watcher := self._watchers.get(stream.mode)) is not None:
             watcher(stream, (member,), ())
-        self._tell_later(member, stream, _visible(presence), ())
-        return presence, True
+        self._tell_later(member, stream, _visible(member.presence), ())
 
     def leave(self, session_id: str, stream: Stream) -> bool:
         """Whether the session was there."""
+        member = self.take(session_id, stream)
+        if member is not None and self.link is not None:
+            self.link.left(stream, session_id, member.node)
+        return member is not None
+
+    def take(self, session_id: str, stream: Stream) -> Member | None:
+        """A session is on a stream no more; what it was there."""
         own = self._streams_of.get(session_id)
         if own is None or (member := own.pop(stream, None)) is None:
-            return False
+            return None
         if not own:
             del self._streams_of[session_id]
         self._remove(stream, member)
-        return True
+        return member
 
     def leave_mode(self, session_id: str, mode: int, *, but: Stream | None = None) -> None:
         """Leave all streams of a mode except `but`."""
@@ -154,14 +186,29 @@ class PresenceEngine:
         if member is None:
             return False
         given = {"status": status, "hidden": hidden, "persistence": persistence}
-        former = member.presence
-        member.presence = replace(former, **{name: value for name, value in given.items() if value is not None})
-        member.encoded = None
-        self._tell_later(member, stream, _visible(member.presence), _visible(former))
+        shown = replace(member.presence, **{name: value for name, value in given.items() if value is not None})
+        if self.link is not None:
+            self.link.updated(stream, shown, member.node)
+        self.alter(stream, shown)
         return True
+
+    def alter(self, stream: Stream, presence: Presence) -> None:
+        """A presence shows something else."""
+        member = self._streams_of.get(presence.session_id, _NOWHERE).get(stream)
+        if member is None:
+            return
+        former, member.presence, member.encoded = member.presence, presence, None
+        self._tell_later(member, stream, _visible(presence), _visible(former))
 
     def close(self, stream: Stream) -> None:
         """Remove everybody, telling nobody."""
+        if self.link is not None:
+            self.link.closed(stream)
+        self.clear(stream)
+
+    def clear(self, stream: Stream) -> None:
+        """Everybody is off a stream, and nobody is told."""
+        self._elsewhere.pop(stream, None)
         self._gathered.pop(stream, None)
         self._crowds.flush(stream)
         audiences = self._modes.get(stream.mode)
@@ -169,6 +216,7 @@ class PresenceEngine:
             return
         for session_id, member in audiences.pop(stream, {}).items():
             member.silent = True
+            self.counts[member.node] -= 1
             own = self._streams_of[session_id]
             del own[stream]
             if not own:
@@ -180,6 +228,14 @@ class PresenceEngine:
         audiences = self._modes[stream.mode]
         audience = audiences[stream]
         del audience[member.presence.session_id]
+        self.counts[member.node] -= 1
+        if member.node:
+            nodes = self._elsewhere[stream]
+            nodes[member.node] -= 1
+            if not nodes[member.node]:
+                del nodes[member.node]
+                if not nodes:
+                    del self._elsewhere[stream]
         if not audience:
             del audiences[stream]
             if not audiences:
@@ -211,6 +267,12 @@ class PresenceEngine:
 
     def send(self, stream: Stream, push: Push) -> int:
         """Send one envelope to everybody on a stream."""
+        if self.link is not None and (nodes := self._elsewhere.get(stream)):
+            self.link.deliver_stream(stream, push, nodes)
+        return self.send_here(stream, push)
+
+    def send_here(self, stream: Stream, push: Push) -> int:
+        """The same to those of this node; returns how many are on the stream."""
         if stream in self._gathered:
             self._tell_gathered(stream)
         members = len(self.audience(stream))
@@ -222,6 +284,8 @@ class PresenceEngine:
 
     def _deliver(self, stream: Stream, pushes: Sequence[Push], missed: Mapping[str, int]) -> None:
         for session_id, member in self.audience(stream).items():
+            if member.node:
+                continue
             send = member.session.send
             for push in pushes[missed[session_id] :] if session_id in missed else pushes:
                 send(push)

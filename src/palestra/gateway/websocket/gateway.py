@@ -162,7 +162,7 @@ class SocketGateway:
         return list(self._by_user.get(user_id, ()))
 
     def disconnect_user(
-        self, user_id: str, reason: str = DISCONNECTED, last: Push | None = None, but: Socket | None = None
+        self, user_id: str, reason: str = DISCONNECTED, last: Push | None = None, but: object = None
     ) -> int:
         """Close all sockets of a player except `but`, after a last envelope where one is given; how many there were."""
         sockets = [socket for socket in self._by_user.get(user_id, ()) if socket is not but]

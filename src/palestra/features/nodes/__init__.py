@@ -1,0 +1,1 @@
+"""Which nodes share this database: names, epochs, and leases that one of them holds."""

@@ -1,0 +1,164 @@
+"""A node's name, which it has alone, and the leases that it holds for all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from palestra.cluster.bus import Bus
+from palestra.core.clock import Clock
+from palestra.core.errors import PalestraError, SetupError
+from palestra.core.log import get_logger
+from palestra.core.processes import this_process
+from palestra.core.tasks import Tasks
+from palestra.features.nodes.contract import NODE_CHARS_MAX, AloneTogether, NameTaken
+from palestra.features.nodes.store import NodeStore
+
+SEEN_SECONDS = 2.0
+"""How often a node notes in the database that it lives."""
+SILENT_SECONDS = 7.0
+"""After what silence there its name is free."""
+LEASE_SECONDS = 3.0
+RENEW_SECONDS = 1.0
+ASK_SECONDS = 0.25
+
+log = get_logger(__name__)
+
+
+class _Lease:
+    """Implements `Lease`. Held until a moment of this node's own clock that comes before the one in the database."""
+
+    def __init__(self, name: str, now: Callable[[], float]) -> None:
+        self.name = name
+        self.until = 0.0
+        self._now = now
+
+    @property
+    def held(self) -> bool:
+        """Whether it is this node's to do, now."""
+        return self._now() < self.until
+
+
+class NodeService:
+    """Implements `Leases`. Keeps this node's row and leases; a name that was lost ends the node (`on_lost`)."""
+
+    def __init__(self, store: NodeStore, bus: Bus, clock: Clock, tasks: Tasks, *, alone: bool) -> None:
+        self._store = store
+        self._bus = bus
+        self._now = clock.monotonic
+        self._tasks = tasks
+        self._alone = alone
+        self.serves = True
+        self._leases: dict[str, _Lease] = {}
+        self._claimed = False
+        self.on_lost: Callable[[], None] = lambda: None
+        self.state: Callable[[], dict[str, Any]] = dict
+        """What the node says of itself in the database, for operators."""
+
+    # -- the name
+
+    async def claim(self) -> int:
+        """Take this node's name; the epoch in which it has it. Waits for a silent predecessor to be taken for dead.
+
+        Raises NameTaken, AloneTogether, SetupError, Unavailable.
+        """
+        name = self._bus.node
+        if not 0 < len(name) <= NODE_CHARS_MAX or not name.replace("-", "").replace("_", "").isalnum():
+            raise SetupError(f"node name {name!r}: give letters, digits, - and _, at most {NODE_CHARS_MAX}.")
+        if self._alone:
+            await self._refuse_company(name)
+        await self._store.forget()
+        seen, before, gone = 0.0, 0, -1
+        while True:
+            epoch = await self._store.claim(name, this_process(), self.serves, SILENT_SECONDS, gone)
+            if epoch is not None:
+                self._claimed = True
+                return epoch
+            holder = await self._store.read(name)
+            if holder is not None:
+                if holder.process.is_gone() or holder.process == this_process():
+                    gone = holder.epoch
+                    continue
+                if before == holder.epoch and holder.silent_seconds < seen:
+                    raise NameTaken(name, holder.process)
+                seen, before = holder.silent_seconds, holder.epoch
+            await asyncio.sleep(ASK_SECONDS)
+
+    async def _refuse_company(self, name: str) -> None:
+        for other in await self._store.read_all():
+            lives = other.silent_seconds < SILENT_SECONDS and not other.process.is_gone()
+            if lives and other.serves and other.name != name and other.process != this_process():
+                raise AloneTogether(other.name)
+
+    def start(self) -> None:
+        """Keep the name and the leases from now on."""
+        self._tasks.spawn(self._keep_seen(), "this node's name")
+        if not self._alone:
+            self._tasks.spawn(self._keep_leases(), "leases")
+
+    async def leave(self) -> None:
+        """Give up the name and all leases, if the database is there to be told."""
+        if self._claimed:
+            for lease in self._leases.values():
+                lease.until = 0.0
+            try:
+                await self._store.remove(self._bus.node, self._bus.epoch)
+            except PalestraError as error:
+                log.warning("this node's name is free later", reason=error.message)
+
+    async def _keep_seen(self) -> None:
+        while True:
+            await asyncio.sleep(SEEN_SECONDS)
+            try:
+                epoch = self._bus.epoch
+                if await self._store.see(self._bus.node, epoch, msgspec.json.encode(self.state())):
+                    continue
+            except PalestraError as error:
+                log.warning("not seen in the database this time", reason=error.message)
+                continue
+            if epoch == self._bus.epoch and not await self._claimed_again():
+                log.error("another node took this name, this one ends", node=self._bus.node)
+                self.on_lost()
+                return
+
+    async def _claimed_again(self) -> bool:
+        """Whether the row is ours after all: in a newer epoch, or because nobody has it."""
+        try:
+            holder = await self._store.read(self._bus.node)
+            return holder is None or holder.process == this_process()
+        except PalestraError:
+            return True
+
+    # -- leases
+
+    def lease(self, name: str) -> _Lease:
+        """See Leases.lease."""
+        if name not in self._leases:
+            lease = self._leases[name] = _Lease(name, self._now)
+            if self._alone:
+                lease.until = float("inf")
+        return self._leases[name]
+
+    async def _keep_leases(self) -> None:
+        while True:
+            for lease in list(self._leases.values()):
+                asked_at, epoch = self._now(), self._bus.epoch
+                try:
+                    held = await self._store.hold(lease.name, self._bus.node, epoch, LEASE_SECONDS)
+                except PalestraError as error:
+                    log.warning("a lease is not renewed this time", lease=lease.name, reason=error.message)
+                    continue
+                if held and not lease.held:
+                    log.info("lease taken", lease=lease.name, node=self._bus.node)
+                # The database counts from later than we do; in an epoch that is over nothing is ours.
+                lease.until = asked_at + LEASE_SECONDS if held and epoch == self._bus.epoch else 0.0
+            await asyncio.sleep(RENEW_SECONDS)
+
+    def drop_leases(self) -> None:
+        """This node was given up by the others: what it held is not its own any more."""
+        if not self._alone:
+            for lease in self._leases.values():
+                lease.until = 0.0

@@ -1,0 +1,405 @@
+"""Sessions and presences of all nodes, known on each: every node tells the others of its own, and corrects its copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from palestra.cluster.bus import Bus
+from palestra.cluster.cluster import Cluster
+from palestra.cluster.membership import NodeInfo
+from palestra.core.log import get_logger
+from palestra.core.metrics import Metrics
+from palestra.features.streams.contract import Presence, Stream
+from palestra.features.streams.engine import PresenceEngine
+from palestra.features.streams.remote import RemoteSession
+from palestra.gateway.operation import Caller, Session
+from palestra.gateway.push import Push, RawPush
+
+PART_SESSIONS = 500
+"""Sessions in one message of a copy."""
+ENDED_AT_ONCE_MAX = 200
+"""Sessions of a dead node that end in one turn of the loop."""
+ASK_SECONDS = 2.0
+"""After what time a copy that has not come is asked for again."""
+DISAGREEMENTS_MAX = 3
+"""Heartbeats in a row at which counts may differ: what a feature does to a session of another node is here first."""
+
+log = get_logger(__name__)
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Opened(msgspec.Struct, array_like=True, frozen=True):
+    """A session and who it belongs to."""
+
+    id: str
+    user_id: str
+    username: str
+
+
+class Placed(msgspec.Struct, array_like=True, frozen=True):
+    """A presence on a stream."""
+
+    stream: Stream
+    presence: Presence
+
+
+class Left(msgspec.Struct, array_like=True, frozen=True):
+    """A session that is on a stream no more."""
+
+    session_id: str
+    stream: Stream
+
+
+class Delivery(msgspec.Struct, array_like=True, frozen=True):
+    """An envelope as JSON text, to sessions or to a stream. `topic` is that of a push of which the latest counts."""
+
+    envelope: bytes
+    droppable: bool
+    topic: Any
+    sessions: list[str] = []
+    stream: Stream | None = None
+
+
+class Ending(msgspec.Struct, array_like=True, frozen=True):
+    """A session that is to be closed."""
+
+    session_id: str
+    reason: str
+
+
+class Part(msgspec.Struct, array_like=True, frozen=True):
+    """A piece of all that a node has: sessions with their presences."""
+
+    last: bool
+    sessions: list[tuple[Opened, list[Placed]]]
+
+
+Everything = dict[str, tuple[Opened, dict[Stream, Presence]]]
+
+
+class Replication:
+    """Implements `Link`: keeps the copies of other nodes' sessions and presences, and carries what is sent to them.
+
+    A change is told to all once, by the node of its session, and in order. What was lost on the way is noticed by the
+    bus, or by counts that differ at heartbeats; then the whole is asked for and compared. Memory: about a kilobyte for
+    each session of the cluster, on each node.
+    """
+
+    def __init__(self, cluster: Cluster, engine: PresenceEngine, sessions: Callable[[], Mapping[str, Session]]) -> None:
+        self._bus: Bus = cluster.bus
+        self._members = cluster.members
+        self._engine = engine
+        self._own = sessions
+        self.remote: dict[str, RemoteSession] = {}
+        self._by_node: dict[str, dict[str, RemoteSession]] = {}
+        self._by_user: dict[str, dict[str, RemoteSession]] = {}
+        self._parts: dict[str, Everything] = {}
+        self._asked_at: dict[str, float] = {}
+        self._disagreements: dict[str, int] = {}
+        self._push: Push | None = None
+        self._targets: dict[str, list[str]] = {}
+        self._on_open: list[Callable[[RemoteSession], None]] = []
+        self._on_end: list[Callable[[RemoteSession], None]] = []
+        self.forwarding: set[str] = set()
+        """Own sessions that wait for another node's answer: what comes meanwhile follows it."""
+        self.delivered = 0
+        self.corrections = 0
+        engine.link = self
+        for topic, kind, handler in (
+            ("session.opened", Opened, self._opened),
+            ("session.ended", str, self._ended),
+            ("session.close", Ending, self._close_own),
+            ("presence.placed", Placed, self._placed),
+            ("presence.left", Left, self._left),
+            ("presence.closed", Stream, self._closed),
+            ("presence.join", Placed, self._join_own),
+            ("presence.leave", Left, self._leave_own),
+            ("presence.update", Placed, self._update_own),
+            ("deliver", Delivery, self._delivered),
+            ("presence.ask", None, self._tell_everything),
+            ("presence.part", Part, self._part),
+        ):
+            self._bus.on(topic, partial(self._decoded, msgspec.msgpack.Decoder(kind).decode, handler))
+        self._bus.on_gap(self._ask)
+        members = self._members
+        members.on_join(lambda info: self._ask(info.name))
+        members.on_leave(lambda info: self._node_gone(info.name))
+        members.on_beat(self._compare)
+        members.state.append(lambda: {"sessions": len(self._own()), "presences": engine.counts[""]})
+
+    def _decoded(
+        self, decode: Callable[[bytes], Any], handler: Callable[[str, Any], None], sender: str, data: bytes
+    ) -> None:
+        # Of a node that is not known yet all will be asked when it is.
+        if sender in self._members:
+            handler(sender, decode(data))
+
+    # -- what happens here, told to others
+
+    def session_opened(self, session: Session) -> None:
+        """A session of this node may be used."""
+        self._bus.broadcast("session.opened", _encode(_opened_of(session)))
+
+    def session_ended(self, session: Session) -> None:
+        """A session of this node has ended, and left all its streams."""
+        self._bus.broadcast("session.ended", _encode(session.id))
+
+    def on_open(self, callback: Callable[[RemoteSession], None]) -> None:
+        """Call back for every session of another node that is heard of."""
+        self._on_open.append(callback)
+
+    def on_end(self, callback: Callable[[RemoteSession], None]) -> None:
+        """Call back for every session of another node that has ended."""
+        self._on_end.append(callback)
+
+    def joined(self, stream: Stream, presence: Presence, node: str) -> None:
+        """See Link.joined."""
+        placed = _encode(Placed(stream, presence))
+        if node:
+            self._bus.send(node, "presence.join", placed)
+        else:
+            self._bus.broadcast("presence.placed", placed)
+
+    def left(self, stream: Stream, session_id: str, node: str) -> None:
+        """See Link.left."""
+        left = _encode(Left(session_id, stream))
+        if node:
+            self._bus.send(node, "presence.leave", left)
+        else:
+            self._bus.broadcast("presence.left", left)
+
+    def updated(self, stream: Stream, presence: Presence, node: str) -> None:
+        """See Link.updated."""
+        placed = _encode(Placed(stream, presence))
+        if node:
+            self._bus.send(node, "presence.update", placed)
+        else:
+            self._bus.broadcast("presence.placed", placed)
+
+    def closed(self, stream: Stream) -> None:
+        """See Link.closed."""
+        self._bus.broadcast("presence.closed", _encode(stream))
+
+    def end(self, session: RemoteSession, reason: str) -> None:
+        """See Link.end."""
+        self._bus.send(session.node, "session.close", _encode(Ending(session.id, reason)))
+
+    # -- what is sent to sessions of others
+
+    def deliver(self, session: RemoteSession, push: Push) -> None:
+        """See Link.deliver. The sessions that get the same envelope one after the other share a message."""
+        if push is not self._push:
+            self._bus.gather(self._send_gathered)
+            self._push = push
+        self._targets.setdefault(session.node, []).append(session.id)
+
+    def _send_gathered(self) -> None:
+        push, self._push = self._push, None
+        targets, self._targets = self._targets, {}
+        if push is not None:
+            envelope, topic = push.envelope(), push.topic
+            for node, sessions in targets.items():
+                self._bus.send(node, "deliver", _encode(Delivery(envelope, push.droppable, topic, sessions)))
+
+    def deliver_stream(self, stream: Stream, push: Push, nodes: Iterable[str]) -> None:
+        """See Link.deliver_stream."""
+        delivery = _encode(Delivery(push.envelope(), push.droppable, push.topic, [], stream))
+        for node in nodes:
+            self._bus.send(node, "deliver", delivery)
+
+    def _delivered(self, sender: str, delivery: Delivery) -> None:
+        self.delivered += 1
+        push: Push = RawPush(delivery.envelope, droppable=delivery.droppable)
+        if delivery.topic is not None:
+            push = LatestRawPush(delivery.envelope, _hashable(delivery.topic))
+        if delivery.stream is not None:
+            self._engine.send_here(delivery.stream, push)
+            return
+        own = self._own()
+        for session_id in delivery.sessions:
+            session = own.get(session_id)
+            if session is None:
+                continue
+            if session_id in self.forwarding:
+                session.after_reply(partial(session.send, push))
+            else:
+                session.send(push)
+
+    # -- what other nodes want of sessions of this one
+
+    def _join_own(self, sender: str, placed: Placed) -> None:
+        presence = placed.presence
+        session = self._own().get(presence.session_id)
+        if session is None or session.closing:
+            self._bus.broadcast("presence.left", _encode(Left(presence.session_id, placed.stream)))
+            return
+        hidden, persistence = presence.hidden, presence.persistence
+        self._engine.join(session, placed.stream, hidden=hidden, persistence=persistence, status=presence.status)
+
+    def _leave_own(self, sender: str, left: Left) -> None:
+        self._engine.leave(left.session_id, left.stream)
+
+    def _update_own(self, sender: str, placed: Placed) -> None:
+        shown = placed.presence
+        self._engine.update(
+            shown.session_id, placed.stream, shown.status, hidden=shown.hidden, persistence=shown.persistence
+        )
+
+    def _close_own(self, sender: str, ending: Ending) -> None:
+        session = self._own().get(ending.session_id)
+        if session is not None:
+            session.close(ending.reason)
+
+    # -- what others say of theirs
+
+    def of_user(self, user_id: str) -> Iterable[RemoteSession]:
+        """A player's sessions on other nodes."""
+        return self._by_user.get(user_id, _NOBODY).values()
+
+    def _opened(self, sender: str, opened: Opened) -> None:
+        session = self.remote.get(opened.id)
+        if session is None:
+            caller = Caller(opened.user_id, opened.username, {}, "", 0, 0)
+            session = self.remote[opened.id] = RemoteSession(sender, opened.id, caller, self)
+            self._by_node.setdefault(sender, {})[opened.id] = session
+            self._by_user.setdefault(opened.user_id, {})[opened.id] = session
+            for callback in self._on_open:
+                callback(session)
+
+    def _ended(self, sender: str, session_id: str) -> None:
+        session = self.remote.get(session_id)
+        if session is not None and session.node == sender:
+            self._end(session)
+
+    def _end(self, session: RemoteSession) -> None:
+        del self.remote[session.id]
+        for index, key in ((self._by_node, session.node), (self._by_user, session.caller.user_id)):
+            del index[key][session.id]
+            if not index[key]:
+                del index[key]
+        session.closing = True
+        self._engine.leave_all(session.id)
+        for callback in self._on_end:
+            callback(session)
+
+    def _placed(self, sender: str, placed: Placed) -> None:
+        session = self.remote.get(placed.presence.session_id)
+        if session is not None and session.node == sender:
+            self._engine.place(session, placed.stream, placed.presence)
+
+    def _left(self, sender: str, left: Left) -> None:
+        self._engine.take(left.session_id, left.stream)
+
+    def _closed(self, sender: str, stream: Stream) -> None:
+        self._engine.clear(stream)
+
+    def _node_gone(self, node: str) -> None:
+        self._parts.pop(node, None)
+        self._asked_at.pop(node, None)
+        self._disagreements.pop(node, None)
+        sessions = self._by_node.get(node, {}).values()
+        for session in sessions:
+            session.closing = True
+        self._end_some(iter(list(sessions)))
+
+    def _end_some(self, sessions: Iterator[RemoteSession]) -> None:
+        """End those that are there still: some, then more when the loop has looked at the others."""
+        for number, session in enumerate(sessions):
+            if self.remote.get(session.id) is session:
+                self._end(session)
+            if number >= ENDED_AT_ONCE_MAX:
+                self._bus.loop.call_soon(self._end_some, sessions)
+                return
+
+    # -- correcting a copy
+
+    def _ask(self, node: str) -> None:
+        """Ask a node for all that it has, unless it was asked a moment ago."""
+        now = self._bus.loop.time()
+        if node in self._members and now - self._asked_at.get(node, -ASK_SECONDS) >= ASK_SECONDS:
+            self._asked_at[node] = now
+            self._parts.pop(node, None)
+            self._bus.send(node, "presence.ask", _encode(None))
+
+    def _compare(self, info: NodeInfo) -> None:
+        """After a heartbeat: do we know as much of the node as it has?"""
+        here = len(self._by_node.get(info.name, ())), self._engine.counts[info.name]
+        if here == (info.state.get("sessions"), info.state.get("presences")):
+            self._disagreements.pop(info.name, None)
+            return
+        count = self._disagreements[info.name] = self._disagreements.get(info.name, 0) + 1
+        if count >= DISAGREEMENTS_MAX:
+            self._ask(info.name)
+
+    def _tell_everything(self, sender: str, _: None) -> None:
+        sessions = [
+            (_opened_of(one), [Placed(stream, m.presence) for stream, m in self._engine.of_session(one.id).items()])
+            for one in self._own().values()
+        ]
+        for start in range(0, len(sessions) or 1, PART_SESSIONS):
+            last = start + PART_SESSIONS >= len(sessions)
+            self._bus.send(sender, "presence.part", _encode(Part(last, sessions[start : start + PART_SESSIONS])))
+
+    def _part(self, sender: str, part: Part) -> None:
+        everything = self._parts.setdefault(sender, {})
+        for opened, placed in part.sessions:
+            everything[opened.id] = opened, {one.stream: one.presence for one in placed}
+        if part.last:
+            del self._parts[sender]
+            self._asked_at.pop(sender, None)
+            self._disagreements.pop(sender, None)
+            self._correct(sender, everything)
+
+    def _correct(self, node: str, everything: Everything) -> None:
+        """Make our copy of a node's sessions what it has said."""
+        self.corrections += 1
+        for session in list(self._by_node.get(node, {}).values()):
+            if session.id not in everything:
+                self._end(session)
+        for session_id, (opened, streams) in everything.items():
+            self._opened(node, opened)
+            for stream in [one for one in self._engine.of_session(session_id) if one not in streams]:
+                self._engine.take(session_id, stream)
+            for stream, presence in streams.items():
+                self._engine.place(self.remote[session_id], stream, presence)
+
+    # -- metrics
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show what is known of other nodes."""
+        metrics.gauge("palestra_remote_sessions", "Sessions of other nodes", (), lambda: [((), len(self.remote))])
+        metrics.counter(
+            "palestra_remote_deliveries", "Envelopes that came from other nodes", (), lambda: [((), self.delivered)]
+        )
+        metrics.counter(
+            "palestra_presence_corrections",
+            "Copies of another node's presences that were asked for as a whole",
+            (),
+            lambda: [((), self.corrections)],
+        )
+
+
+class LatestRawPush(RawPush):
+    """An envelope as text that replaces those before it on the same topic."""
+
+    __slots__ = ("topic",)
+
+    def __init__(self, envelope: bytes, topic: Any) -> None:
+        super().__init__(envelope)
+        self.topic = topic
+
+
+_NOBODY: Mapping[str, RemoteSession] = {}
+
+
+def _opened_of(session: Session) -> Opened:
+    return Opened(session.id, session.caller.user_id, session.caller.username)
+
+
+def _hashable(topic: Any) -> Any:
+    return tuple(topic) if isinstance(topic, list) else topic

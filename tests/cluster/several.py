@@ -1,0 +1,61 @@
+"""Several whole nodes in the test's process, on one database and one bus, with players on each."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from msgspec.structs import replace
+
+from palestra import Game
+from palestra.app.lifecycle import Node
+from palestra.cluster.buses.local import LocalBroker, LocalTransport
+from palestra.core.config import ClusterSettings, Settings
+from palestra.testing import Platform
+from tests.waiting import until
+
+QUICK = ClusterSettings(beat_seconds=0.05, dead_seconds=1.0)
+
+
+@asynccontextmanager
+async def several(
+    database_url: str, *games: Game, names: str = "ab", settings: Settings | None = None
+) -> AsyncIterator[list[Platform]]:
+    """Nodes of these one-letter names that know each other. With a redis_url in `settings` the bus is there."""
+    folder = Path(tempfile.mkdtemp(prefix="palestra-test-"))
+    broker = LocalBroker()
+    given = settings or Settings(cluster=QUICK)
+    ring = replace(given.database, key_ring_file=str(folder / "keyring.json"))
+    async with AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        platforms: list[Platform] = []
+        for name in names:
+            own = replace(
+                given,
+                node=name,
+                port=0,
+                console_port=0,
+                data_dir=str(folder / name),
+                database_url=database_url,
+                database=ring,
+            )
+            node = Node(own, [], list(games), transport=None if own.redis_url else LocalTransport(broker))
+            stack.push_async_callback(node.stop)
+            await node.start()
+            platforms.append(Platform(node, http))
+        await until(lambda: all(len(list(others(one))) == len(names) - 1 for one in platforms))
+        yield platforms
+        for platform in platforms:
+            await platform.leave_all()
+
+
+def others(platform: Platform) -> list[str]:
+    """The names of the nodes that a node knows."""
+    parts = platform.node.parts
+    assert parts is not None
+    return [info.name for info in parts.cluster.members]

@@ -1,0 +1,171 @@
+"""Several nodes as one platform: names, membership, and what players of different nodes see of each other."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from palestra import Game
+from palestra.app.lifecycle import Node
+from palestra.cluster.buses.local import LocalBroker, LocalTransport
+from palestra.core.config import SessionSettings, Settings
+from palestra.core.processes import Process
+from palestra.features.nodes.contract import AloneTogether, NameTaken
+from palestra.testing import Bot, BotError, Platform
+from tests.cluster.several import QUICK, others, several
+from tests.waiting import until
+
+
+async def on(platform: Platform, username: str = "") -> Bot:
+    """A player with a socket on a node."""
+    bot = await platform.bot(username)
+    await bot.connect()
+    return bot
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """Nodes that start meanwhile are processes of another machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("palestra.features.nodes.service.this_process", lambda: Process("another machine", 1, "1"))
+        yield
+
+
+async def test_a_relayed_match_spans_nodes(database_url: str) -> None:
+    async with several(database_url) as (a, b):
+        ada, bob = await on(a), await on(b)
+        match = (await ada.ask(match_create={}))["match"]
+        joined = (await bob.ask(match_join={"match_id": match["match_id"]}))["match"]
+        assert [one["user_id"] for one in joined["presences"]] == [ada.id]
+        event = await ada.push("match_presence_event")
+        while "joins" not in event or event["joins"][0]["user_id"] != bob.id:
+            event = await ada.push("match_presence_event")
+        for sender, receiver in ((ada, bob), (bob, ada)):
+            await sender.send(match["match_id"], 7, {"from": sender.id})
+            data = await receiver.push("match_data")
+            assert (data["op_code"], json.loads(base64.b64decode(data["data"]))) == ("7", {"from": sender.id})
+        await bob.leave()
+        await until(lambda: any(one.get("match_presence_event", {}).get("leaves") for one in ada.pushes))
+
+
+async def test_statuses_and_chat_cross_nodes_in_both_formats(database_url: str) -> None:
+    async with several(database_url, names="abc") as (a, b, c):
+        ada, bob = await on(a), await on(b)
+        eve = await c.bot()
+        await eve.connect(format="protobuf")
+        for bot in (ada, bob):
+            await bot.ask(status_update={"status": "here"})
+        online = (await eve.ask(status_follow={"user_ids": [ada.id, bob.id]}))["status"]["presences"]
+        assert sorted(one["user_id"] for one in online) == sorted([ada.id, bob.id])
+        await ada.ask(status_update={"status": "busy"})
+        assert (await eve.push("status_presence_event"))["joins"][0]["status"] == "busy"
+        channels = [(await bot.ask(channel_join={"target": "hall", "type": 1}))["channel"] for bot in (ada, bob, eve)]
+        assert len(channels[2]["presences"]) == 2
+        await eve.ask(channel_message_send={"channel_id": channels[0]["id"], "content": '{"say":"hello"}'})
+        for bot in (ada, bob):
+            assert (await bot.push("channel_message"))["content"] == '{"say":"hello"}'
+
+
+async def test_notifications_and_sessions_are_found_wherever_they_are(database_url: str) -> None:
+    game = Game("post")
+
+    @game.rpc
+    async def tell(ctx: Any, payload: str) -> str:
+        await ctx.notifications.send(payload, "hello", {"n": 1}, 1, persistent=False)
+        sessions = await ctx.sockets.of_player(payload)
+        return str(len(sessions))
+
+    @game.rpc
+    async def throw_out(ctx: Any, payload: str) -> str:
+        (session,) = await ctx.sockets.of_player(payload)
+        return str(await ctx.sockets.disconnect(session))
+
+    async with several(database_url, game) as (a, b):
+        ada, bob = await on(a), await on(b)
+        assert await ada.rpc_text("tell", bob.id) == "1"
+        assert (await bob.push("notifications"))["notifications"][0]["subject"] == "hello"
+        assert await ada.rpc_text("throw_out", bob.id) == "True"
+        await until(lambda: not bob.connected)
+
+
+async def test_a_log_out_and_a_ban_hold_on_every_node(database_url: str) -> None:
+    game = Game("ban")
+
+    @game.rpc
+    async def ban(ctx: Any, payload: str) -> str:
+        await ctx.accounts.ban([payload])
+        return ""
+
+    async with several(database_url, game) as (a, b):
+        ada, bob = await on(a), await on(b)
+        there = Bot(a.http, b.url, "defaultkey", ada.device_id)
+        there.token = ada.token
+        await there.call("GET", "/v2/account")
+        await ada.rpc_text("ban", bob.id)
+        await until(lambda: not bob.connected)
+        await ada.call("POST", "/v2/session/logout", {"token": ada.token})
+        async with asyncio.timeout(1.0):
+            while True:
+                try:
+                    await there.call("GET", "/v2/account")
+                except BotError as error:
+                    assert error.status == 401
+                    break
+
+
+async def test_a_player_has_one_socket_in_the_whole_cluster(database_url: str) -> None:
+    settings = Settings(cluster=QUICK, session=SessionSettings(single_socket=True))
+    async with several(database_url, settings=settings) as (a, b):
+        ada = await on(a)
+        again = Bot(a.http, b.url, "defaultkey", ada.device_id)
+        await again.log_in()
+        await again.connect()
+        await until(lambda: not ada.connected)
+        assert again.connected
+        await again.leave()
+
+
+async def test_a_node_that_goes_takes_its_players_with_it(database_url: str) -> None:
+    async with several(database_url, names="abc") as (a, b, c):
+        ada, bob = await on(a), await on(b)
+        await bob.ask(status_update={"status": "here"})
+        await ada.ask(status_follow={"user_ids": [bob.id]})
+        await b.node.stop()
+        assert (await ada.push("status_presence_event"))["leaves"][0]["user_id"] == bob.id
+        await until(lambda: others(a) == ["c"] and others(c) == ["a"])
+
+
+async def test_a_name_is_had_by_one_node(database_url: str, tmp_path: Path) -> None:
+    broker = LocalBroker()
+    async with several(database_url, names="a"):
+        settings = Settings(node="a", port=0, console_port=0, data_dir=str(tmp_path), database_url=database_url)
+        second = Node(settings, [], [], transport=LocalTransport(broker))
+        parts_process = "palestra.features.nodes.service.this_process"
+        with pytest.MonkeyPatch.context() as patch:
+            from palestra.core.processes import Process
+
+            patch.setattr(parts_process, lambda: Process("elsewhere", 1, "1"))
+            with pytest.raises(NameTaken, match="--node"):
+                await second.start()
+            await second.stop()
+
+
+async def test_two_nodes_without_a_bus_do_not_share_a_database(database_url: str, tmp_path: Path) -> None:
+    first = Settings(node="one", port=0, console_port=0, data_dir=str(tmp_path / "1"), database_url=database_url)
+    node = Node(first, [], [])
+    await node.start()
+    try:
+        settings = Settings(node="two", port=0, console_port=0, data_dir=str(tmp_path / "2"), database_url=database_url)
+        second = Node(settings, [], [])
+        with elsewhere(), pytest.raises(AloneTogether, match="redis-url"):
+            await second.start()
+        await second.stop()
+    finally:
+        await node.stop()
