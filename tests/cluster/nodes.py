@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -138,11 +138,13 @@ async def running_nodes(
     *,
     game: str = GAME,
     redis_url: str = "",
+    redis_urls: Sequence[str] = (),
     settings: Mapping[str, object] | None = None,
 ) -> AsyncIterator[list[NodeProcess]]:
     """`count` nodes, named `node-1` and so on, that serve; all are gone afterwards.
 
-    `settings` are keys such as `socket.proxy_count`. When the test fails, the ends of the nodes' logs are told with it.
+    `redis_urls` gives each node its own way to the bus. `settings` are keys such as `socket.proxy_count`. When the test
+    fails, the ends of the nodes' logs are told with it.
     """
     (folder / "game.py").write_text(game)
     KeyRing.load_or_create(folder / "keyring.json")
@@ -153,7 +155,8 @@ async def running_nodes(
         name = f"node-{number}"
         command = [sys.executable, "-m", "palestra", "run", str(folder / "game.py"), "--node", name]
         command += ["--database-url", database_url, "--data-dir", str(folder / name)]
-        command += ["--redis-url", redis_url] if redis_url else []
+        way = redis_urls[number - 1] if redis_urls else redis_url
+        command += ["--redis-url", way] if way else []
         nodes.append(NodeProcess(name, command, folder / name, environment))
     try:
         # The first one brings the tables up to date; the others then start beside each other.

@@ -15,6 +15,7 @@ from palestra.app.money import Money, build_money
 from palestra.app.others import follow_cluster
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
+from palestra.app.replicas import ReplicaReads
 from palestra.cluster.cluster import Cluster, build_cluster
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import ClusterSettings, Settings
@@ -153,6 +154,7 @@ class Parts:
     runtime: Runtime
     platform: Platform
     services: Services
+    replica_reads: ReplicaReads | None
 
 
 class ThrowawayKeys:
@@ -210,6 +212,10 @@ def build(
     ]
     runtime.table = [*operations, *messages]
 
+    replica_reads = None
+    if database.replicas is not None:
+        replica_reads = ReplicaReads(database.replicas, clock, None if cluster.alone else cluster.bus)
+        replica_reads.follow(runtime.table, dispatcher)
     _connect_events(events, services, notifications, clock)
     chat_feature.subscribe(events, services.live.channels, Announcements(services.live.chat))
     notifications_feature.subscribe(events, Occasions(notifications))
@@ -234,6 +240,7 @@ def build(
         runtime=runtime,
         platform=_platform(services, notifications, jobs, sockets, settings, clock),
         services=services,
+        replica_reads=replica_reads,
     )
 
 

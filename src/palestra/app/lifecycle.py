@@ -11,7 +11,7 @@ from pathlib import Path
 
 from palestra.app import openapi
 from palestra.app.build import Parts, build
-from palestra.app.counters import measure_node
+from palestra.app.counters import measure_node, report
 from palestra.cluster.bus import Transport
 from palestra.cluster.cluster import build_cluster
 from palestra.console.app import ConsoleApp
@@ -21,8 +21,10 @@ from palestra.core.errors import PalestraError
 from palestra.core.log import get_logger
 from palestra.database.embedded import EmbeddedPostgres
 from palestra.database.migrate import migrate
-from palestra.database.pool import Database
+from palestra.database.pool import Database, check_pooler
+from palestra.database.replicas import Replicas
 from palestra.database.sealed import KeyRing, Sealer
+from palestra.database.watch import ASK_SECONDS_ALONE, Watch
 from palestra.gateway.server import Listener
 from palestra.sdk.game import Game
 from palestra.sdk.loader import Changes, load_games
@@ -39,6 +41,15 @@ CLIENT = Path(__file__).resolve().parent.parent / "client"
 """Our own file for pages that follow the state of a match."""
 
 Progress = Callable[[str], None]
+
+
+def opened(settings: Settings, url: str) -> Database:
+    """The database at `url`, with the replicas of the settings."""
+    limits = settings.database
+    database = Database(url, direct_url=limits.direct_url, pool_connections_max=limits.pool_connections_max)
+    if limits.replica_urls:
+        database.replicas = Replicas(limits.replica_urls, limits.replica_lag_seconds_max)
+    return database
 
 
 def _silent(step: str) -> None:
@@ -108,8 +119,9 @@ class Node:
         progress("opening the data directory")
         url = settings.database_url or await self._start_postgres(progress)
         sealer = Sealer(KeyRing.load_or_create(self.key_ring_file))
-        self._database = Database(url, pool_connections_max=settings.database.pool_connections_max)
+        self._database = opened(settings, url)
         await self._database.open()
+        await check_pooler(self._database)
         progress("updating the database's tables")
         await migrate(self._database, lambda name: progress(f"migrating: {name}"))
         cluster = build_cluster(settings, transport=self._transport)
@@ -132,6 +144,8 @@ class Node:
         parts.services.announcer.start()
         await self._listen(parts)
         parts.tasks.spawn(self._housekeeping(), "housekeeping")
+        if settings.database_url:
+            self._watch_servers(parts, self._database)
         if self._postgres is not None:
             parts.tasks.spawn(self._postgres.keep_running(), "embedded PostgreSQL")
         if settings.reload and self._modules:
@@ -152,6 +166,7 @@ class Node:
             # Work is taken from the database; nobody needs to know who does it.
             return
         nodes.on_lost = self.lost.set
+        nodes.state = report(parts)
         nodes.serves = cluster.members.serves = self._serves
         cluster.bus.begin(await nodes.claim())
         nodes.start()
@@ -220,6 +235,15 @@ class Node:
         await parts.runtime.start()
 
     # -- background
+
+    def _watch_servers(self, parts: Parts, database: Database) -> None:
+        """Notice when the database moves to another machine, and how far its replicas are."""
+        replicas = database.replicas
+        watches = [Watch(database, lambda at, position: None, ASK_SECONDS_ALONE)]
+        if replicas is not None:
+            watches = [Watch(database, replicas.ends_at), *replicas.watches()]
+        for watch in watches:
+            parts.tasks.spawn(watch.run(), "database watch")
 
     async def _watch(self, changes: Changes) -> None:
         """Live reload: load changed game code, and keep the old when the new is wrong. Sockets do not notice."""

@@ -100,6 +100,9 @@ class MatchSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
 class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[database]`: PostgreSQL."""
 
+    direct_url: str = ""
+    replica_urls: tuple[str, ...] = ()
+    replica_lag_seconds_max: float = 2.0
     pool_connections_max: int = 8
     batch_rows_max: int = 500
     batch_queue_max: int = 20_000
@@ -198,6 +201,7 @@ SECRETS = (
 )
 HIDDEN = (
     "runtime.env",
+    "database.replica_urls",
     "social.facebook.app_secret",
     "social.facebook_instant.app_secret",
     "social.steam.publisher_key",

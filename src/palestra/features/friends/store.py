@@ -53,7 +53,7 @@ class FriendStore:
         lookups = Lookups("friends.lookup", database, settings)
         self._edges = lookups.of(SQL["list_edges"], by_limit)
         self._referrals = lookups.of(SQL["list_friends_of_friends"], by_limit)
-        self.batches: list[Batch[Any, Any]] = [lookups.batch]
+        self.batches: list[Batch[Any, Any]] = [*lookups.batches]
         self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
 
     async def stop(self) -> None:
