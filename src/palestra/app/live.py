@@ -31,6 +31,8 @@ from palestra.features.matchmaker import feature as matchmaker_feature
 from palestra.features.matchmaker.messages import MatchmakerMessages
 from palestra.features.matchmaker.routes import MatchmakerRoutes
 from palestra.features.matchmaker.service import MatchmakerService
+from palestra.features.matchmaker.sharing import TicketSharing
+from palestra.features.nodes.contract import Leases
 from palestra.features.parties import feature as parties_feature
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
@@ -90,6 +92,7 @@ class Asked:
     friends: Friends
     groups: Groups
     games: Runtime
+    leases: Leases
 
 
 @dataclass(slots=True)
@@ -190,6 +193,9 @@ def build_live(
     )
     matches = MatchesService(presences, running, settings.session, clock)
     matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
+    if others is not None:
+        TicketSharing(cluster, asked.leases, matchmaker, tasks, clock)
+        others.on_end(lambda session: matchmaker.session_ended(session.id))
     single = settings.session.single_party
     return Live(
         presences=presences,
