@@ -10,13 +10,14 @@ from palestra.app.build import Parts
 from palestra.core.metrics import Sample
 from palestra.database.batch import Batch
 from palestra.gateway.dispatch import measure
+from palestra.gateway.websocket.figures import measure_sockets
 
 
 def measure_node(parts: Parts) -> None:
     """Register every source of figures."""
     metrics = parts.metrics
     measure(metrics, parts.table, parts.dispatcher)
-    parts.sockets.measure(metrics)
+    measure_sockets(parts.sockets, metrics)
     parts.jobs.measure(metrics)
     parts.services.live.matchmaker.measure(metrics)
     parts.services.live.running.measure(metrics)
