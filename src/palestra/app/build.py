@@ -10,11 +10,13 @@ from msgspec.structs import replace
 
 from palestra.app import health, openapi
 from palestra.app.absence import follow_absence
+from palestra.app.caches import build_caches
 from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.others import follow_cluster
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
+from palestra.cluster.cache import Caches
 from palestra.cluster.cluster import Cluster, build_cluster
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import ClusterSettings, Settings
@@ -110,6 +112,7 @@ from palestra.sdk.runtime import Runtime
 class Services:
     """The features, one object each."""
 
+    caches: Caches
     nodes: NodeService
     sessions: SessionService
     accounts: AccountService
@@ -249,11 +252,12 @@ def _services(
     clock: Clock,
 ) -> Services:
     limits = settings.database
-    account_store = AccountStore(database, limits, sealer)
+    caches = build_caches(settings, cluster, clock)
+    account_store = AccountStore(database, limits, sealer, caches)
     storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
     leaderboard_store = LeaderboardStore(database, limits)
     tournament_store = TournamentStore(database, limits)
-    friend_store, group_store = FriendStore(database, limits), GroupStore(database, limits)
+    friend_store, group_store = FriendStore(database, limits, caches), GroupStore(database, limits, caches)
     chat_store = ChatStore(database, limits)
     notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
@@ -270,6 +274,7 @@ def _services(
     identity = build_providers(settings.social, clock)
     friends = FriendService(friend_store, accounts, events, clock)
     return Services(
+        caches=caches,
         nodes=NodeService(NodeStore(database), cluster.bus, clock, cluster.tasks, alone=cluster.alone),
         sessions=sessions,
         accounts=accounts,

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import asyncpg
 
 from palestra.core.errors import DeadlineExceeded, OutcomeUnknown, Overloaded, SetupError, Unavailable
+from palestra.database.transaction import Connection, ending
 
 STATEMENT_SECONDS_MAX = 30.0
 """How long one statement of the small pool may run, and how long its transaction may idle."""
@@ -72,6 +73,7 @@ class Database:
             min_size=0,
             max_size=self._connections_max,
             timeout=self._connect_timeout,
+            connection_class=Connection,
             # The server gives up first; this one is for a server that does not answer at all.
             command_timeout=STATEMENT_SECONDS_MAX + 5,
             server_settings={
@@ -107,7 +109,9 @@ class Database:
             "plan_cache_mode": "force_generic_plan",
         }
         try:
-            connection = await asyncpg.connect(self.url, timeout=self._connect_timeout, server_settings=settings)
+            connection = await asyncpg.connect(
+                self.url, timeout=self._connect_timeout, server_settings=settings, connection_class=Connection
+            )
         except (*_AWAY, *_REFUSED, asyncpg.InterfaceError) as error:
             raise self._translated(error, None) from error
         self._available = True
@@ -121,24 +125,25 @@ class Database:
         runs too long, OutcomeUnknown when the connection is lost during the commit. Costs three round trips.
         """
         async with self._acquired() as connection:
-            transaction = connection.transaction(isolation=isolation)
-            await transaction.start()
-            try:
-                yield connection
-            except BaseException:
-                if not _is_gone(connection):
-                    await transaction.rollback()
-                raise
-            if _is_gone(connection):
-                self._away()
-                raise Unavailable("The database went away before the commit, try again.")
-            try:
-                await transaction.commit()
-            except BaseException as error:
-                if connection_lost(error, connection):
+            with ending(connection):
+                transaction = connection.transaction(isolation=isolation)
+                await transaction.start()
+                try:
+                    yield connection
+                except BaseException:
+                    if not _is_gone(connection):
+                        await transaction.rollback()
+                    raise
+                if _is_gone(connection):
                     self._away()
-                    raise OutcomeUnknown("The database went away during the commit.") from error
-                raise
+                    raise Unavailable("The database went away before the commit, try again.")
+                try:
+                    await transaction.commit()
+                except BaseException as error:
+                    if connection_lost(error, connection):
+                        self._away()
+                        raise OutcomeUnknown("The database went away during the commit.") from error
+                    raise
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of one statement."""
