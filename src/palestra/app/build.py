@@ -10,12 +10,14 @@ from msgspec.structs import replace
 
 from palestra.app import health, openapi
 from palestra.app.absence import follow_absence
+from palestra.app.caches import build_caches
 from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.others import follow_cluster
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
 from palestra.app.replicas import ReplicaReads
+from palestra.cluster.cache import Caches
 from palestra.cluster.cluster import Cluster, build_cluster
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import ClusterSettings, Settings
@@ -111,6 +113,7 @@ from palestra.sdk.runtime import Runtime
 class Services:
     """The features, one object each."""
 
+    caches: Caches
     nodes: NodeService
     sessions: SessionService
     accounts: AccountService
@@ -256,13 +259,13 @@ def _services(
     clock: Clock,
 ) -> Services:
     limits = settings.database
-    nodes = NodeService(NodeStore(database), cluster.bus, clock, cluster.tasks, alone=cluster.alone)
-    cluster.members.on_fenced(nodes.drop_leases)
-    account_store = AccountStore(database, limits, sealer)
+    nodes = NodeService(NodeStore(database), cluster, clock)
+    caches = build_caches(settings, cluster, clock)
+    account_store = AccountStore(database, limits, sealer, caches)
     storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
     leaderboard_store = LeaderboardStore(database, limits)
     tournament_store = TournamentStore(database, limits)
-    friend_store, group_store = FriendStore(database, limits), GroupStore(database, limits)
+    friend_store, group_store = FriendStore(database, limits, caches), GroupStore(database, limits, caches)
     chat_store = ChatStore(database, limits)
     notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
@@ -280,6 +283,7 @@ def _services(
     friends = FriendService(friend_store, accounts, events, clock)
     asked = Asked(accounts, friends, groups, games, nodes)
     return Services(
+        caches=caches,
         nodes=nodes,
         sessions=sessions,
         accounts=accounts,

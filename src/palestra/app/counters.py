@@ -21,6 +21,7 @@ def measure_node(parts: Parts) -> None:
     measure(metrics, parts.table, parts.dispatcher)
     measure_sockets(parts.sockets, metrics)
     parts.jobs.measure(metrics)
+    parts.services.caches.measure(metrics)
     parts.services.live.matchmaker.measure(metrics)
     parts.services.live.running.measure(metrics)
     parts.services.live.parties.measure(metrics)

@@ -182,6 +182,7 @@ class Node:
         cluster = parts.cluster
         if cluster.bus.up:
             cluster.members.leave()
+        await parts.services.caches.stop()
         await cluster.bus.stop()
         await cluster.tasks.stop()
         await parts.services.nodes.leave()
