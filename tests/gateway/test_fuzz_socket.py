@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+import palestra.jobs.engine  # noqa: F401 - a node imports it a moment after its start, which is no growth
 from palestra.app.build import table
 from palestra.gateway.operation import Message
 from palestra.gateway.websocket.envelope import MEMBERS

@@ -200,7 +200,7 @@ def build(
     sockets = SocketGateway(
         settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock, resume=settings.resume
     )
-    services.live.follow(sockets, services.client_events)
+    services.live.follow(sockets, services.client_events, cluster)
     follow_absence(sockets, services.live, settings, clock)
     follow_cluster(cluster, sockets, services.sessions, tasks)
     notifications = NotificationService(services.notification_store, services.live.all_sockets, tasks, clock)
@@ -256,6 +256,8 @@ def _services(
     clock: Clock,
 ) -> Services:
     limits = settings.database
+    nodes = NodeService(NodeStore(database), cluster.bus, clock, cluster.tasks, alone=cluster.alone)
+    cluster.members.on_fenced(nodes.drop_leases)
     account_store = AccountStore(database, limits, sealer)
     storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
     leaderboard_store = LeaderboardStore(database, limits)
@@ -276,8 +278,9 @@ def _services(
     money = build_money(settings, database, sealer, accounts, sessions, games, clock)
     identity = build_providers(settings.social, clock)
     friends = FriendService(friend_store, accounts, events, clock)
+    asked = Asked(accounts, friends, groups, games, nodes)
     return Services(
-        nodes=NodeService(NodeStore(database), cluster.bus, clock, cluster.tasks, alone=cluster.alone),
+        nodes=nodes,
         sessions=sessions,
         accounts=accounts,
         linking=Linking(account_store, passwords),
@@ -295,9 +298,7 @@ def _services(
         friends=friends,
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
-        live=build_live(
-            settings, presences, chat_store, Asked(accounts, friends, groups, games), cluster, events, tasks, clock
-        ),
+        live=build_live(settings, presences, chat_store, asked, cluster, events, tasks, clock),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from palestra.app import openapi
 from palestra.app.build import Parts, build
-from palestra.app.counters import measure_node
+from palestra.app.counters import measure_node, report
 from palestra.cluster.bus import Transport
 from palestra.cluster.cluster import build_cluster
 from palestra.console.app import ConsoleApp
@@ -25,6 +25,7 @@ from palestra.database.replicas import Replicas
 from palestra.database.sealed import KeyRing, Sealer
 from palestra.database.watch import Watch
 from palestra.gateway.server import Listener
+from palestra.gateway.shared_port import SharedPort
 from palestra.sdk.game import Game
 from palestra.sdk.loader import Changes, load_games
 
@@ -32,6 +33,8 @@ log = get_logger(__name__)
 RELOAD_SECONDS = 0.25
 HOUSEKEEPING_SECONDS = 300
 GC_THRESHOLD = 20_000
+LEAVE_SECONDS_MAX = 2.0
+"""How long clients of a shared port that keep a connection open may take to send a request on it and be told."""
 VENDOR = Path(__file__).resolve().parent.parent / "_web/vendor"
 """Browser libraries bundled with the package, served to the examples."""
 CLIENT = Path(__file__).resolve().parent.parent / "client"
@@ -57,8 +60,8 @@ class Node:
     """One process of the platform, with its games.
 
     `games` may be given as modules to load, or ready-made (tests), as may the clock. One that does not serve players
-    runs jobs and nothing else; its console is then optional too. `transport` is for several nodes in one process.
-    Nothing happens before `start`.
+    runs jobs and nothing else; its console is then optional too. `port` is one that several processes share,
+    `transport` is for several nodes in one process. Nothing happens before `start`.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Node:
         *,
         serves: bool = True,
         console: bool = True,
+        port: SharedPort | None = None,
         transport: Transport | None = None,
     ) -> None:
         self.settings = settings
@@ -78,6 +82,7 @@ class Node:
         self._transport = transport
         self._serves = serves
         self._has_console = console
+        self._shared_port = port
         self.port = 0
         self.console_port = 0
         self.games: list[Game] = []
@@ -161,6 +166,7 @@ class Node:
             # Work is taken from the database; nobody needs to know who does it.
             return
         nodes.on_lost = self.lost.set
+        nodes.state = report(parts)
         nodes.serves = cluster.members.serves = self._serves
         cluster.bus.begin(await nodes.claim())
         nodes.start()
@@ -185,7 +191,8 @@ class Node:
         settings = self.settings
         if self._serves:
             self._listener = Listener(parts.http, settings.socket, parts.sockets)
-            self.port = self._listener.bind(settings.host, settings.port)
+            shared, listener = self._shared_port, self._listener
+            self.port = listener.share(shared) if shared else listener.bind(settings.host, settings.port)
         if self._has_console:
             self._console = Listener(ConsoleApp(parts.metrics, lambda: self.ready), settings.socket)
             self.console_port = self._console.bind(settings.host, settings.console_port, "--console-port")
@@ -269,13 +276,18 @@ class Node:
 
     # -- the end
 
-    async def stop(self) -> None:
-        """Drain and stop: unready first, then requests in flight, sockets, batches, and the embedded database last."""
+    async def stop(self, *, others_listen: bool = False) -> None:
+        """Drain and stop: unready first, then requests in flight, sockets, batches, and the embedded database last.
+
+        With `others_listen` the port is shared with processes that go on.
+        """
         if self._stopped:
             return
         self._stopped = True
         served, self._serving = self._serving, False
         try:
+            if served and self._listener is not None:
+                await self._take_leave(self._listener, others_listen)
             await self._stop_serving()
         finally:
             if self._database is not None:
@@ -285,6 +297,18 @@ class Node:
             gc.unfreeze()
         if served:
             log.info("node stopped", node=self.settings.node)
+
+    async def _take_leave(self, listener: Listener, others_listen: bool) -> None:
+        """Let those who come go elsewhere, without one of their requests failing."""
+        listener.say_close()
+        if others_listen:
+            listener.leave()
+            until = time.monotonic() + LEAVE_SECONDS_MAX
+            while listener.requesting and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
+                await asyncio.sleep(0.02)
+            return
+        await asyncio.sleep(self.settings.notice_seconds)
+        await listener.refuse()
 
     async def _stop_serving(self) -> None:
         parts = self.parts

@@ -128,7 +128,7 @@ class TournamentService:
         except UNSTORABLE:
             raise InvalidTournament("A text or number of this tournament cannot be stored.") from None
         if created is not None:
-            self._boards.add(created, stored=False)
+            self._boards.made(created)
         found = await self.get([id])
         if not found:
             raise InvalidTournament(f"{id!r} is the id of a leaderboard.")

@@ -113,24 +113,20 @@ class NodeService:
         while True:
             await asyncio.sleep(SEEN_SECONDS)
             try:
-                epoch = self._bus.epoch
-                if await self._store.see(self._bus.node, epoch, msgspec.json.encode(self.state())):
-                    continue
+                if not await self.see():
+                    log.error("another node took this name, this one ends", node=self._bus.node)
+                    self.on_lost()
+                    return
             except PalestraError as error:
                 log.warning("not seen in the database this time", reason=error.message)
-                continue
-            if epoch == self._bus.epoch and not await self._claimed_again():
-                log.error("another node took this name, this one ends", node=self._bus.node)
-                self.on_lost()
-                return
 
-    async def _claimed_again(self) -> bool:
-        """Whether the row is ours after all: in a newer epoch, or because nobody has it."""
-        try:
-            holder = await self._store.read(self._bus.node)
-            return holder is None or holder.process == this_process()
-        except PalestraError:
+    async def see(self) -> bool:
+        """Note that this node lives, and how it is doing; False when another process has its name."""
+        if await self._store.see(self._bus.node, self._bus.epoch, msgspec.json.encode(self.state())):
             return True
+        # It may be ours all the same, in an epoch that began meanwhile.
+        holder = await self._store.read(self._bus.node)
+        return holder is None or holder.process == this_process()
 
     # -- leases
 
