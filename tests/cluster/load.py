@@ -30,7 +30,7 @@ class Load:
         self.nodes: Counter[str] = Counter()
         """Which node answered how often."""
         self._url = url
-        self._callers = callers
+        self.callers = callers
         self._tls = tls
         self._keep_alive = keep_alive
         self._calls = 0
@@ -45,7 +45,7 @@ class Load:
     async def until_seen(self, node: str) -> None:
         """Wait until this node has answered a call that began after this one."""
         before = self.nodes[node]
-        await self._until(lambda: self.nodes[node] > before + self._callers)
+        await self._until(lambda: self.nodes[node] > before + self.callers)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(SECONDS_MAX):
@@ -56,9 +56,9 @@ class Load:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Load]:
         """Call all the time, until the end of the block."""
-        calling = [asyncio.create_task(self._call()) for _ in range(self._callers)]
+        calling = [asyncio.create_task(self._call()) for _ in range(self.callers)]
         try:
-            await self.until(self._callers)
+            await self.until(self.callers)
             yield self
         finally:
             self._stopping = True

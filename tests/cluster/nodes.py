@@ -29,7 +29,7 @@ from pathlib import Path
 from palestra import Game
 
 game = Game("many")
-node = os.environ["NODE_OF_TEST"]
+node = os.environ["NODE_OF_TEST"] or str(os.getpid())
 told = Path(__file__).with_name("done")
 
 
@@ -52,12 +52,14 @@ async def done(ctx, mark: str) -> str:
 class NodeProcess:
     """One `palestra run`: started, stopped and started again under the same name, on the same port."""
 
-    def __init__(self, name: str, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: list[str], folder: Path, environment: Mapping[str, str], *, workers: int = 1
+    ) -> None:
         self.name = name
         self.port = self.console_port = 0
         self._command = command
         self.folder = folder
-        self._environment = {**ENVIRONMENT, **environment, "NODE_OF_TEST": name}
+        self._environment = {**ENVIRONMENT, **environment, "NODE_OF_TEST": name if workers == 1 else ""}
         self._process: Process | None = None
 
     @property
@@ -70,6 +72,22 @@ class NodeProcess:
         """Its process."""
         assert self._process is not None, "start it first"
         return self._process.pid
+
+    def descendants(self) -> list[int]:
+        """The processes it has started, and those they have started."""
+        found: list[int] = []
+        waiting = [self.pid]
+        while waiting:
+            for task in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    children = [int(text) for text in task.read_text().split()]
+                    found += children
+                    waiting += children
+        return found
+
+    def workers(self) -> set[int]:
+        """The processes of it that serve, where it was started with several."""
+        return {pid for pid in self.descendants() if b"palestra.cli.supervised" in _command(pid)}
 
     @property
     def log(self) -> str:
@@ -130,6 +148,13 @@ class NodeProcess:
         return self.folder / "ready.json"
 
 
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 @contextlib.asynccontextmanager
 async def running_nodes(
     folder: Path,
@@ -148,8 +173,7 @@ async def running_nodes(
     """
     (folder / "game.py").write_text(game)
     KeyRing.load_or_create(folder / "keyring.json")
-    given = {"database.key_ring_file": folder / "keyring.json", **(settings or {})}
-    environment = {f"PALESTRA_{key.replace('.', '_').upper()}": str(value) for key, value in given.items()}
+    environment = _environment({"database.key_ring_file": folder / "keyring.json", **(settings or {})})
     nodes = []
     for number in range(1, count + 1):
         name = f"node-{number}"
@@ -158,11 +182,36 @@ async def running_nodes(
         way = redis_urls[number - 1] if redis_urls else redis_url
         command += ["--redis-url", way] if way else []
         nodes.append(NodeProcess(name, command, folder / name, environment))
-    try:
+    async with _told_and_ended(nodes):
         # The first one brings the tables up to date; the others then start beside each other.
         await nodes[0].start()
         await asyncio.gather(*[node.start() for node in nodes[1:]])
         yield nodes
+
+
+@contextlib.asynccontextmanager
+async def running_workers(
+    folder: Path, *arguments: str, workers: int = 3, game: str = GAME, settings: Mapping[str, object] | None = None
+) -> AsyncIterator[NodeProcess]:
+    """One `palestra run --workers`, which serves; all of it is gone afterwards. Its game's `node` is a process id."""
+    (folder / "game.py").write_text(game)
+    command = [sys.executable, "-m", "palestra", "run", str(folder / "game.py"), "--workers", str(workers)]
+    command += ["--data-dir", str(folder / "data"), *arguments]
+    node = NodeProcess("palestra", command, folder, _environment(settings or {}), workers=workers)
+    async with _told_and_ended([node]):
+        await node.start()
+        yield node
+
+
+def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"PALESTRA_{key.replace('.', '_').upper()}": str(value) for key, value in settings.items()}
+
+
+@contextlib.asynccontextmanager
+async def _told_and_ended(nodes: list[NodeProcess]) -> AsyncIterator[None]:
+    """Whatever happens within, the nodes are gone afterwards; when it fails, their logs are told."""
+    try:
+        yield
     except BaseException as error:
         for node in nodes:
             error.add_note(f"--- {node.name}\n{node.log}")

@@ -12,13 +12,14 @@ from palestra.core.clock import SystemClock
 from palestra.core.metrics import Sample
 from palestra.database.batch import Batch
 from palestra.gateway.dispatch import measure
+from palestra.gateway.websocket.figures import measure_sockets
 
 
 def measure_node(parts: Parts) -> None:
     """Register every source of figures."""
     metrics = parts.metrics
     measure(metrics, parts.table, parts.dispatcher)
-    parts.sockets.measure(metrics)
+    measure_sockets(parts.sockets, metrics)
     parts.jobs.measure(metrics)
     parts.services.live.matchmaker.measure(metrics)
     parts.services.live.running.measure(metrics)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from palestra.database.replicas import Replicas
 from palestra.database.sealed import KeyRing, Sealer
 from palestra.database.watch import ASK_SECONDS_ALONE, Watch
 from palestra.gateway.server import Listener
+from palestra.gateway.shared_port import SharedPort
 from palestra.sdk.game import Game
 from palestra.sdk.loader import Changes, load_games
 
@@ -60,7 +60,7 @@ class Node:
     """One process of the platform, with its games.
 
     `games` may be given as modules to load, or ready-made (tests), as may the clock. One that does not serve players
-    runs jobs and nothing else; its console is then optional too. `listening` is a port that several processes share,
+    runs jobs and nothing else; its console is then optional too. `port` is one that several processes share,
     `transport` is for several nodes in one process. Nothing happens before `start`.
     """
 
@@ -73,7 +73,7 @@ class Node:
         *,
         serves: bool = True,
         console: bool = True,
-        listening: socket.socket | None = None,
+        port: SharedPort | None = None,
         transport: Transport | None = None,
     ) -> None:
         self.settings = settings
@@ -82,7 +82,7 @@ class Node:
         self._transport = transport
         self._serves = serves
         self._has_console = console
-        self._listening = listening
+        self._shared_port = port
         self.port = 0
         self.console_port = 0
         self.games: list[Game] = []
@@ -191,9 +191,8 @@ class Node:
         settings = self.settings
         if self._serves:
             self._listener = Listener(parts.http, settings.socket, parts.sockets)
-            shared = self._listening
-            listener = self._listener
-            self.port = listener.adopt(shared) if shared else listener.bind(settings.host, settings.port)
+            shared, listener = self._shared_port, self._listener
+            self.port = listener.share(shared) if shared else listener.bind(settings.host, settings.port)
         if self._has_console:
             self._console = Listener(ConsoleApp(parts.metrics, lambda: self.ready), settings.socket)
             self.console_port = self._console.bind(settings.host, settings.console_port, "--console-port")
@@ -305,7 +304,7 @@ class Node:
         """Let those who come go elsewhere, without one of their requests failing."""
         listener.say_close()
         if others_listen:
-            await listener.refuse()
+            listener.leave()
             until = time.monotonic() + LEAVE_SECONDS_MAX
             while listener.requesting and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
                 await asyncio.sleep(0.02)
