@@ -22,6 +22,8 @@ def measure_node(parts: Parts) -> None:
     parts.services.live.running.measure(metrics)
     parts.services.live.parties.measure(metrics)
     parts.services.money.ledger_audit.measure(metrics)
+    if parts.services.boards.sharing is not None:
+        parts.services.boards.sharing.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 
     def of_batches(attribute: str) -> Iterable[Sample]:

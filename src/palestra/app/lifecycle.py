@@ -115,7 +115,7 @@ class Node:
         await parts.services.money.ledger.start()
         await parts.services.account_store.check_key_ring()
         await parts.services.sessions.load()
-        await parts.services.boards.start()
+        await parts.services.boards.known.start()
         parts.sockets.start()
         parts.runtime.bounds.start()
         parts.services.live.matchmaker.start()
@@ -124,7 +124,7 @@ class Node:
             parts.services.live.running.scheduler.start()
         progress("starting the game")
         await self._bind(self.games)
-        parts.services.announcer.start()
+        parts.services.boards.announcer.start()
         await self._listen(parts)
         parts.tasks.spawn(self._housekeeping(), "housekeeping")
         if self._postgres is not None:
