@@ -132,7 +132,7 @@ class Node:
         await parts.services.money.ledger.start()
         await parts.services.account_store.check_key_ring()
         await parts.services.sessions.load()
-        await parts.services.boards.start()
+        await parts.services.boards.known.start()
         parts.sockets.start()
         parts.runtime.bounds.start()
         parts.services.live.matchmaker.start()
@@ -141,7 +141,7 @@ class Node:
             parts.services.live.running.scheduler.start()
         progress("starting the game")
         await self._bind(self.games)
-        parts.services.announcer.start()
+        parts.services.boards.announcer.start()
         await self._listen(parts)
         parts.tasks.spawn(self._housekeeping(), "housekeeping")
         if settings.database_url:
