@@ -20,15 +20,11 @@ SETTINGS = {"fsync": "off", "max_connections": "200", "wal_retrieve_retry_interv
 """Processes are killed here, never the machine: what was written to files stays."""
 
 
-async def until(true: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait until something is true."""
-    async with asyncio.timeout(SECONDS_MAX):
-        while not await _plain(true()):  # noqa: ASYNC110 - servers have no events of ours
+async def until_said(ask: Callable[[], Awaitable[object]], seconds: float = SECONDS_MAX) -> None:
+    """Wait until somebody who is asked says so."""
+    async with asyncio.timeout(seconds):
+        while not await ask():  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(0.01)
-
-
-async def _plain(answer: bool | Awaitable[bool]) -> bool:
-    return answer if isinstance(answer, bool) else await answer
 
 
 class Server:
@@ -82,7 +78,7 @@ class Server:
     async def pause(self) -> None:
         """Apply nothing more for now."""
         await self.ask("SELECT pg_wal_replay_pause()")
-        await until(lambda: self.ask("SELECT pg_get_wal_replay_pause_state() = 'paused'"))
+        await until_said(lambda: self.ask("SELECT pg_get_wal_replay_pause_state() = 'paused'"))
 
     async def resume(self) -> None:
         await self.ask("SELECT pg_wal_replay_resume()")

@@ -17,7 +17,8 @@ from palestra.core.config import DatabaseSettings, Settings
 from palestra.database import watch
 from palestra.testing import Bot, Platform
 from palestra.testing.bot import BotError
-from tests.cluster.postgres import Replication, Server, replication, until
+from tests.cluster.postgres import Replication, Server, replication
+from tests.waiting import until
 
 RESUMED_SECONDS_MAX = 10.0
 PLAYERS = 6

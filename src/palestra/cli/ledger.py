@@ -79,7 +79,7 @@ async def _verify(settings: Settings, trust: Trust, since: date | None) -> Verdi
 async def attached(settings: Settings) -> AsyncIterator[Database]:
     """The database of a node, running or not: the embedded one is started when no node has it running."""
     if settings.database_url:
-        yield Database(settings.database_url)
+        yield Database(settings.database.direct_url or settings.database_url)
         return
     data_dir = Path(settings.data_dir)
     if not (data_dir / "pg").exists():
