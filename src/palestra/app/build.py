@@ -256,9 +256,9 @@ def _services(
     account_store = AccountStore(database, limits, sealer, caches)
     storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
     leaderboard_store = LeaderboardStore(database, limits)
-    tournament_store = TournamentStore(database, limits)
+    tournament_store = TournamentStore(database, limits, caches)
     friend_store, group_store = FriendStore(database, limits, caches), GroupStore(database, limits, caches)
-    chat_store = ChatStore(database, limits)
+    chat_store = ChatStore(database, limits, caches)
     notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock, None if cluster.alone else cluster.bus)

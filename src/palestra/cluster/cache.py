@@ -81,7 +81,10 @@ class _Load(Generic[Value]):
 
 
 class Cache(Generic[Value]):
-    """Values by key, read through `load`, which reads the truth and leaves out what does not exist."""
+    """Values by key, read through `load`, which reads the truth and leaves out what does not exist.
+
+    For a key that cannot be loaded it may answer an exception, which is raised where the key was asked for.
+    """
 
     def __init__(
         self,
@@ -206,9 +209,10 @@ class Cache(Generic[Value]):
             load.outcomes.update((key, values.get(key)) for key in wanted)  # type: ignore[misc]
 
     def _keep(self, load: _Load[Value]) -> None:
+        now = self._caches.monotonic()
         for key, outcome in load.outcomes.items():
             if load.keys[key] and not isinstance(outcome, Exception):
-                self._memory.put(key, outcome, self._caches.monotonic() + self._seconds(outcome))
+                self._memory.put(key, outcome, now + self._seconds(outcome), now)
 
     async def _share(self, load: _Load[Value], leases: dict[str, Lease]) -> None:
         codec, shared = self._codec, self._caches.shared
