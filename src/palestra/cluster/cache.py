@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import Context
 from time import monotonic
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -118,18 +119,30 @@ class Cache(Generic[Value]):
         self.hits += len(found)
         if unknown:
             self.misses += len(unknown)
-            for key, load in [(key, self._loading.get(key) or self._begin(key)) for key in unknown]:
-                value = await _outcome(key, load)
-                if value is not None:
-                    found[key] = value
+            try:
+                for key, load in [(key, self._loading.get(key) or self._begin(key)) for key in unknown]:
+                    value = await _outcome(key, load)
+                    if value is not None:
+                        found[key] = value
+            except Unavailable:
+                # The caller's own context may know of a replica that answers: shown, and not kept.
+                return found | await self._ask_here(unknown)
         return found
+
+    async def _ask_here(self, keys: list[str]) -> dict[str, Value]:
+        values = await self._load_truth(keys)
+        for value in values.values():
+            if isinstance(value, Exception):
+                raise value
+        return dict(values)
 
     def _begin(self, key: str) -> _Load[Value]:
         """Load a key along with all others that are asked for in this turn of the loop."""
         load = self._next
         if load is None or len(load.keys) >= LOAD_KEYS_MAX:
             load = self._next = _Load()
-            asyncio.get_running_loop().call_soon(self._launch, load)
+            # In nobody's context: what is kept for all must not come from where one of them may read.
+            asyncio.get_running_loop().call_soon(self._launch, load, context=Context())
         load.keys[key] = True
         self._loading[key] = load
         return load
@@ -191,7 +204,7 @@ class Cache(Generic[Value]):
             later.keys[key] = load.keys[key]
             if self._loading.get(key) is load:
                 self._loading[key] = later
-        asyncio.get_running_loop().call_later(WAIT_SECONDS[load.tries], self._launch, later)
+        asyncio.get_running_loop().call_later(WAIT_SECONDS[load.tries], self._launch, later, context=Context())
 
     async def _ask_truth(self, load: _Load[Value], wanted: list[str]) -> None:
         try:

@@ -85,7 +85,7 @@ class AccountStore:
         self._profiles = profiles(caches, self._load, sealer)
         lookups = Lookups("accounts.lookup", database, settings)
         self._by_name = lookups.of(SQL["ids_of_usernames"])
-        self.batches = [self._find, self._create, self._read, self._read_own, self._update, lookups.batch]
+        self.batches = [self._find, self._create, self._read, self._read_own, self._update, *lookups.batches]
 
     async def stop(self) -> None:
         """Finish what is queued."""

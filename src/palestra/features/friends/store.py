@@ -75,7 +75,7 @@ class FriendStore:
         self._suggestions: Pages[list[Referral]] = Pages(
             "friends_of_friends", caches, self._load_referrals, SUGGESTIONS_BYTES, caches.terms
         )
-        self.batches: list[Batch[Any, Any]] = [lookups.batch]
+        self.batches: list[Batch[Any, Any]] = [*lookups.batches]
         self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
 
     async def stop(self) -> None:

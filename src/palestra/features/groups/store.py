@@ -78,7 +78,7 @@ class GroupStore:
         )
         self._states = lookups.of(SQL["state_of"])
         self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
-        self.batches: list[Batch[Any, Any]] = [lookups.batch]
+        self.batches: list[Batch[Any, Any]] = [*lookups.batches]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""

@@ -1,4 +1,7 @@
-"""Tells the games of every period and window that ends, at least once, also of those that end while no node runs."""
+"""Tells the games of every period and window that ends, at least once, also of those that end while no node runs.
+
+Of several nodes one tells: each end is claimed in the database first, for as long as its telling takes.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,15 @@ from palestra.core.tasks import Tasks
 from palestra.features.leaderboards.boards import Board
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.leaderboards.known import KnownBoards
+from palestra.features.leaderboards.neighbours import Neighbours
 from palestra.features.leaderboards.rules import tournament_of, window_at
-from palestra.features.leaderboards.store import LeaderboardStore
+from palestra.features.leaderboards.store import CLAIM_SECONDS, LeaderboardStore
 from palestra.features.leaderboards.tournament_store import TournamentStore
 
 LOOK_SECONDS_MAX = 60.0
 """The longest sleep between two looks for what has ended, so that a clock that is set is noticed."""
 RETRY_SECONDS = 1.0
+RENEW_SECONDS = CLAIM_SECONDS / 3
 
 log = get_logger(__name__)
 
@@ -43,6 +48,7 @@ class Announcer:
         events: EventBus,
         tasks: Tasks,
         clock: Clock,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._boards = boards
         self._store = store
@@ -50,17 +56,21 @@ class Announcer:
         self._events = events
         self._tasks = tasks
         self._now = clock.now
+        self._neighbours = neighbours
+        self._node = "" if neighbours is None else neighbours.node
         self._telling = asyncio.Lock()
 
     def start(self) -> None:
         """Begin in the background; whoever listens must have subscribed."""
         self._tasks.spawn(self._watch(), "leaderboards.announce")
 
-    async def announce(self) -> int | None:
-        """Tell of all that has ended and was not told; answers when the next period or window ends (unix seconds).
+    async def announce(self) -> float | None:
+        """Tell of all that has ended and was not told; answers when to look again (unix seconds).
 
-        Raises what keeps it from going on. One or two round trips for each end.
+        That is when the next period or window ends, or soon where another node is about to tell.
+        Raises what keeps it from going on. Two or three round trips for each end.
         """
+        soon: float | None = None
         async with self._telling:
             ends = [
                 (board.next_end, board.definition.id, board) for board in self._boards if board.next_end is not None
@@ -68,11 +78,14 @@ class Announcer:
             heapq.heapify(ends)
             while ends and ends[0][0] <= self._now():
                 at, id, board = heapq.heappop(ends)
-                if board in self._boards:
-                    await self._tell(board, at)
+                if board not in self._boards:
+                    continue
+                if await self._tell(board, at):
                     if board.next_end is not None:
                         heapq.heappush(ends, (board.next_end, id, board))
-            return ends[0][0] if ends else None
+                else:
+                    soon = self._now() + RETRY_SECONDS
+            return soon or (ends[0][0] if ends else None)
 
     async def _watch(self) -> None:
         while True:
@@ -86,18 +99,50 @@ class Announcer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._boards.added.wait(), min(seconds, LOOK_SECONDS_MAX))
 
-    async def _tell(self, board: Board, at: int) -> None:
-        """Tell of what ends on a board at this moment, and remember that it was told."""
-        await board.settled(self._now())
-        for event in await self._events_at(board, at):
-            try:
-                await self._events.publish(event)
-            except (Unavailable, Overloaded):
-                raise
-            except Exception:
-                log.exception("a subscriber to the ends of periods failed", leaderboard=board.definition.id)
-        await self._store.mark_announced(board.definition.id, at)
+    async def _tell(self, board: Board, at: int) -> bool:
+        """Tell of what ends on a board at this moment, and remember that it was told.
+
+        False when another node is at it.
+        """
+        id = board.definition.id
+        claim = await self._store.claim_end(id, at, self._node)
+        if not claim.granted:
+            if claim.announced_at is not None and claim.announced_at < at:
+                return False
+            # It was told, or nobody wants to know: the board is gone.
+            board.announced_until(at if claim.announced_at is None else claim.announced_at)
+            return True
+        renewing = self._tasks.spawn(self._renew(id, at), "leaderboards.claim")
+        try:
+            await board.settled(self._now())
+            if self._neighbours is not None:
+                await self._neighbours.settled(id, at)
+            for event in await self._events_at(board, at):
+                await self._publish(event, id)
+        except BaseException:
+            with contextlib.suppress(PalestraError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await self._store.release_end(id, self._node)
+            raise
+        finally:
+            renewing.cancel()
+        await self._store.mark_announced(id, at)
         board.announced_until(at)
+        return True
+
+    async def _publish(self, event: LeaderboardReset | TournamentEnd | TournamentReset, id: str) -> None:
+        try:
+            await self._events.publish(event)
+        except (Unavailable, Overloaded):
+            raise
+        except Exception:
+            log.exception("a subscriber to the ends of periods failed", leaderboard=id)
+
+    async def _renew(self, id: str, at: int) -> None:
+        """Keep the right to tell for as long as that takes."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            with contextlib.suppress(PalestraError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await self._store.claim_end(id, at, self._node)
 
     async def _events_at(self, board: Board, at: int) -> list[LeaderboardReset | TournamentEnd | TournamentReset]:
         """What to tell of; nothing when the board is gone."""

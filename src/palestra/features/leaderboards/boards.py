@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -13,6 +13,10 @@ from palestra.core.cron import Schedule
 from palestra.features.leaderboards.contract import Leaderboard, Operator, Sort
 from palestra.features.leaderboards.ranks import Ranks
 from palestra.features.leaderboards.rules import Change, Terms, change_of, next_end, period_end, window_at
+from palestra.features.leaderboards.shared_ranks import SharedRanks
+
+SharedOf = Callable[[Leaderboard, int], SharedRanks]
+"""Makes the ranks of a board's period that ends then, where nodes share them."""
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -26,16 +30,18 @@ class Definition(msgspec.Struct, frozen=True):
 class Period:
     """One period of a board: `ends_at` in unix seconds, 0 when it never ends. Equal to any of the same board and end.
 
-    `ranks` is None where ranks are not kept: on boards without them, and for periods of the past.
+    `ranks` is None where ranks are not kept: on boards without them, and for periods of the past. Among several nodes
+    they are `shared` instead.
     """
 
-    __slots__ = ("_settled", "_writes", "board_id", "ends_at", "expires_at", "ranks")
+    __slots__ = ("_settled", "_writes", "board_id", "ends_at", "expires_at", "ranks", "shared")
 
-    def __init__(self, board_id: str, ends_at: int, ranks: Ranks | None) -> None:
+    def __init__(self, board_id: str, ends_at: int, ranks: Ranks | None, shared: SharedRanks | None = None) -> None:
         self.board_id = board_id
         self.ends_at = ends_at
         self.expires_at = utc(ends_at)
         self.ranks = ranks
+        self.shared = shared
         self._writes = 0
         self._settled: asyncio.Event | None = None
 
@@ -47,11 +53,11 @@ class Period:
 
     @property
     def rank_count(self) -> int:
-        """How many owners have a rank; 0 when that is unknown."""
+        """How many owners have a rank; 0 when that is unknown here."""
         return self.ranks.count if self.ranks is not None else 0
 
     def rank(self, owner: bytes) -> int:
-        """An owner's rank; 0 when that is unknown."""
+        """An owner's rank; 0 when that is unknown here."""
         return (self.ranks.rank(owner) or 0) if self.ranks is not None else 0
 
     @contextmanager
@@ -68,21 +74,36 @@ class Period:
     async def settled(self) -> None:
         """Wait until no write is on its way; for periods and windows that take no new ones."""
         if self._writes:
-            self._settled = asyncio.Event()
+            if self._settled is None:
+                self._settled = asyncio.Event()
             await self._settled.wait()
 
 
 class Board:
-    """A board with the period that runs now. `stored` says whether it may have records that the ranks do not know."""
+    """A board with the period that runs now. `stored` says whether it may have records that the ranks do not know.
 
-    __slots__ = ("_before", "_changes", "_current", "definition", "descending", "next_end", "schedule", "terms")
+    With `shared_of` the ranks are those that nodes share.
+    """
 
-    def __init__(self, definition: Definition, now: float, *, stored: bool) -> None:
+    __slots__ = (
+        "_before",
+        "_changes",
+        "_current",
+        "_shared_of",
+        "definition",
+        "descending",
+        "next_end",
+        "schedule",
+        "terms",
+    )
+
+    def __init__(self, definition: Definition, now: float, *, stored: bool, shared_of: SharedOf | None = None) -> None:
         self.definition = definition.board
         self.terms = definition.terms
         self.descending = self.definition.sort is Sort.DESCENDING
         self.schedule = Schedule.parse(self.definition.reset) if self.definition.reset else None
         self._changes = {operator: change_of(self.definition.sort, operator) for operator in Operator}
+        self._shared_of = shared_of
         self._before: Period | None = None
         self._current = self._period(self._end(now), loading=stored)
         self.announced_until(definition.announced_at)
@@ -118,8 +139,10 @@ class Board:
             await current.settled()
 
     def new_ranks(self, *, loading: bool) -> Ranks | None:
-        """Empty ranks for a period, None when the board has none."""
-        return Ranks(descending=self.descending, loading=loading) if self.definition.enable_ranks else None
+        """Empty ranks for a period, None when the board has none, or none of this node's own."""
+        if self._shared_of is not None or not self.definition.enable_ranks:
+            return None
+        return Ranks(descending=self.descending, loading=loading)
 
     def _end(self, now: float) -> int:
         if self.terms is not None:
@@ -127,4 +150,6 @@ class Board:
         return period_end(self.schedule, now)
 
     def _period(self, ends_at: int, *, loading: bool) -> Period:
+        if self._shared_of is not None and self.definition.enable_ranks:
+            return Period(self.definition.id, ends_at, None, self._shared_of(self.definition, ends_at))
         return Period(self.definition.id, ends_at, self.new_ranks(loading=loading))

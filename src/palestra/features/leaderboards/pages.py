@@ -87,7 +87,7 @@ def around(period: Period, above: RecordPage, owner: LeaderboardRecord, below: R
     """The window around an owner's record, from the page of `limit` records in front of it and the one behind it."""
     up, down = window(len(above.records), len(below.records), limit)
     records = [*above.records[len(above.records) - up :], owner, *below.records[:down]]
-    page = RecordPage(records=records, rank_count=period.rank_count)
+    page = RecordPage(records=records, rank_count=below.rank_count)
     if below.next_cursor or down < len(below.records):
         page.next_cursor = cursor_at(period, records[-1], backwards=False)
     if above.prev_cursor or up < len(above.records):

@@ -72,7 +72,8 @@ WHERE unchanged;
 
 -- name: remove
 -- Deletes one record. Sent many times over in one go, in the order of owners, as `submit` locks them.
-DELETE FROM leaderboard_records WHERE leaderboard_id = $1 AND expires_at = $2 AND owner_id = $3;
+DELETE FROM leaderboard_records WHERE leaderboard_id = $1 AND expires_at = $2 AND owner_id = $3
+RETURNING leaderboard_id, owner_id::text, created_at;
 
 -- name: read_down
 -- The records below many places, each in its own board and period, highest first.
@@ -127,6 +128,59 @@ FROM leaderboard_records
 WHERE leaderboard_id = $1 AND expires_at = $2
 ORDER BY score, subscore, owner_id;
 
+-- name: read_versions
+-- Some scores of a period from an owner on, with when the record was created and how often it was changed since: to
+-- build the ranks that nodes share. In the order of owners, which no write changes on the way.
+SELECT uuid_send(owner_id) AS owner, score, subscore, created_at, num_score
+FROM leaderboard_records
+WHERE leaderboard_id = $1 AND expires_at = $2 AND owner_id >= $3
+ORDER BY owner_id
+LIMIT $4;
+
+-- name: count_above
+-- How many records are above those of some owners, $4 at most: a walk along the index.
+SELECT wanted.n, (
+    SELECT count(*) FROM (
+        SELECT FROM leaderboard_records AS other
+        WHERE other.leaderboard_id = own.leaderboard_id AND other.expires_at = own.expires_at
+            AND (other.score, other.subscore, other.owner_id) > (own.score, own.subscore, own.owner_id)
+        ORDER BY other.score, other.subscore, other.owner_id
+        LIMIT $4
+    ) AS before
+)
+FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
+    AS wanted (leaderboard_id, expires_at, owner_id, n)
+CROSS JOIN LATERAL (
+    SELECT * FROM leaderboard_records AS stored
+    WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
+        AND stored.owner_id >= wanted.owner_id
+    ORDER BY stored.owner_id
+    LIMIT 1
+) AS own
+WHERE own.owner_id = wanted.owner_id;
+
+-- name: count_below
+-- The same of records below, where the lowest score leads.
+SELECT wanted.n, (
+    SELECT count(*) FROM (
+        SELECT FROM leaderboard_records AS other
+        WHERE other.leaderboard_id = own.leaderboard_id AND other.expires_at = own.expires_at
+            AND (other.score, other.subscore, other.owner_id) < (own.score, own.subscore, own.owner_id)
+        ORDER BY other.score DESC, other.subscore DESC, other.owner_id DESC
+        LIMIT $4
+    ) AS before
+)
+FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
+    AS wanted (leaderboard_id, expires_at, owner_id, n)
+CROSS JOIN LATERAL (
+    SELECT * FROM leaderboard_records AS stored
+    WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
+        AND stored.owner_id >= wanted.owner_id
+    ORDER BY stored.owner_id
+    LIMIT 1
+) AS own
+WHERE own.owner_id = wanted.owner_id;
+
 -- name: lock_tournaments_of
 -- The tournaments an owner takes part in, locked in the order in which scores lock them.
 SELECT id FROM leaderboards
@@ -143,7 +197,7 @@ WHERE record.owner_id = $1 AND tournament.id = record.leaderboard_id AND tournam
 
 -- name: forget
 -- Deletes all records of an owner who leaves.
-DELETE FROM leaderboard_records WHERE owner_id = $1;
+DELETE FROM leaderboard_records WHERE owner_id = $1 RETURNING leaderboard_id, expires_at, created_at;
 
 -- name: all_boards
 -- Every definition, once per start of a node.
@@ -169,13 +223,20 @@ ORDER BY id
 LIMIT $2;
 
 -- name: create_board
--- A new definition; no row comes back when the id is taken.
-INSERT INTO leaderboards (id, authoritative, sort, operator, reset, metadata, enable_ranks, duration_seconds, start_at,
-    end_at, title, description, category, max_size, max_num_score, join_required, size_expires_at, announced_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-ON CONFLICT (id) DO NOTHING
-RETURNING id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at,
-    duration_seconds, start_at, end_at, title, description, category, max_size, max_num_score, join_required, announced_at;
+-- A new definition; no row comes back when the id is taken. Whatever a node still wrote to a board of that id that was
+-- deleted elsewhere goes.
+WITH made AS (
+    INSERT INTO leaderboards (id, authoritative, sort, operator, reset, metadata, enable_ranks, duration_seconds,
+        start_at, end_at, title, description, category, max_size, max_num_score, join_required, size_expires_at,
+        announced_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, authoritative, sort, operator, reset, metadata, enable_ranks, created_at, duration_seconds, start_at,
+        end_at, title, description, category, max_size, max_num_score, join_required, announced_at
+), left_over AS (
+    DELETE FROM leaderboard_records AS record USING made WHERE record.leaderboard_id = made.id
+)
+SELECT * FROM made;
 
 -- name: delete_board
 -- A definition alone, if it is of the kind that is meant; its records are deleted in the same transaction.
@@ -185,9 +246,23 @@ DELETE FROM leaderboards WHERE id = $1 AND (duration_seconds > 0) = $2 RETURNING
 -- The records of a board, all periods of it.
 DELETE FROM leaderboard_records WHERE leaderboard_id = $1;
 
+-- name: claim_end
+-- Grants a node ($3) the telling of what ends at a moment for $4 seconds, unless it was told or another node has that
+-- right; and how far ends were told.
+WITH claimed AS (
+    UPDATE leaderboards SET announcer = $3, announcing_until = now() + make_interval(secs => $4)
+    WHERE id = $1 AND announced_at < $2 AND (announcer = $3 OR announcing_until <= now())
+    RETURNING id
+)
+SELECT EXISTS (SELECT FROM claimed), announced_at FROM leaderboards WHERE id = $1;
+
+-- name: release_end
+-- Gives that right back.
+UPDATE leaderboards SET announcing_until = 'epoch' WHERE id = $1 AND announcer = $2;
+
 -- name: mark_announced
--- How far the ends of a board's periods were told.
-UPDATE leaderboards SET announced_at = $2 WHERE id = $1 AND announced_at < $2;
+-- How far the ends of a board's periods were told; whoever is next may tell of the next.
+UPDATE leaderboards SET announced_at = $2, announcing_until = 'epoch' WHERE id = $1 AND announced_at < $2;
 
 -- name: list_tournaments
 -- Tournaments behind a place in the order of start, end (the latest first, 'epoch' for none last), category and id.

@@ -29,8 +29,11 @@ from palestra.features.leaderboards.contract import (
 )
 from palestra.features.leaderboards.known import KnownBoards
 from palestra.features.leaderboards.pages import PageRequest, Position, around, request_of
-from palestra.features.leaderboards.store import LeaderboardStore, OwnersRequest, Removal, Submission, owner_bytes
+from palestra.features.leaderboards.ranked import owner_bytes
+from palestra.features.leaderboards.store import LeaderboardStore, Left, OwnersRequest, Removal, Submission
 
+LEAVING_MAX = 1_000
+"""Players who may be about to be deleted; transactions that were given up leave theirs behind."""
 UNSTORABLE = (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.ProgramLimitExceededError)
 """What PostgreSQL says to well-formed JSON and text that it cannot hold all the same."""
 
@@ -42,6 +45,7 @@ class LeaderboardService:
         self._store = store
         self._boards = boards
         self._now = clock.now
+        self._leaving: dict[str, list[Left]] = {}
 
     # -- boards
 
@@ -66,7 +70,7 @@ class LeaderboardService:
         except UNSTORABLE:
             raise InvalidLeaderboard("The metadata of a leaderboard cannot be stored.") from None
         if created is not None:
-            return self._boards.add(created, stored=False).definition
+            return self._boards.made(created).definition
         try:
             return (await self._plain(id)).definition
         except LeaderboardNotFound:
@@ -152,8 +156,8 @@ class LeaderboardService:
         if not owners:
             return await self._store.page(request)
         if limit is None and not cursor:
-            page = RecordPage(rank_count=period.rank_count)
-            page.owner_records = await self._store.owners(OwnersRequest(period, owners))
+            found = await self._store.owners(OwnersRequest(period, owners))
+            page = RecordPage(owner_records=found, rank_count=await self._store.rank_count(period))
         else:
             shared, found = await asyncio.gather(
                 self._store.page(request), self._store.owners(OwnersRequest(period, owners))
@@ -188,11 +192,14 @@ class LeaderboardService:
 
     async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
         """Delete all records of a player, in the transaction that deletes the player."""
-        await self._store.forget(tx, user_id)
+        self._leaving.pop(user_id, None)
+        while len(self._leaving) >= LEAVING_MAX:
+            del self._leaving[next(iter(self._leaving))]
+        self._leaving[user_id] = await self._store.forget(tx, user_id)
 
     def forgotten(self, user_id: str) -> None:
-        """That transaction is committed: the player has no ranks any more. O(boards)."""
-        self._boards.forgotten(owner_bytes(user_id))
+        """That transaction is committed: the player has no ranks any more."""
+        self._boards.forgotten(owner_bytes(user_id), self._leaving.pop(user_id, ()))
 
     async def _plain(self, id: str) -> Board:
         """The board with this id that is no tournament. Raises LeaderboardNotFound."""

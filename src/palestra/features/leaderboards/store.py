@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -14,9 +15,11 @@ from palestra.core.errors import OutcomeUnknown, Unavailable
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
+from palestra.database.replicas import Reads
 from palestra.features.leaderboards.boards import Definition, Period
 from palestra.features.leaderboards.contract import Leaderboard, LeaderboardRecord, Operator, RecordPage, Sort
 from palestra.features.leaderboards.pages import PageRequest, page_of, record_of
+from palestra.features.leaderboards.ranked import Ranked, owner_bytes
 from palestra.features.leaderboards.rules import ATTEMPTS_DEFAULT, SIZE_MAX, Change, Score, Terms
 
 SQL = load_queries(__file__)
@@ -28,6 +31,8 @@ LOAD_ROWS = 500
 RECORD_BYTES = 512
 """What one record to be read counts in a round trip, whose size cannot be known before."""
 READ_BYTES_MAX = 4 << 20
+CLAIM_SECONDS = 30.0
+"""How long a node that tells of an end is waited for, from when it was last heard of."""
 PLAIN = Terms(0, 0, 0, "", "", 0, SIZE_MAX, ATTEMPTS_DEFAULT, False)
 """What stands in the columns of tournaments on boards that are none."""
 _FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
@@ -58,11 +63,30 @@ class OwnersRequest(NamedTuple):
     owner_ids: tuple[str, ...]
 
 
-class LeaderboardStore:
-    """Rows of `leaderboards` and `leaderboard_records`; keeps the ranks of periods in step with what is committed."""
+class Claim(NamedTuple):
+    """Whether a node may tell of an end; and until when (unix seconds) ends were told, None when the board is gone."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+    granted: bool
+    announced_at: int | None
+
+
+class Left(NamedTuple):
+    """A record that is deleted with its owner; `ends_at` in unix seconds."""
+
+    board_id: str
+    ends_at: int
+    created_at: datetime
+
+
+class LeaderboardStore:
+    """Rows of `leaderboards` and `leaderboard_records`; keeps the ranks of periods in step with what is committed.
+
+    With `ranked` the ranks are those that nodes share.
+    """
+
+    def __init__(self, database: Database, settings: DatabaseSettings, ranked: Ranked | None = None) -> None:
         self._database = database
+        self._ranked = ranked
         limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
         reads: dict[str, Any] = {**limits, "idempotent": True, "lanes": READ_LANES, "bytes_max": READ_BYTES_MAX}
         self._writes: Batch[Submission | Removal, LeaderboardRecord | None] = Batch(
@@ -74,9 +98,11 @@ class LeaderboardStore:
             size_bytes=lambda item: len(item.metadata or "") if isinstance(item, Submission) else 0,
             **limits,
         )
-        self._pages: Batch[PageRequest, RecordPage] = Batch(
-            "leaderboards.page", database, _read_pages, size_bytes=lambda item: item.limit * RECORD_BYTES, **reads
-        )
+
+        def page_batch(name: str, database: Database) -> Batch[PageRequest, RecordPage]:
+            return Batch(name, database, _read_pages, size_bytes=lambda item: item.limit * RECORD_BYTES, **reads)
+
+        self._pages = Reads("leaderboards.page", database, page_batch)
         self._owners: Batch[OwnersRequest, list[LeaderboardRecord]] = Batch(
             "leaderboards.owners",
             database,
@@ -87,7 +113,7 @@ class LeaderboardStore:
         self._finds: Batch[str, Definition | None] = Batch(
             "leaderboards.find", database, _find_boards, idempotent=True, **limits
         )
-        self.batches = [self._writes, self._pages, self._owners, self._finds]
+        self.batches = [self._writes, *self._pages.batches, self._owners, self._finds]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""
@@ -98,7 +124,10 @@ class LeaderboardStore:
 
     def submit(self, submission: Submission) -> Awaitable[Any]:
         """Write a score; answers the record with its rank, which the period's ranks know by then."""
-        return self._writes.submit(submission)
+        written = self._writes.submit(submission)
+        if self._ranked is None:
+            return written
+        return self._ranked.record(submission.period, submission.owner_id, written)
 
     def remove(self, removal: Removal) -> Awaitable[Any]:
         """Delete a record, here and in the period's ranks."""
@@ -106,21 +135,28 @@ class LeaderboardStore:
 
     def page(self, request: PageRequest) -> Awaitable[RecordPage]:
         """A page of a board. Equal requests that travel together are given the same page."""
-        return self._pages.submit(request)
+        reading = self._pages.submit(request)
+        return reading if self._ranked is None else self._ranked.page(request.period, reading)
 
     def owners(self, request: OwnersRequest) -> Awaitable[list[LeaderboardRecord]]:
         """The records of some owners, without order; those who have none are absent."""
-        return self._owners.submit(request)
+        reading = self._owners.submit(request)
+        return reading if self._ranked is None else self._ranked.records(request.period, request.owner_ids, reading)
 
-    async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
+    async def rank_count(self, period: Period) -> int:
+        """How many owners have a rank; 0 when that is unknown."""
+        return period.rank_count if self._ranked is None else await self._ranked.rank_count(period)
+
+    async def forget(self, tx: asyncpg.Connection, user_id: str) -> list[Left]:
         """Delete all records of an owner in the given transaction, and free the seats in tournaments."""
         await tx.execute(SQL["lock_tournaments_of"], user_id)
         await tx.execute(SQL["free_seats_of"], user_id)
-        await tx.execute(SQL["forget"], user_id)
+        rows = await tx.fetch(SQL["forget"], user_id)
+        return [Left(board_id, int(expires_at.timestamp()), created_at) for board_id, expires_at, created_at in rows]
 
     async def load_ranks(self, periods: Iterable[Period]) -> None:
         """Fill the ranks that are loading from the database, row by row, over a connection of its own."""
-        connection = await self._database.connect()
+        connection = await self._database.connect_directly()
         try:
             for period in periods:
                 # Ranks that are replaced meanwhile are loaded again by whoever replaced them.
@@ -181,6 +217,17 @@ class LeaderboardStore:
                 await tx.execute(SQL["delete_records"], id)
         return deleted is not None
 
+    async def claim_end(self, id: str, moment: int, node: str) -> Claim:
+        """Take it upon this node to tell of what ends at a moment (unix seconds); again to go on with it."""
+        row = await self._database.fetchrow(SQL["claim_end"], id, utc(moment), node, CLAIM_SECONDS)
+        if row is None:
+            return Claim(False, None)
+        return Claim(row[0], math.floor(row[1].timestamp()))
+
+    async def release_end(self, id: str, node: str) -> None:
+        """Leave it to others, or to later."""
+        await self._database.execute(SQL["release_end"], id, node)
+
     async def mark_announced(self, id: str, moment: int) -> None:
         """Remember that what ended on a board until this moment (unix seconds) was told."""
         await self._database.execute(SQL["mark_announced"], id, utc(moment))
@@ -210,11 +257,22 @@ async def _write(
 
 
 async def _delete(connection: asyncpg.Connection, removals: Sequence[Removal]) -> None:
-    rows = [(item.period.board_id, item.period.expires_at, item.owner_id) for item in removals]
-    await connection.executemany(SQL["remove"], rows)
+    created_at = await delete_records(connection, [(item.period, item.owner_id) for item in removals])
     for item in removals:
         if item.period.ranks is not None:
             item.period.ranks.remove(owner_bytes(item.owner_id))
+        elif item.period.shared is not None and (made := created_at.get((item.period.board_id, item.owner_id))):
+            item.period.shared.remove(owner_bytes(item.owner_id), made)
+
+
+async def delete_records(
+    connection: asyncpg.Connection, pairs: Sequence[tuple[Period, str]]
+) -> dict[tuple[str, str], datetime]:
+    """Delete records, and answer when those that were there had been created, by board and owner."""
+    rows = await connection.fetchmany(
+        SQL["remove"], [(period.board_id, period.expires_at, owner_id) for period, owner_id in pairs]
+    )
+    return {(board_id, owner_id): created_at for board_id, owner_id, created_at in rows}
 
 
 async def _write_scores(
@@ -264,6 +322,8 @@ def _settle(
         owner = owner_bytes(item.owner_id)
         if item.period.ranks is not None:
             item.period.ranks.set(owner, row[2], row[3])
+        elif item.period.shared is not None:
+            item.period.shared.set(owner, row[2], row[3], row[7], row[4])
         settled.append((item, row, owner))
     for item, row, owner in settled:
         outcomes[item.owner_id] = record_of(item.period, row, item.period.rank(owner))
@@ -273,11 +333,6 @@ def _settle(
 def _by_owner(item: Submission | Removal) -> str:
     """Canonical ids sort as texts as PostgreSQL sorts their bytes."""
     return item.owner_id
-
-
-def owner_bytes(owner_id: str) -> bytes:
-    """An owner as ranks know it."""
-    return bytes.fromhex(owner_id.replace("-", ""))
 
 
 def places(pairs: Iterable[tuple[Period, str]]) -> tuple[list[Any], list[Any], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -17,6 +18,7 @@ from palestra.database.pool import Database
 from palestra.features.leaderboards.boards import Period
 from palestra.features.leaderboards.contract import LeaderboardRecord, TournamentNotFound, TournamentPage
 from palestra.features.leaderboards.pages import record_of
+from palestra.features.leaderboards.ranked import Ranked, owner_bytes
 from palestra.features.leaderboards.rules import (
     Change,
     Score,
@@ -28,7 +30,7 @@ from palestra.features.leaderboards.rules import (
     granted,
     joined,
 )
-from palestra.features.leaderboards.store import SQL, owner_bytes, places
+from palestra.features.leaderboards.store import SQL, delete_records, places
 
 ENTRY_BYTES = 256
 """What an entry counts in a round trip beside its metadata."""
@@ -81,9 +83,12 @@ Outcome = LeaderboardRecord | PalestraError | None
 class TournamentStore:
     """Rows of `leaderboards` that are tournaments, and their records; keeps ranks in step with what is committed."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings, caches: Caches) -> None:
+    def __init__(
+        self, database: Database, settings: DatabaseSettings, caches: Caches, ranked: Ranked | None = None
+    ) -> None:
         self._database = database
         self._caches = caches
+        self._ranked = ranked
         self._pages: Pages[TournamentPage] | None = None
         # One lane, so that ranks are brought up to date in the order of commits.
         self._entries: Batch[Entry, LeaderboardRecord | None] = Batch(
@@ -118,7 +123,8 @@ class TournamentStore:
 
     def write(self, entry: Entry) -> Awaitable[Any]:
         """Make an attempt, join, or the like; answers the record it leads to, with its rank, or None."""
-        return self._entries.submit(entry)
+        written = self._entries.submit(entry)
+        return written if self._ranked is None else self._ranked.record(entry.period, entry.owner_id, written)
 
     async def seats(self, ids: Sequence[str]) -> dict[str, Seats]:
         """How many take part in some tournaments, by id; those that do not exist are absent. One round trip."""
@@ -160,13 +166,13 @@ async def _write(connection: asyncpg.Connection, entries: list[Entry]) -> tuple[
         decisions = [_decided(entry, row, counted) for entry, row in zip(entries, stored, strict=True)]
         written = await _put(connection, entries, stored, decisions)
         removed = [entry for entry, row in zip(entries, stored, strict=True) if row and isinstance(entry, Withdrawal)]
+        gone: dict[tuple[str, str], datetime] = {}
         if removed:
-            places_of_removed = [(e.period.board_id, e.period.expires_at, e.owner_id) for e in removed]
-            await connection.executemany(SQL["remove"], places_of_removed)
+            gone = await delete_records(connection, [(entry.period, entry.owner_id) for entry in removed])
         if counted != seats:
             changed = [(id, now.taken, utc(now.ends_at)) for id, now in counted.items() if now != seats[id]]
             await connection.execute(SQL["set_seats"], *zip(*changed, strict=True))
-    _rank(entries, written, removed)
+    _rank(entries, written, removed, gone)
     outcomes = [
         _outcome(entry, decision, written.get((entry.period.board_id, entry.owner_id)) or row)
         for entry, decision, row in zip(entries, decisions, stored, strict=True)
@@ -231,15 +237,24 @@ async def _put(
     return {(row[0], row[1]): row[1:] for row in rows}
 
 
-def _rank(entries: list[Entry], written: dict[tuple[str, str], tuple[Any, ...]], removed: list[Withdrawal]) -> None:
+def _rank(
+    entries: list[Entry],
+    written: dict[tuple[str, str], tuple[Any, ...]],
+    removed: list[Withdrawal],
+    gone: dict[tuple[str, str], datetime],
+) -> None:
     """Bring the ranks up to date with what is committed."""
     for entry in entries:
         row = written.get((entry.period.board_id, entry.owner_id))
         if row is not None and entry.period.ranks is not None:
             entry.period.ranks.set(owner_bytes(entry.owner_id), row[2], row[3])
+        elif row is not None and entry.period.shared is not None:
+            entry.period.shared.set(owner_bytes(entry.owner_id), row[2], row[3], row[7], row[4])
     for entry in removed:
         if entry.period.ranks is not None:
             entry.period.ranks.remove(owner_bytes(entry.owner_id))
+        elif entry.period.shared is not None and (made := gone.get((entry.period.board_id, entry.owner_id))):
+            entry.period.shared.remove(owner_bytes(entry.owner_id), made)
 
 
 def _outcome(entry: Entry, decision: Standing | PalestraError | None, row: tuple[Any, ...] | None) -> Outcome:

@@ -129,7 +129,7 @@ class TournamentService:
         except UNSTORABLE:
             raise InvalidTournament("A text or number of this tournament cannot be stored.") from None
         if created is not None:
-            self._boards.add(created, stored=False)
+            self._boards.made(created)
             self._pages.invalidate_all()
         found = await self.get([id])
         if not found:

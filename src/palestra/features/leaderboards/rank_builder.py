@@ -1,0 +1,96 @@
+"""Builds the ranks of a period in Valkey from PostgreSQL: one node at a time, beside what is answered meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from uuid import UUID
+
+import asyncpg
+
+from palestra.cluster.scripts import Call, Scripts
+from palestra.core.clock import utc
+from palestra.core.errors import PalestraError, Unavailable
+from palestra.core.log import get_logger
+from palestra.core.tasks import Tasks
+from palestra.database.pool import Database
+from palestra.database.queries import load_queries
+from palestra.features.leaderboards.shared_ranks import SharedRanks, news_of
+
+SQL = load_queries(__file__)
+BUILD_ROWS = 500
+"""Rows in one call: a few milliseconds in which Valkey does nothing else."""
+BUILDS_MAX = 2
+"""Builds at a time on one node, each with a connection to the database of its own."""
+RETRY_SECONDS = 1.0
+OTHER_SECONDS = 0.1
+"""How soon to look again where another node builds."""
+
+log = get_logger(__name__)
+
+
+class RankBuilder:
+    """Fills ranks that are missing or doubted.
+
+    Rows are read owner by owner, each piece as it stands by then, and never override what is newer; so writes go on.
+    Whoever began has the right to go on, which ends with a silence of fifteen seconds, with somebody's doubt, or with
+    the life of the server: then what was built is thrown away.
+    """
+
+    def __init__(self, scripts: Scripts, database: Database, tasks: Tasks) -> None:
+        self._scripts = scripts
+        self._database = database
+        self._tasks = tasks
+        self._under_way: set[SharedRanks] = set()
+        self._slots = asyncio.Semaphore(BUILDS_MAX)
+        self.built = 0
+
+    def build(self, ranks: SharedRanks) -> None:
+        """Build in the background, unless that is under way; whoever needs the ranks asks again if it fails."""
+        if ranks not in self._under_way:
+            self._under_way.add(ranks)
+            self._tasks.spawn(self._build(ranks), "ranks in Valkey")
+
+    async def _build(self, ranks: SharedRanks) -> None:
+        try:
+            async with self._slots:
+                done = await self._filled(ranks)
+            if not done:
+                await asyncio.sleep(OTHER_SECONDS)
+        except (PalestraError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            log.warning("ranks are not built", leaderboard=ranks.id, error=repr(error))
+            await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            self._under_way.discard(ranks)
+
+    async def _filled(self, ranks: SharedRanks) -> bool:
+        """Fill from the database; False when another node does, or what was built cannot be trusted."""
+        await self._scripts.look()
+        life, token = self._scripts.life_of(ranks.keys[0]), secrets.token_hex(8)
+        if not await self._call(ranks, "begin", token, life):
+            return False
+        connection = await self._database.connect()
+        try:
+            start: int | None = 0
+            while start is not None:
+                rows = await connection.fetch(
+                    SQL["read_versions"], ranks.id, utc(ranks.ends_at), UUID(int=start), BUILD_ROWS
+                )
+                news = b"".join(news_of(*row) for row in rows)
+                if not await self._call(ranks, "fill", token, news):
+                    return False
+                start = int.from_bytes(rows[-1][0]) + 1 if len(rows) == BUILD_ROWS else None
+        finally:
+            await connection.close()
+        # A server that took over meanwhile may not have got all.
+        await self._scripts.look()
+        if self._scripts.life_of(ranks.keys[0]) != life or not await self._call(ranks, "finish", token, life):
+            return False
+        self.built += 1
+        return True
+
+    async def _call(self, ranks: SharedRanks, *arguments: str | bytes) -> bool:
+        (reply,) = await self._scripts.run([Call(ranks.keys, arguments)])
+        if isinstance(reply, Exception):
+            raise Unavailable(f"Valkey refuses: {reply}") from reply
+        return bool(reply)
