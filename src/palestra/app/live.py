@@ -22,7 +22,12 @@ from palestra.features.events.service import EventService
 from palestra.features.friends.contract import Friends
 from palestra.features.groups.contract import Groups
 from palestra.features.matches import feature as matches_feature
+from palestra.features.matches.adoption import Adoption, owner_of
+from palestra.features.matches.checkpoints import Checkpoints
+from palestra.features.matches.directory import Directory
+from palestra.features.matches.elsewhere import Elsewhere
 from palestra.features.matches.messages import MatchesMessages
+from palestra.features.matches.moving import Moving as MatchMoving
 from palestra.features.matches.recording import Recordings
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.running import RunningMatches
@@ -208,11 +213,7 @@ def build_live(
     addresses = Addresses(asked.users, asked.friends, asked.groups)
     chat = ChatService(messages, presences, addresses, asked.groups, clock)
     forwarding = None if others is None else Forwarding(cluster.calls, others)
-    recordings = Recordings(settings.match, settings.data_dir)
-    running = RunningMatches(
-        presences, asked.games, settings.match, settings.node, tasks=tasks, clock=clock, recordings=recordings
-    )
-    matches = MatchesService(presences, running, settings.session, clock)
+    running, matches = _matches(settings, presences, asked.games, cluster, forwarding, tasks, clock)
     matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
     parties = PartyService(
         presences, matchmaker, settings.party, settings.node, clock, single=settings.session.single_party
@@ -241,3 +242,40 @@ def build_live(
         ticket_moves=ticket_moves,
         other_parties=other_parties,
     )
+
+
+def _matches(
+    settings: Settings,
+    presences: PresenceEngine,
+    games: Runtime,
+    cluster: Cluster,
+    forwarding: Forwarding | None,
+    tasks: Tasks,
+    clock: Clock,
+) -> tuple[RunningMatches, MatchesService]:
+    """The matches of this node, and the way to those of others."""
+    recordings = Recordings(settings.match, settings.data_dir)
+    directory = None if forwarding is None else Directory(cluster, presences)
+    running = RunningMatches(
+        presences,
+        games,
+        settings.match,
+        settings.node,
+        tasks=tasks,
+        clock=clock,
+        recordings=recordings,
+        directory=directory,
+    )
+    if forwarding is None or directory is None:
+        return running, MatchesService(presences, running, settings.session, clock)
+    running.mover = mover = MatchMoving(cluster, presences, directory, running)
+    elsewhere = Elsewhere(cluster, forwarding, presences, directory, running, mover.settled, tasks)
+    checkpoints = None
+    if settings.redis_url:
+        checkpoints = Checkpoints(
+            settings.redis_url, settings.cluster.name, lambda: owner_of(cluster.node, cluster.bus.epoch)
+        )
+        run = checkpoints.run
+        cluster.on_start.append(lambda: tasks.spawn(run(), "checkpoints of matches"))
+    Adoption(cluster, presences, directory, running, checkpoints, tasks)
+    return running, MatchesService(presences, running, settings.session, clock, elsewhere)
