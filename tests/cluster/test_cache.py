@@ -18,6 +18,7 @@ from palestra.cluster.caches.memory import Memory
 from palestra.cluster.caches.shared import CacheServer, Lease, Shared
 from palestra.cluster.caches.valkey import ValkeyCache
 from palestra.core.clock import ManualClock
+from palestra.core.config import CacheSettings
 from palestra.core.errors import SetupError, Unavailable
 from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
@@ -118,7 +119,7 @@ class World:
             proxy = await self.stack.enter_async_context(FaultProxy(self.port))
             self.faults.append(proxy)
             shared = Shared(self.serve(proxy.port), self.tasks, self.prefix)
-        caches = Caches(bus, self.tasks, shared, self.clock.monotonic)
+        caches = Caches(self.tasks, CacheSettings(), bus=bus, shared=shared, monotonic=self.clock.monotonic)
         node = Node(bus, caches, Cache("things", caches, load, terms, len, Plain()))
         self.nodes.append(node)
         await bus.start()
@@ -521,7 +522,7 @@ async def test_a_server_that_is_not_there_at_start_is_used_when_it_comes(sharing
         proxy.refuses = True
         tasks = Tasks()
         shared = Shared(sharing.serve(proxy.port), tasks, f"test{port}")
-        caches = Caches(Bus("alone", 1, LocalTransport(), tasks), tasks, shared)
+        caches = Caches(tasks, CacheSettings(), shared=shared)
         cache = Cache("things", caches, truth.load, TERMS, len, Plain())
         await caches.start()
         assert await cache.get("a") == "1"
@@ -585,7 +586,7 @@ async def test_what_a_cache_does_is_shown_in_the_metrics(world: World) -> None:
 
 async def test_two_caches_of_one_name_and_servers_that_are_none_are_refused() -> None:
     tasks = Tasks()
-    caches = Caches(Bus("alone", 1, LocalTransport(), tasks), tasks)
+    caches = Caches(tasks, CacheSettings())
     truth = Truth()
     Cache("things", caches, truth.load, TERMS, len)
     with pytest.raises(ValueError, match="things"):

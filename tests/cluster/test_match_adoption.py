@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from palestra.cluster.membership import Membership
 from palestra.core.config import Settings
-from palestra.testing import Platform
+from palestra.testing import Bot, BotError, Platform
+from tests.cluster.nodes import NodeProcess, running_nodes
+from tests.cluster.nodes import player as player_at
 from tests.cluster.servers import free_port, running, valkey_command
 from tests.cluster.several import QUICK, Town, others, several
 from tests.cluster.tally import (
@@ -23,7 +28,16 @@ from tests.cluster.tally import (
     until_listed,
     until_total,
 )
-from tests.waiting import until
+from tests.waiting import SECONDS_MAX, until
+
+GAME = f"""
+import sys
+
+sys.path.append({str(Path(__file__).parents[2])!r})
+from tests.cluster.tally import tally_game
+
+game = tally_game(checkpoint_ticks=5)
+"""
 
 
 @asynccontextmanager
@@ -134,3 +148,67 @@ async def test_what_was_missed_of_matches_is_read_again(database_url: str) -> No
         # It has ended for its members of other nodes as well.
         assert not [stream for stream in live(b).presences.of_mode(6) if stream.subject in first]
         assert actor_on(a, second) is not None
+
+
+async def test_a_match_outlives_the_end_the_death_and_the_sleep_of_its_nodes(tmp_path: Path, database_url: str) -> None:
+    port = free_port()
+    quick = {"cluster.beat_seconds": 0.2, "cluster.dead_seconds": 1.5, "resume.seconds": 0, "notice_seconds": 0.1}
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(running(valkey_command(port), port))
+        nodes = await stack.enter_async_context(
+            running_nodes(tmp_path, database_url, game=GAME, redis_url=f"redis://127.0.0.1:{port}", settings=quick)
+        )
+        by_name = {node.name: node for node in nodes}
+
+        async def member(node: NodeProcess) -> Bot:
+            bot = await stack.enter_async_context(player_at(node.url))
+            await bot.connect()
+            await bot.ask(match_join={"match_id": match_id})
+            return bot
+
+        async def sends(bot: Bot, number: int) -> str:
+            """Let a player send a number, and wait until the match has had it; the node that it runs on."""
+            await add(bot, match_id, number)
+            async with asyncio.timeout(SECONDS_MAX):
+                while number not in (state := await asked(bot, match_id))["seen"]:
+                    pass
+            return state["node"]
+
+        ada = await stack.enter_async_context(player_at(nodes[0].url))
+        match_id = await ada.rpc_text("make")
+        bob, eve = await member(nodes[1]), await member(nodes[2])
+        assert await sends(bob, 1) == "node-1"
+        await nodes[0].stop()
+        first = await sends(eve, 2)
+        assert first in ("node-2", "node-3")
+        await nodes[0].start()
+        ann = await member(nodes[0])
+        await sends(ann, 3)
+        # A tick of a checkpoint later it is kept.
+        ticks = (await asked(ann, match_id))["ticks"]
+        while (await asked(ann, match_id))["ticks"] < ticks + 10:
+            pass
+        await by_name[first].kill()
+        stays = eve if first == "node-2" else bob
+        second = await survives(ann, match_id, first)
+        await sends(stays, 4)
+        by_name[second].signal(signal.SIGSTOP)
+        awake = ann if second != "node-1" else stays
+        third = await survives(awake, match_id, second)
+        by_name[second].signal(signal.SIGCONT)
+        await sends(awake, 5)
+        again = await member(by_name[second])
+        assert await sends(again, 6) == third
+        assert (await asked(awake, match_id))["seen"] == [1, 2, 3, 4, 5, 6]
+
+
+async def survives(bot: Bot, match_id: str, before: str) -> str:
+    """Wait until a match goes on on another node; which one."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while True:
+            try:
+                node = (await asked(bot, match_id))["node"]
+            except BotError:
+                continue
+            if node != before:
+                return node

@@ -11,7 +11,7 @@ import pytest
 
 from palestra import Game, Match, MatchMessage
 from palestra.core.config import MatchSettings, Settings
-from palestra.features.matches.moving import SNAPSHOT_BYTES_MAX, Moving
+from palestra.features.matches.handover import SNAPSHOT_BYTES_MAX, HandOver
 from palestra.features.matches.replay import heading_of, replay
 from palestra.sdk.match import replay_handler
 from palestra.testing import BotError
@@ -115,7 +115,7 @@ async def test_who_joins_or_leaves_while_a_match_moves_is_in_or_out_afterwards(d
         match_id = await (await a.bot("ada")).rpc_text("make")
         await bob.ask(match_join={"match_id": match_id})
         actor, mover = actor_on(a, match_id), live(a).running.mover
-        assert actor is not None and isinstance(mover, Moving)
+        assert actor is not None and isinstance(mover, HandOver)
         assert await actor.freeze(1.0)
         await bob.ask(match_leave={"match_id": match_id})
         carl = await player(b, "carl")

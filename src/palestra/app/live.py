@@ -26,8 +26,8 @@ from palestra.features.matches.adoption import Adoption, owner_of
 from palestra.features.matches.checkpoints import Checkpoints
 from palestra.features.matches.directory import Directory
 from palestra.features.matches.elsewhere import Elsewhere
+from palestra.features.matches.handover import HandOver
 from palestra.features.matches.messages import MatchesMessages
-from palestra.features.matches.moving import Moving
 from palestra.features.matches.recording import Recordings
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.running import RunningMatches
@@ -36,6 +36,8 @@ from palestra.features.matchmaker import feature as matchmaker_feature
 from palestra.features.matchmaker.messages import MatchmakerMessages
 from palestra.features.matchmaker.routes import MatchmakerRoutes
 from palestra.features.matchmaker.service import MatchmakerService
+from palestra.features.matchmaker.sharing import TicketSharing
+from palestra.features.nodes.contract import Leases
 from palestra.features.parties import feature as parties_feature
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
@@ -46,6 +48,7 @@ from palestra.features.status.service import StatusService
 from palestra.features.streams.contract import ConnectedSockets
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.forwarding import Forwarding
+from palestra.features.streams.moving import Moving
 from palestra.features.streams.replication import Replication
 from palestra.features.streams.service import SocketsService, StreamsService
 from palestra.gateway.operation import Message, Operation, Session
@@ -95,6 +98,7 @@ class Asked:
     friends: Friends
     groups: Groups
     games: Runtime
+    leases: Leases
 
 
 @dataclass(slots=True)
@@ -116,6 +120,8 @@ class Live:
     matches: MatchesService
     matchmaker: MatchmakerService
     parties: PartyService
+    moving: Moving | None = None
+    """Sessions that come from other nodes and go to them; None for a node alone."""
 
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
@@ -144,7 +150,7 @@ class Live:
                     session.send(last)
                 session.close(DISCONNECTED)
 
-    def follow(self, gateway: SocketGateway, events: EventService) -> None:
+    def follow(self, gateway: SocketGateway, events: EventService, cluster: Cluster) -> None:
         """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
         self.open_sockets.gateway = gateway
 
@@ -167,6 +173,15 @@ class Live:
                 others.session_ended(socket)
             events.session_ended(socket, reason)
 
+        def gone(session: Session) -> None:
+            """A session that was here once has ended elsewhere."""
+            self.matchmaker.session_ended(session.id)
+            self.status.ended(session.id)
+
+        if others is not None:
+            others.on_end(gone)
+            self.moving = gateway.elsewhere = Moving(cluster, others, self.presences, gateway)
+            self.moving.carry("status", self.status)
         gateway.on_open(opened)
         gateway.on_open(events.session_started)
         gateway.on_resume(connected)
@@ -192,6 +207,9 @@ def build_live(
     forwarding = None if others is None else Forwarding(cluster.calls, others)
     running, matches = _matches(settings, presences, asked.games, cluster, forwarding, tasks, clock)
     matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
+    if others is not None:
+        TicketSharing(cluster, asked.leases, matchmaker, tasks, clock)
+        others.on_end(lambda session: matchmaker.session_ended(session.id))
     single = settings.session.single_party
     return Live(
         presences=presences,
@@ -235,7 +253,7 @@ def _matches(
     )
     if forwarding is None or directory is None:
         return running, MatchesService(presences, running, settings.session, clock)
-    running.mover = mover = Moving(cluster, presences, directory, running)
+    running.mover = mover = HandOver(cluster, presences, directory, running)
     elsewhere = Elsewhere(cluster, forwarding, presences, directory, running, mover.settled, tasks)
     checkpoints = None
     if settings.redis_url:

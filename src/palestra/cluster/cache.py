@@ -21,6 +21,7 @@ import msgspec
 from palestra.cluster.bus import Bus
 from palestra.cluster.caches.memory import Memory
 from palestra.cluster.caches.shared import Lease, Shared, State
+from palestra.core.config import CacheSettings
 from palestra.core.errors import PalestraError, Unavailable
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics, Sample
@@ -293,11 +294,22 @@ class _Message(msgspec.Struct, array_like=True):
 
 
 class Caches:
-    """All caches of a node: what they hear from other nodes, and their way to the shared cache, if there is one."""
+    """All caches of a node: what they hear from other nodes by `bus`, and their way to the cache that these share."""
 
     def __init__(
-        self, bus: Bus, tasks: Tasks, shared: Shared | None = None, monotonic: Callable[[], float] = monotonic
+        self,
+        tasks: Tasks,
+        settings: CacheSettings,
+        *,
+        bus: Bus | None = None,
+        shared: Shared | None = None,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
+        limits = settings.entries_max, settings.bytes_max
+        self.terms = Terms(settings.seconds, settings.absent_seconds, *limits)
+        """What is usual for things that are invalidated one by one."""
+        self.page_terms = Terms(settings.page_seconds, settings.page_seconds, *limits)
+        """What is usual for pages that are made of many rows."""
         self.shared = shared
         self.tasks = tasks
         self.monotonic = monotonic
@@ -308,11 +320,13 @@ class Caches:
         self._leaving: dict[tuple[str, str], bool] = {}
         """What is to be deleted from the shared cache, and whether others are to be told afterwards."""
         self._deleting: dict[tuple[str, str], bool] = {}
+        self._deletion: asyncio.Task[None] | None = None
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(_Message).decode
-        bus.on(TOPIC, self._hear)
-        bus.on_gap(lambda node: self.flush())
-        bus.on_change(self._bus_changed)
+        if bus is not None:
+            bus.on(TOPIC, self._hear)
+            bus.on_gap(lambda node: self.flush())
+            bus.on_change(self._bus_changed)
 
     def add(self, cache: Cache[Value]) -> None:
         """Tell a cache what other nodes change."""
@@ -326,7 +340,10 @@ class Caches:
             await self.shared.start()
 
     async def stop(self) -> None:
-        """Disconnect from it."""
+        """Delete and tell what is left, then disconnect."""
+        self._begin_to_delete()
+        if self._deletion is not None:
+            await self._deletion
         if self.shared is not None:
             await self.shared.stop()
 
@@ -342,7 +359,8 @@ class Caches:
         for key in keys:
             self.invalidated += 1
             _forget(cache, key)
-            self._leave(cache.name, key, True)
+            if self._bus is not None or self.shared is not None:
+                self._leave(cache.name, key, True)
 
     def is_leaving(self, name: str, key: str) -> bool:
         """Whether a key is still to be deleted from the shared cache."""
@@ -371,8 +389,8 @@ class Caches:
         if self.shared is None:
             leaving, self._leaving = self._leaving, {}
             self._tell(leaving, True)
-        else:
-            self.tasks.spawn(self._delete(self.shared), "deletions from the shared cache")
+        elif self._leaving and not self._deleting:
+            self._deletion = self.tasks.spawn(self._delete(self.shared), "deletions from the shared cache")
 
     async def _delete(self, shared: Shared) -> None:
         while self._leaving:
@@ -384,6 +402,8 @@ class Caches:
             self._deleting = {}
 
     def _tell(self, places: Mapping[tuple[str, str], bool], deleted: bool) -> None:
+        if self._bus is None:
+            return
         told = [place for place, tells in places.items() if tells]
         for start in range(0, len(told), MESSAGE_KEYS_MAX):
             keys: dict[str, list[str]] = {}

@@ -17,7 +17,7 @@ from palestra.features.matches.actor import DISCONNECTED, Actor
 from palestra.features.matches.checkpoints import Checkpoints
 from palestra.features.matches.contract import CannotMove
 from palestra.features.matches.directory import Directory, OtherMatch
-from palestra.features.matches.moving import SNAPSHOT_BYTES_MAX
+from palestra.features.matches.handover import SNAPSHOT_BYTES_MAX
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.snapshot import decode_snapshot, encode
 from palestra.features.matches.steps import player_of

@@ -50,7 +50,7 @@ class _Held:
     timer: asyncio.TimerHandle
 
 
-class Moving:
+class HandOver:
     """Implements `Mover`. Both ends of a hand-over.
 
     The old node stops the match between two callbacks and sends a snapshot; the new one makes the match of it and
