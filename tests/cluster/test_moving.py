@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from palestra import Game, Stream
 from palestra.gateway.websocket.socket import Socket
 from palestra.testing import Bot, Platform
 from tests.cluster.several import several
@@ -64,7 +63,11 @@ async def settled(*platforms: Platform) -> None:
     def agree() -> bool:
         parts = [platform.node.parts for platform in platforms]
         counts = [sorted(n for n in one.services.live.presences.counts.values() if n) for one in parts if one]
-        sessions = [len(one.sockets.sessions) + len(one.services.live.others.remote) for one in parts if one and one.services.live.others]
+        sessions = [
+            len(one.sockets.sessions) + len(one.services.live.others.remote)
+            for one in parts
+            if one and one.services.live.others
+        ]
         return all(one == counts[0] for one in counts) and len(set(sessions)) == 1
 
     await until(agree)
@@ -123,7 +126,10 @@ async def test_what_is_sent_during_a_move_arrives_once_and_in_order(database_url
                 await bot.send(match_id, number, str(spoken[number]))
                 spoken[number] += 1
                 await bot.ask(
-                    channel_message_send={"channel_id": channel, "content": json.dumps({"n": told[number], "by": number})}
+                    channel_message_send={
+                        "channel_id": channel,
+                        "content": json.dumps({"n": told[number], "by": number}),
+                    }
                 )
                 told[number] += 1
 

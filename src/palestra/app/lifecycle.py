@@ -132,7 +132,7 @@ class Node:
         await parts.services.money.ledger.start()
         await parts.services.account_store.check_key_ring()
         await parts.services.sessions.load()
-        await parts.services.boards.start()
+        await parts.services.boards.known.start()
         parts.sockets.start()
         parts.runtime.bounds.start()
         parts.services.live.matchmaker.start()
@@ -141,7 +141,7 @@ class Node:
             parts.services.live.running.scheduler.start()
         progress("starting the game")
         await self._bind(self.games)
-        parts.services.announcer.start()
+        parts.services.boards.announcer.start()
         await self._listen(parts)
         parts.tasks.spawn(self._housekeeping(), "housekeeping")
         if settings.database_url:
@@ -182,6 +182,7 @@ class Node:
         cluster = parts.cluster
         if cluster.bus.up:
             cluster.members.leave()
+        await parts.services.caches.stop()
         await cluster.bus.stop()
         await cluster.tasks.stop()
         await parts.services.nodes.leave()
@@ -328,6 +329,10 @@ class Node:
     async def _drain(self, parts: Parts) -> None:
         """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
+        members = parts.cluster.members
+        members.draining = True
+        if parts.cluster.bus.up:
+            members.say()
         parts.services.live.matchmaker.stop()
         await parts.services.live.running.drain(self.settings.drain_seconds)
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path

@@ -12,6 +12,7 @@ import asyncpg
 
 from palestra.core.errors import DeadlineExceeded, OutcomeUnknown, Overloaded, SetupError, Unavailable
 from palestra.database.primary import AWAY, Primary
+from palestra.database.transaction import Connection, ending
 
 if TYPE_CHECKING:
     from palestra.database.replicas import Replicas
@@ -95,6 +96,7 @@ class Database:
             reset=_nothing if self.pooled else None,
             min_size=0,
             max_size=self._connections_max,
+            connection_class=Connection,
         )
 
     async def close(self) -> None:
@@ -158,24 +160,25 @@ class Database:
         runs too long, OutcomeUnknown when the connection is lost during the commit. Costs three round trips.
         """
         async with self._acquired() as connection:
-            transaction = connection.transaction(isolation=isolation)
-            await transaction.start()
-            try:
-                yield connection
-            except BaseException:
-                if not _is_gone(connection):
-                    await transaction.rollback()
-                raise
-            if _is_gone(connection):
-                self.seems_away()
-                raise Unavailable("The database went away before the commit, try again.")
-            try:
-                await transaction.commit()
-            except BaseException as error:
-                if connection_lost(error, connection):
+            with ending(connection):
+                transaction = connection.transaction(isolation=isolation)
+                await transaction.start()
+                try:
+                    yield connection
+                except BaseException:
+                    if not _is_gone(connection):
+                        await transaction.rollback()
+                    raise
+                if _is_gone(connection):
                     self.seems_away()
-                    raise OutcomeUnknown("The database went away during the commit.") from error
-                raise
+                    raise Unavailable("The database went away before the commit, try again.")
+                try:
+                    await transaction.commit()
+                except BaseException as error:
+                    if connection_lost(error, connection):
+                        self.seems_away()
+                        raise OutcomeUnknown("The database went away during the commit.") from error
+                    raise
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of one statement."""
