@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
+import shutil
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
@@ -82,3 +84,10 @@ async def _whole(client: Any, masters: int) -> bool:
 def nats_command(port: int) -> list[str]:
     """How a NATS server is started."""
     return [str(Path(sys.executable).parent / "nats-server"), "-a", "127.0.0.1", "-p", str(port)]
+
+
+def memcached_command(port: int) -> list[str]:
+    """How a Memcached server is started; `./dev test` installs it."""
+    binary = shutil.which("memcached")
+    assert binary is not None, "install memcached, or let ./dev test do so"
+    return [binary, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "64", "-u", getpass.getuser()]

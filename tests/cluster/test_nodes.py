@@ -14,6 +14,7 @@ import pytest
 
 from palestra import Game
 from palestra.app.lifecycle import Node
+from palestra.cli.cluster import status
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.core.config import SessionSettings, Settings
 from palestra.core.processes import Process
@@ -169,3 +170,21 @@ async def test_two_nodes_without_a_bus_do_not_share_a_database(database_url: str
         await second.stop()
     finally:
         await node.stop()
+
+
+async def test_operators_see_nodes_leases_and_what_each_one_has(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with several(database_url) as (a, b):
+        await on(a)
+        for platform in (a, b):
+            parts = platform.node.parts
+            assert parts is not None
+            await parts.services.nodes.see()
+        code = await asyncio.to_thread(status, Settings(database_url=database_url), as_json=True)
+        shown = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert code == 0
+        assert [(node["name"], node["state"]["sockets"]) for node in shown["nodes"]] == [("a", 1), ("b", 0)]
+        assert shown["nodes"][1]["state"]["sessions_elsewhere"] == 1
+        await asyncio.to_thread(status, Settings(database_url=database_url), as_json=False)
+        assert "alive" in capsys.readouterr().out

@@ -126,8 +126,8 @@ async def test_a_database_that_goes_away_meanwhile_is_no_fault_of_the_set_up(emp
     class Leaving(Database):
         """It says goodbye as soon as it was reached."""
 
-        async def connect(self) -> asyncpg.Connection:
-            connection = await super().connect()
+        async def connect_directly(self) -> asyncpg.Connection:
+            connection = await super().connect_directly()
             await empty.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
             return connection
 

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+import palestra.jobs.engine  # noqa: F401 - a node imports it a moment after its start, which is no growth
 from palestra.app.build import table
 from palestra.gateway.operation import Message
 from palestra.gateway.websocket.envelope import MEMBERS
@@ -190,10 +191,13 @@ async def test_the_same_noise_again_and_again_does_not_make_the_node_grow(platfo
         gc.collect()
         return resident_bytes(), len(gc.get_objects())
 
-    rounds = [await again() for _ in range(5)]
-    # The first rounds fill what is kept up to a limit; a leak would show in every round after.
-    assert rounds[-1][0] - rounds[1][0] < 16_000_000, rounds
-    assert rounds[-1][1] - rounds[1][1] < len(kept), rounds
+    rounds = [await again() for _ in range(7)]
+    # The first rounds fill what is kept up to a limit; a leak would show in every round after. Of two rounds the lower
+    # counts: the node may be noting that it lives while we look.
+    bytes_before, objects_before = map(min, zip(*rounds[1:3], strict=True))
+    bytes_after, objects_after = map(min, zip(*rounds[-2:], strict=True))
+    assert bytes_after - bytes_before < 16_000_000, rounds
+    assert objects_after - objects_before < len(kept), rounds
     assert platform.node.parts is not None
     done = {entry.name for entry in platform.node.parts.table if isinstance(entry, Message) and entry.stats.by_code[0]}
     assert "matches.create" in done, "most garbage was stopped at the door"

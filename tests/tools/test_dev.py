@@ -42,9 +42,9 @@ def _dev(checkout: Path, *arguments: str, path: str = os.defpath) -> subprocess.
 
 
 def test_an_empty_test_run_fails(checkout: Path) -> None:
-    done = _dev(checkout, "test", "-m", "not browser")
+    done = _dev(checkout, "test", "-m", "not browser and not servers")
     assert done.returncode == 5
-    assert done.stdout == "python -m pytest -n 2 --dist loadfile -q -m not browser\n"
+    assert done.stdout == "python -m pytest -n 2 --dist loadfile -q -m not browser and not servers\n"
 
 
 def test_run_starts_the_example_game_and_passes_flags_on(checkout: Path) -> None:
@@ -67,3 +67,13 @@ def test_without_wrk_and_without_apt_the_bench_says_what_to_install(checkout: Pa
     done = _dev(checkout, "bench", path="")
     assert done.returncode == 1
     assert "wrk is needed" in done.stderr
+
+
+def test_without_haproxy_and_without_apt_the_tests_say_what_to_install_and_how_to_go_without(checkout: Path) -> None:
+    # The script adds the folders where servers are, and one of this machine's may be there.
+    script = checkout / "dev"
+    script.write_text(script.read_text().replace("/usr/local/sbin", "/nowhere").replace("/usr/sbin", "/nowhere"))
+    done = _dev(checkout, "test", "-m", "not browser", path="")
+    assert done.returncode == 1
+    assert "haproxy is needed" in done.stderr
+    assert "-m 'not servers'" in done.stderr

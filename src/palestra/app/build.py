@@ -11,11 +11,14 @@ from msgspec.structs import replace
 from palestra.app import health, openapi
 from palestra.app.absence import follow_absence
 from palestra.app.boards import Boards, build_boards
+from palestra.app.caches import build_caches
 from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.others import follow_cluster
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
+from palestra.app.replicas import ReplicaReads
+from palestra.cluster.cache import Caches
 from palestra.cluster.cluster import Cluster, build_cluster
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import ClusterSettings, Settings
@@ -105,6 +108,7 @@ from palestra.sdk.runtime import Runtime
 class Services:
     """The features, one object each."""
 
+    caches: Caches
     nodes: NodeService
     sessions: SessionService
     accounts: AccountService
@@ -145,6 +149,7 @@ class Parts:
     runtime: Runtime
     platform: Platform
     services: Services
+    replica_reads: ReplicaReads | None
 
 
 class ThrowawayKeys:
@@ -190,7 +195,7 @@ def build(
     sockets = SocketGateway(
         settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock, resume=settings.resume
     )
-    services.live.follow(sockets, services.client_events)
+    services.live.follow(sockets, services.client_events, cluster)
     follow_absence(sockets, services.live, settings, clock)
     follow_cluster(cluster, sockets, services.sessions, tasks)
     notifications = NotificationService(services.notification_store, services.live.all_sockets, tasks, clock)
@@ -202,6 +207,10 @@ def build(
     ]
     runtime.table = [*operations, *messages]
 
+    replica_reads = None
+    if database.replicas is not None:
+        replica_reads = ReplicaReads(database.replicas, clock, None if cluster.alone else cluster.bus)
+        replica_reads.follow(runtime.table, dispatcher)
     _connect_events(events, services, notifications, clock)
     chat_feature.subscribe(events, services.live.channels, Announcements(services.live.chat))
     notifications_feature.subscribe(events, Occasions(notifications))
@@ -226,6 +235,7 @@ def build(
         runtime=runtime,
         platform=_platform(services, notifications, jobs, sockets, settings, clock),
         services=services,
+        replica_reads=replica_reads,
     )
 
 
@@ -241,9 +251,11 @@ def _services(
     clock: Clock,
 ) -> Services:
     limits = settings.database
-    account_store = AccountStore(database, limits, sealer)
+    nodes = NodeService(NodeStore(database), cluster, clock)
+    caches = build_caches(settings, cluster, clock)
+    account_store = AccountStore(database, limits, sealer, caches)
     storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
-    friend_store, group_store = FriendStore(database, limits), GroupStore(database, limits)
+    friend_store, group_store = FriendStore(database, limits, caches), GroupStore(database, limits, caches)
     chat_store = ChatStore(database, limits)
     notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
@@ -258,8 +270,10 @@ def _services(
     money = build_money(settings, database, sealer, accounts, sessions, games, clock)
     identity = build_providers(settings.social, clock)
     friends = FriendService(friend_store, accounts, events, clock)
+    asked = Asked(accounts, friends, groups, games, nodes)
     return Services(
-        nodes=NodeService(NodeStore(database), cluster.bus, clock, cluster.tasks, alone=cluster.alone),
+        caches=caches,
+        nodes=nodes,
         sessions=sessions,
         accounts=accounts,
         linking=Linking(account_store, passwords),
@@ -274,9 +288,7 @@ def _services(
         friends=friends,
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
-        live=build_live(
-            settings, presences, chat_store, Asked(accounts, friends, groups, games), cluster, events, tasks, clock
-        ),
+        live=build_live(settings, presences, chat_store, asked, cluster, events, tasks, clock),
         client_events=EventService(clock, tasks, settings.runtime.event_queue_max),
         notification_store=notification_store,
         stores=[

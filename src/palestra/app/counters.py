@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from palestra.app.build import Parts
+from palestra.core.clock import SystemClock
 from palestra.core.metrics import Sample
 from palestra.database.batch import Batch
 from palestra.gateway.dispatch import measure
+from palestra.gateway.websocket.figures import measure_sockets
 
 
 def measure_node(parts: Parts) -> None:
     """Register every source of figures."""
     metrics = parts.metrics
     measure(metrics, parts.table, parts.dispatcher)
-    parts.sockets.measure(metrics)
+    measure_sockets(parts.sockets, metrics)
     parts.jobs.measure(metrics)
+    parts.services.caches.measure(metrics)
     parts.services.live.matchmaker.measure(metrics)
     parts.services.live.running.measure(metrics)
     parts.services.live.parties.measure(metrics)
+    if not parts.cluster.alone:
+        parts.cluster.bus.measure(metrics)
+        parts.cluster.members.measure(metrics)
+    if (others := parts.services.live.others) is not None:
+        others.measure(metrics)
     parts.services.money.ledger_audit.measure(metrics)
     if parts.services.boards.sharing is not None:
         parts.services.boards.sharing.measure(metrics)
+    if parts.replica_reads is not None:
+        parts.replica_reads.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 
     def of_batches(attribute: str) -> Iterable[Sample]:
@@ -51,6 +62,39 @@ def measure_node(parts: Parts) -> None:
     )
     metrics.counter("process_cpu_seconds", "Processor time used", (), lambda: [((), _cpu_seconds())])
     metrics.gauge("process_resident_memory_bytes", "Memory in use", (), lambda: [((), _resident_bytes())])
+
+
+SHOWN = {
+    "sockets": "palestra_sockets",
+    "matches": "palestra_matches",
+    "parties": "palestra_parties",
+    "tickets": "palestra_matchmaker_tickets",
+    "sessions_elsewhere": "palestra_remote_sessions",
+}
+"""What operators are shown of each node, and the metric that it is."""
+
+
+def report(parts: Parts) -> Callable[[], dict[str, Any]]:
+    """What a node says of itself to operators, each time with the rates of its bus since the time before."""
+    bus, monotonic = parts.cluster.bus, SystemClock().monotonic
+    before, sent, received = monotonic(), 0, 0
+
+    def figures() -> dict[str, Any]:
+        nonlocal before, sent, received
+        now, now_sent, now_received = monotonic(), bus.messages_sent, bus.messages_received
+        seconds = max(now - before, 0.001)
+        found: dict[str, Any] = {name: int(parts.metrics.total(metric)) for name, metric in SHOWN.items()}
+        found |= {
+            "draining": parts.cluster.members.draining,
+            "bus_up": bus.up or parts.cluster.alone,
+            "bus_sent_per_second": round((now_sent - sent) / seconds, 1),
+            "bus_received_per_second": round((now_received - received) / seconds, 1),
+            "bus_gaps": bus.gaps,
+        }
+        before, sent, received = now, now_sent, now_received
+        return found
+
+    return figures
 
 
 def _cpu_seconds() -> float:

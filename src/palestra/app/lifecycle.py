@@ -10,7 +10,7 @@ from pathlib import Path
 
 from palestra.app import openapi
 from palestra.app.build import Parts, build
-from palestra.app.counters import measure_node
+from palestra.app.counters import measure_node, report
 from palestra.cluster.bus import Transport
 from palestra.cluster.cluster import build_cluster
 from palestra.console.app import ConsoleApp
@@ -20,9 +20,12 @@ from palestra.core.errors import PalestraError
 from palestra.core.log import get_logger
 from palestra.database.embedded import EmbeddedPostgres
 from palestra.database.migrate import migrate
-from palestra.database.pool import Database
+from palestra.database.pool import Database, check_pooler
+from palestra.database.replicas import Replicas
 from palestra.database.sealed import KeyRing, Sealer
+from palestra.database.watch import ASK_SECONDS_ALONE, Watch
 from palestra.gateway.server import Listener
+from palestra.gateway.shared_port import SharedPort
 from palestra.sdk.game import Game
 from palestra.sdk.loader import Changes, load_games
 
@@ -30,12 +33,23 @@ log = get_logger(__name__)
 RELOAD_SECONDS = 0.25
 HOUSEKEEPING_SECONDS = 300
 GC_THRESHOLD = 20_000
+LEAVE_SECONDS_MAX = 2.0
+"""How long clients of a shared port that keep a connection open may take to send a request on it and be told."""
 VENDOR = Path(__file__).resolve().parent.parent / "_web/vendor"
 """Browser libraries bundled with the package, served to the examples."""
 CLIENT = Path(__file__).resolve().parent.parent / "client"
 """Our own file for pages that follow the state of a match."""
 
 Progress = Callable[[str], None]
+
+
+def opened(settings: Settings, url: str) -> Database:
+    """The database at `url`, with the replicas of the settings."""
+    limits = settings.database
+    database = Database(url, direct_url=limits.direct_url, pool_connections_max=limits.pool_connections_max)
+    if limits.replica_urls:
+        database.replicas = Replicas(limits.replica_urls, limits.replica_lag_seconds_max)
+    return database
 
 
 def _silent(step: str) -> None:
@@ -46,8 +60,8 @@ class Node:
     """One process of the platform, with its games.
 
     `games` may be given as modules to load, or ready-made (tests), as may the clock. One that does not serve players
-    runs jobs and nothing else; its console is then optional too. `transport` is for several nodes in one process.
-    Nothing happens before `start`.
+    runs jobs and nothing else; its console is then optional too. `port` is one that several processes share,
+    `transport` is for several nodes in one process. Nothing happens before `start`.
     """
 
     def __init__(
@@ -59,6 +73,7 @@ class Node:
         *,
         serves: bool = True,
         console: bool = True,
+        port: SharedPort | None = None,
         transport: Transport | None = None,
     ) -> None:
         self.settings = settings
@@ -67,6 +82,7 @@ class Node:
         self._transport = transport
         self._serves = serves
         self._has_console = console
+        self._shared_port = port
         self.port = 0
         self.console_port = 0
         self.games: list[Game] = []
@@ -103,8 +119,9 @@ class Node:
         progress("opening the data directory")
         url = settings.database_url or await self._start_postgres(progress)
         sealer = Sealer(KeyRing.load_or_create(self.key_ring_file))
-        self._database = Database(url, pool_connections_max=settings.database.pool_connections_max)
+        self._database = opened(settings, url)
         await self._database.open()
+        await check_pooler(self._database)
         progress("updating the database's tables")
         await migrate(self._database, lambda name: progress(f"migrating: {name}"))
         cluster = build_cluster(settings, transport=self._transport)
@@ -127,6 +144,8 @@ class Node:
         parts.services.boards.announcer.start()
         await self._listen(parts)
         parts.tasks.spawn(self._housekeeping(), "housekeeping")
+        if settings.database_url:
+            self._watch_servers(parts, self._database)
         if self._postgres is not None:
             parts.tasks.spawn(self._postgres.keep_running(), "embedded PostgreSQL")
         if settings.reload and self._modules:
@@ -147,6 +166,7 @@ class Node:
             # Work is taken from the database; nobody needs to know who does it.
             return
         nodes.on_lost = self.lost.set
+        nodes.state = report(parts)
         nodes.serves = cluster.members.serves = self._serves
         cluster.bus.begin(await nodes.claim())
         nodes.start()
@@ -162,6 +182,7 @@ class Node:
         cluster = parts.cluster
         if cluster.bus.up:
             cluster.members.leave()
+        await parts.services.caches.stop()
         await cluster.bus.stop()
         await cluster.tasks.stop()
         await parts.services.nodes.leave()
@@ -171,7 +192,8 @@ class Node:
         settings = self.settings
         if self._serves:
             self._listener = Listener(parts.http, settings.socket, parts.sockets)
-            self.port = self._listener.bind(settings.host, settings.port)
+            shared, listener = self._shared_port, self._listener
+            self.port = listener.share(shared) if shared else listener.bind(settings.host, settings.port)
         if self._has_console:
             self._console = Listener(ConsoleApp(parts.metrics, lambda: self.ready), settings.socket)
             self.console_port = self._console.bind(settings.host, settings.console_port, "--console-port")
@@ -214,6 +236,15 @@ class Node:
 
     # -- background
 
+    def _watch_servers(self, parts: Parts, database: Database) -> None:
+        """Notice when the database moves to another machine, and how far its replicas are."""
+        replicas = database.replicas
+        watches = [Watch(database, lambda at, position: None, ASK_SECONDS_ALONE)]
+        if replicas is not None:
+            watches = [Watch(database, replicas.ends_at), *replicas.watches()]
+        for watch in watches:
+            parts.tasks.spawn(watch.run(), "database watch")
+
     async def _watch(self, changes: Changes) -> None:
         """Live reload: load changed game code, and keep the old when the new is wrong. Sockets do not notice."""
         while True:
@@ -248,13 +279,18 @@ class Node:
 
     # -- the end
 
-    async def stop(self) -> None:
-        """Drain and stop: unready first, then requests in flight, sockets, batches, and the embedded database last."""
+    async def stop(self, *, others_listen: bool = False) -> None:
+        """Drain and stop: unready first, then requests in flight, sockets, batches, and the embedded database last.
+
+        With `others_listen` the port is shared with processes that go on.
+        """
         if self._stopped:
             return
         self._stopped = True
         served, self._serving = self._serving, False
         try:
+            if served and self._listener is not None:
+                await self._take_leave(self._listener, others_listen)
             await self._stop_serving()
         finally:
             if self._database is not None:
@@ -264,6 +300,18 @@ class Node:
             gc.unfreeze()
         if served:
             log.info("node stopped", node=self.settings.node)
+
+    async def _take_leave(self, listener: Listener, others_listen: bool) -> None:
+        """Let those who come go elsewhere, without one of their requests failing."""
+        listener.say_close()
+        if others_listen:
+            listener.leave()
+            until = time.monotonic() + LEAVE_SECONDS_MAX
+            while listener.requesting and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
+                await asyncio.sleep(0.02)
+            return
+        await asyncio.sleep(self.settings.notice_seconds)
+        await listener.refuse()
 
     async def _stop_serving(self) -> None:
         parts = self.parts

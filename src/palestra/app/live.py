@@ -31,6 +31,8 @@ from palestra.features.matchmaker import feature as matchmaker_feature
 from palestra.features.matchmaker.messages import MatchmakerMessages
 from palestra.features.matchmaker.routes import MatchmakerRoutes
 from palestra.features.matchmaker.service import MatchmakerService
+from palestra.features.matchmaker.sharing import TicketSharing
+from palestra.features.nodes.contract import Leases
 from palestra.features.parties import feature as parties_feature
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
@@ -41,6 +43,7 @@ from palestra.features.status.service import StatusService
 from palestra.features.streams.contract import ConnectedSockets
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.forwarding import Forwarding
+from palestra.features.streams.moving import Moving
 from palestra.features.streams.replication import Replication
 from palestra.features.streams.service import SocketsService, StreamsService
 from palestra.gateway.operation import Message, Operation, Session
@@ -90,6 +93,7 @@ class Asked:
     friends: Friends
     groups: Groups
     games: Runtime
+    leases: Leases
 
 
 @dataclass(slots=True)
@@ -111,6 +115,8 @@ class Live:
     matches: MatchesService
     matchmaker: MatchmakerService
     parties: PartyService
+    moving: Moving | None = None
+    """Sessions that come from other nodes and go to them; None for a node alone."""
 
     def messages(self) -> list[Message]:
         """What players may ask over their sockets."""
@@ -139,7 +145,7 @@ class Live:
                     session.send(last)
                 session.close(DISCONNECTED)
 
-    def follow(self, gateway: SocketGateway, events: EventService) -> None:
+    def follow(self, gateway: SocketGateway, events: EventService, cluster: Cluster) -> None:
         """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
         self.open_sockets.gateway = gateway
 
@@ -162,6 +168,15 @@ class Live:
                 others.session_ended(socket)
             events.session_ended(socket, reason)
 
+        def gone(session: Session) -> None:
+            """A session that was here once has ended elsewhere."""
+            self.matchmaker.session_ended(session.id)
+            self.status.ended(session.id)
+
+        if others is not None:
+            others.on_end(gone)
+            self.moving = gateway.elsewhere = Moving(cluster, others, self.presences, gateway)
+            self.moving.carry("status", self.status)
         gateway.on_open(opened)
         gateway.on_open(events.session_started)
         gateway.on_resume(connected)
@@ -190,6 +205,9 @@ def build_live(
     )
     matches = MatchesService(presences, running, settings.session, clock)
     matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
+    if others is not None:
+        TicketSharing(cluster, asked.leases, matchmaker, tasks, clock)
+        others.on_end(lambda session: matchmaker.session_ended(session.id))
     single = settings.session.single_party
     return Live(
         presences=presences,

@@ -27,7 +27,7 @@ def follow_cluster(cluster: Cluster, sockets: SocketGateway, sessions: SessionSe
     async def keep_read() -> None:
         while True:
             await missed.wait()
-            if cluster.bus.up:
+            if cluster.bus.up and not cluster.members.mute:
                 missed.clear()
             try:
                 await sessions.load()
@@ -46,5 +46,6 @@ def follow_cluster(cluster: Cluster, sockets: SocketGateway, sessions: SessionSe
     cluster.bus.on_gap(lambda node: missed.set())
     cluster.bus.on_change(changed)
     cluster.members.on_join(lambda node: missed.set())
+    cluster.members.on_mute(missed.set)
     cluster.members.on_fenced(drop_all)
     cluster.on_start.append(lambda: tasks.spawn(keep_read(), "missed revocations"))

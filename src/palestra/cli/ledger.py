@@ -45,7 +45,7 @@ def print_root(settings: Settings) -> int:
     """Print the latest root; the exit status is 1 when there is none."""
 
     async def work() -> Root | None:
-        async with _attached(settings) as database:
+        async with attached(settings) as database:
             await database.open()
             try:
                 return await latest_root(database)
@@ -63,7 +63,7 @@ def print_root(settings: Settings) -> int:
 
 
 async def _verify(settings: Settings, trust: Trust, since: date | None) -> Verdict:
-    async with _attached(settings) as database:
+    async with attached(settings) as database:
         connection = await database.connect()
         try:
             return await verify(connection, trust, _progress, since)
@@ -76,10 +76,10 @@ async def _verify(settings: Settings, trust: Trust, since: date | None) -> Verdi
 
 
 @asynccontextmanager
-async def _attached(settings: Settings) -> AsyncIterator[Database]:
+async def attached(settings: Settings) -> AsyncIterator[Database]:
     """The database of a node, running or not: the embedded one is started when no node has it running."""
     if settings.database_url:
-        yield Database(settings.database_url)
+        yield Database(settings.database.direct_url or settings.database_url)
         return
     data_dir = Path(settings.data_dir)
     if not (data_dir / "pg").exists():

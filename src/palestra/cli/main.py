@@ -1,4 +1,4 @@
-"""The commands: run, work, migrate, check, doctor, config, map, reconcile, replay, ledger."""
+"""The commands: run, work, migrate, check, doctor, config, map, reconcile, replay, ledger, cluster."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ app = App(
 Flag = Parameter(negative="")
 ledger = App(name="ledger", help="Prove the ledger.")
 app.command(ledger)
+cluster = App(name="cluster", help="See the nodes of a platform.")
+app.command(cluster)
 
 
 @app.command
@@ -82,6 +84,7 @@ def run(
 def work(
     *modules: Path,
     database_url: str | None = None,
+    redis_url: str | None = None,
     data_dir: str | None = None,
     host: str | None = None,
     console_port: int | None = None,
@@ -96,6 +99,7 @@ def work(
     ----------
     modules: Python files that declare games.
     database_url: PostgreSQL of the nodes.
+    redis_url: Valkey or Redis of the nodes, where there are several.
     data_dir: Folder of the key ring.
     host: Address of the console port.
     console_port: Port for operators; none is opened where it is not set.
@@ -106,6 +110,7 @@ def work(
     """
     flags = {
         "database_url": database_url,
+        "redis_url": redis_url,
         "data_dir": data_dir,
         "host": host,
         "console_port": console_port,
@@ -196,6 +201,30 @@ def show_map(*, write: Annotated[bool, Flag] = False) -> int:
     else:
         print(page, end="")
     return 0
+
+
+@cluster.command(name="status")
+def cluster_status(
+    *,
+    json: Annotated[bool, Flag] = False,
+    data_dir: str | None = None,
+    database_url: str | None = None,
+    config: Path | None = None,
+) -> int:
+    """Show the nodes on a database, what each one has, who holds which lease, and how far replicas are behind.
+
+    The exit status is 1 when a node has fallen silent or cannot reach the others.
+
+    Parameters
+    ----------
+    json: One JSON document instead of tables.
+    data_dir: Folder of the embedded PostgreSQL.
+    database_url: PostgreSQL of the nodes.
+    config: Settings file.
+    """
+    from palestra.cli.cluster import status
+
+    return status(_settings(config, {"data_dir": data_dir, "database_url": database_url}).settings, as_json=json)
 
 
 @app.command

@@ -73,7 +73,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Parts]:
     database: Database | None = None
     parts: Parts | None = None
     try:
-        url = settings.database_url or (await postgres.start() if postgres else "")
+        url = settings.database.direct_url or settings.database_url or (await postgres.start() if postgres else "")
         database = Database(url)
         await database.open()
         parts = build(settings, database, Sealer(ThrowawayKeys()), lambda: False)

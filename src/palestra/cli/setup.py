@@ -17,7 +17,7 @@ from palestra.core.config import HIDDEN, SECRETS, LoadedSettings, Settings, chec
 from palestra.core.errors import PalestraError, SetupError
 from palestra.database.embedded import EmbeddedPostgres, binaries
 from palestra.database.migrate import migrate
-from palestra.database.pool import Database, redacted
+from palestra.database.pool import Database, check_pooler, redacted
 from palestra.database.sealed import KeyRing
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.loader import load_games
@@ -36,7 +36,7 @@ def migrate_only(settings: Settings) -> int:
     async def work() -> list[str]:
         postgres = None if settings.database_url else EmbeddedPostgres(Path(settings.data_dir))
         try:
-            url = settings.database_url or (await postgres.start() if postgres else "")
+            url = settings.database.direct_url or settings.database_url or (await postgres.start() if postgres else "")
             database = Database(url)
             return await migrate(database, lambda name: out.print(f"migrating: {name}"))
         finally:
@@ -107,6 +107,7 @@ def examine(settings: Settings) -> int:
         ("data directory", lambda: _directory(Path(settings.data_dir))),
         ("key ring", lambda: _key_ring(settings)),
         ("PostgreSQL", lambda: _postgres(settings)),
+        ("replicas", lambda: _replicas(settings)),
         ("secrets", lambda: _secrets(settings)),
     ]
     wrong = 0
@@ -155,8 +156,9 @@ def _postgres(settings: Settings) -> str:
         return f"embedded, {binaries()}"
 
     async def look() -> tuple[int, list[str]]:
-        database = Database(settings.database_url)
-        connection = await database.connect()
+        database = Database(settings.database_url, direct_url=settings.database.direct_url)
+        await check_pooler(database)
+        connection = await database.connect_directly()
         try:
             off = [name for name in DURABLE if await connection.fetchval(f"SHOW {name}") == "off"]
             return connection.get_server_version().major, off
@@ -169,6 +171,21 @@ def _postgres(settings: Settings) -> str:
     if off:
         raise SetupError(f"PostgreSQL may lose what it has answered: {', '.join(off)} is off; switch it on")
     return f"version {found}"
+
+
+def _replicas(settings: Settings) -> str:
+    async def look(url: str) -> bool:
+        connection = await Database(url, writable=False).connect()
+        try:
+            return await connection.fetchval("SELECT pg_last_wal_replay_lsn()") is not None
+        finally:
+            await connection.close()
+
+    urls = settings.database.replica_urls
+    for url in urls:
+        if not asyncio.run(look(url)):
+            raise SetupError(f"{redacted(url)} is no streaming replica; it will not be read from")
+    return f"{len(urls)}"
 
 
 def _secrets(settings: Settings) -> str:

@@ -92,6 +92,7 @@ class Bus:
         self._numbers: dict[str, int] = {}
         self._heard: dict[tuple[str, bool], tuple[int, int]] = {}
         self._fenced: dict[str, int] = {}
+        self._on_echo: list[Callable[[], None]] = []
         self._on_stale: list[Callable[[str, int], None]] = []
         self._asked = 0
         self._pending: dict[int, tuple[str, asyncio.Future[bytes]]] = {}
@@ -130,6 +131,10 @@ class Bus:
     def on_change(self, handler: Callable[[bool], None]) -> None:
         """Call back when the broker is lost (False) and when it is back (True)."""
         self._on_change.append(handler)
+
+    def on_echo(self, handler: Callable[[], None]) -> None:
+        """Call back when something that this node said to everybody comes back: the broker carries what it is given."""
+        self._on_echo.append(handler)
 
     def on_stale(self, handler: Callable[[str, int], None]) -> None:
         """Call back with name and epoch of a node that still speaks in an epoch that is over."""
@@ -255,7 +260,9 @@ class Bus:
             log.warning("a packet on the bus cannot be read", reason=str(error))
             return
         if packet.sender == self.node:
-            # What we said to everybody ourselves; of a double with our name, membership takes care.
+            if packet.epoch == self.epoch:
+                for echoed in self._on_echo:
+                    echoed()
             return
         key = packet.sender, packet.to == EVERYBODY
         known = self._heard.get(key)

@@ -17,6 +17,8 @@ from palestra.core.metrics import Metrics
 from palestra.core.processes import Process, this_process
 from palestra.core.tasks import Tasks
 
+MUTE_BEATS = 3
+"""After so many heartbeats that did not come back to this node, the broker is not believed to carry anything."""
 VERDICT_SECONDS = 1.0
 """How often a node that does not know of its end is told so."""
 REJOIN_SECONDS = 0.5
@@ -58,7 +60,8 @@ class Membership:
     Only intervals of this node's own monotonic clock are compared, so clocks may differ. A node that is silent for
     `dead_seconds`, or whose process is seen to be gone, is declared dead with its epoch; whoever hears that believes it
     and nothing that it still says in that epoch. It hears so too when it is back: it gives up all it had, takes a new
-    epoch and joins as a new node. While the broker is away nobody is judged.
+    epoch and joins as a new node. While the broker is away, or does not give back what this node says itself (it is
+    `mute`), nobody is judged.
     """
 
     def __init__(self, bus: Bus, settings: ClusterSettings, clock: Clock, tasks: Tasks) -> None:
@@ -68,13 +71,15 @@ class Membership:
         self._tasks = tasks
         self._known: dict[str, _Known] = {}
         self._told_at: dict[str, float] = {}
-        self._beaten_at = 0.0
+        self._beaten_at = self._echoed_at = 0.0
+        self.mute = False
         self._rejoining = self._left = False
         self._process = this_process()
         self._on_join: list[OnNode] = []
         self._on_leave: list[OnNode] = []
         self._on_beat: list[OnNode] = []
         self._on_fenced: list[Callable[[], None]] = []
+        self._on_mute: list[Callable[[], None]] = []
         self._new_epoch: Callable[[], Awaitable[int]] | None = None
         self.serves = True
         self.draining = False
@@ -85,6 +90,7 @@ class Membership:
         bus.on("node.leaves", self._goodbye_of)
         bus.on_change(self._bus_changed)
         bus.on_stale(self._stale)
+        bus.on_echo(self._echo)
 
     # -- for features
 
@@ -103,6 +109,10 @@ class Membership:
     def on_fenced(self, callback: Callable[[], None]) -> None:
         """Call back when the others have given this node up: whatever it has that lives is to be dropped."""
         self._on_fenced.append(callback)
+
+    def on_mute(self, callback: Callable[[], None]) -> None:
+        """Call back when the broker takes what it is given and carries nothing."""
+        self._on_mute.append(callback)
 
     def __iter__(self) -> Iterator[NodeInfo]:
         """The other nodes."""
@@ -128,7 +138,7 @@ class Membership:
     def start(self, new_epoch: Callable[[], Awaitable[int]]) -> None:
         """Begin to beat. `new_epoch` gives an epoch higher than all before; it is asked again when it fails."""
         self._new_epoch = new_epoch
-        self._beaten_at = self._now()
+        self._beaten_at = self._echoed_at = self._now()
         self._tasks.spawn(self._keep_beating(), "heartbeats")
 
     def leave(self) -> None:
@@ -154,10 +164,22 @@ class Membership:
         if slept > self._settings.dead_seconds / 2:
             # We were the silent one: what the others said meanwhile is still to be read.
             self._spare(now)
+        if now - self._echoed_at > MUTE_BEATS * self._settings.beat_seconds:
+            if not self.mute:
+                self.mute = True
+                log.warning("the bus carries nothing", node=self._bus.node)
+                self._call(self._on_mute)
+            return
         for known in list(self._known.values()):
             if known.info.process.is_gone() or now - known.heard_at > self._settings.dead_seconds:
                 self._bus.broadcast("node.dead", msgspec.msgpack.encode(_Verdict(known.info.name, known.info.epoch)))
                 self._bury(known.info, "declared dead")
+
+    def _echo(self) -> None:
+        self._echoed_at = self._now()
+        if self.mute:
+            self.mute = False
+            self._spare(self._echoed_at + self._settings.dead_seconds)
 
     def _spare(self, now: float) -> None:
         for known in self._known.values():

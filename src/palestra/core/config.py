@@ -67,6 +67,7 @@ class SocketSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     connections_max: int = 50_000
     requests_in_flight_max: int = 4_096
     proxy_count: int = 0
+    proxy_protocol: bool = False
     response_headers: tuple[str, ...] = ()
     protobuf_party: Literal["legacy", "current"] = "legacy"
 
@@ -99,6 +100,9 @@ class MatchSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
 class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[database]`: PostgreSQL."""
 
+    direct_url: str = ""
+    replica_urls: tuple[str, ...] = ()
+    replica_lag_seconds_max: float = 2.0
     pool_connections_max: int = 8
     batch_rows_max: int = 500
     batch_queue_max: int = 20_000
@@ -148,6 +152,17 @@ class ClusterSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     dead_seconds: float = 4.0
 
 
+class CacheSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[cache]`: what is kept of the database; limits are those of each cache. `memcached`: such as `host:11211`."""
+
+    seconds: float = 60.0
+    absent_seconds: float = 5.0
+    page_seconds: float = 2.0
+    entries_max: int = 100_000
+    bytes_max: int = 134_217_728
+    memcached: tuple[str, ...] = ()
+
+
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
@@ -168,6 +183,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     workers: int = 1
     reload: bool = False
     production: bool = False
+    notice_seconds: float = 0.0
     drain_seconds: float = 5.0
     session: SessionSettings = SessionSettings()
     resume: ResumeSettings = ResumeSettings()
@@ -182,6 +198,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     social: SocialSettings = SocialSettings()
     iap: IapSettings = IapSettings()
     cluster: ClusterSettings = ClusterSettings()
+    cache: CacheSettings = CacheSettings()
     log: LogSettings = LogSettings()
     providers: dict[str, ProviderSettings] = {}
 
@@ -196,6 +213,7 @@ SECRETS = (
 )
 HIDDEN = (
     "runtime.env",
+    "database.replica_urls",
     "social.facebook.app_secret",
     "social.facebook_instant.app_secret",
     "social.steam.publisher_key",
@@ -207,8 +225,9 @@ HIDDEN = (
 """Keys that may hold secrets and have none by default; `palestra config` hides them too."""
 MAY_BE_ZERO = frozenset(
     (
-        *("port", "console_port", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"),
+        *("port", "console_port", "notice_seconds", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"),
         *("resume.seconds", "resume.match_seconds", "resume.party_seconds"),
+        *("cache.seconds", "cache.absent_seconds", "cache.page_seconds"),
         *("resume.matchmaker_seconds", "resume.status_seconds", "resume.chat_seconds"),
     )
 )

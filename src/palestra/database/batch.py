@@ -17,7 +17,8 @@ waits for a timer: a lone caller goes at once, a crowd shares. A batch behaves a
    `queue_max` items wait; beyond that `submit` raises `Overloaded` at once and nothing was done. A round that takes
    longer than `statement_seconds_max` is cancelled and counts as a lost connection.
 5. **Known outcomes.** A future is resolved only after commit. If the connection is lost in flight, idempotent work is
-   sent again on a new one; other work fails with `OutcomeUnknown`. If no connection can be had, what waits fails with
+   sent again on a new one; other work fails with `OutcomeUnknown`. What a server that has become a standby refuses was
+   not done, and is sent to the one that took over. If no connection can be had, what waits fails with
    `Unavailable`, and so do new items for a short while, so that a dead database is not hammered.
 6. **Held connections.** Each lane keeps a connection of its own, opened when first needed and replaced when lost.
 """
@@ -58,7 +59,9 @@ _LOST = (
     asyncpg.CannotConnectNowError,
     OSError,
 )
-_SEND_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+# A server that has become a standby; nothing was done, and another connection leads to the one that took over.
+_DEMOTED = asyncpg.ReadOnlySQLTransactionError
+_SEND_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, _DEMOTED)
 # PostgreSQL rolled back, asyncpg refused an argument before sending, or `execute` refused on purpose.
 _NOTHING_DONE = (asyncpg.PostgresError, asyncpg.InterfaceError, PalestraError)
 
@@ -319,7 +322,7 @@ class Batch(Generic[Item, Result]):
             except Exception as error:
                 failure = error
                 lost = connection.is_closed() or isinstance(error, _LOST)
-                if lost or connection.is_in_transaction():
+                if lost or isinstance(error, _DEMOTED) or connection.is_in_transaction():
                     _log.warning("connection dropped", batch=self.name, items=len(items), error=repr(error))
                     await self._disconnect(lane)
                 if not (self._idempotent if lost else isinstance(error, _SEND_AGAIN)):
@@ -327,6 +330,8 @@ class Batch(Generic[Item, Result]):
         if lost:
             text = f"{self.name}: the database connection was lost; this may or may not have been done."
             return [OutcomeUnknown(text) for _ in items]
+        if isinstance(failure, _DEMOTED):
+            return [Unavailable(f"{self.name}: the database takes no writes now; try again.") for _ in items]
         if len(items) == 1 or not (self._idempotent or isinstance(failure, _NOTHING_DONE)):
             return [failure] * len(items)
         _log.warning("batch is run item by item", batch=self.name, items=len(items), error=repr(failure))

@@ -11,6 +11,7 @@ import asyncpg
 from palestra.core.config import DatabaseSettings
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
+from palestra.database.replicas import Reads
 
 LANES = 2
 ROWS_MAX = 20_000
@@ -28,7 +29,9 @@ class _Request(NamedTuple):
 
 
 class Lookups:
-    """The reads of a feature, on two held connections; a round takes a trip for each statement that is asked for.
+    """The reads of a feature, on two held connections and two to each replica.
+
+    A round takes a trip for each statement that is asked for.
 
     A statement takes an array for each argument and returns first the number of the request, from 1 on:
 
@@ -37,17 +40,22 @@ class Lookups:
     """
 
     def __init__(self, name: str, database: Database, settings: DatabaseSettings) -> None:
-        self.batch: Batch[_Request, Rows] = Batch(
-            name,
-            database,
-            _fetch,
-            size_bytes=lambda request: request.rows,
-            bytes_max=ROWS_MAX,
-            rows_max=settings.batch_rows_max,
-            queue_max=settings.batch_queue_max,
-            lanes=LANES,
-            idempotent=True,
-        )
+
+        def make(name: str, database: Database) -> Batch[_Request, Rows]:
+            return Batch(
+                name,
+                database,
+                _fetch,
+                size_bytes=lambda request: request.rows,
+                bytes_max=ROWS_MAX,
+                rows_max=settings.batch_rows_max,
+                queue_max=settings.batch_queue_max,
+                lanes=LANES,
+                idempotent=True,
+            )
+
+        self._reads = Reads(name, database, make)
+        self.batches = self._reads.batches
 
     def of(self, sql: str, rows: Callable[..., int] = lambda *arguments: 1) -> Callable[..., Awaitable[Rows]]:
         """A statement as a function of one request's arguments, which answers its rows without the number.
@@ -55,7 +63,7 @@ class Lookups:
         `rows` tells from the arguments how many there may be. Equal requests that travel together are given the same
         list: leave it as it is. Raises Overloaded, Unavailable.
         """
-        submit = self.batch.submit
+        submit = self._reads.submit
         return lambda *arguments: submit(_Request(sql, arguments, rows(*arguments)))
 
 

@@ -52,7 +52,7 @@ async def migrate(
     wanted = read_migrations(folder or resources.files("palestra.database") / "migrations")
     if isinstance(target, asyncpg.Connection):
         return await _migrate(target, wanted, progress)
-    connection = await target.connect()
+    connection = await target.connect_directly()
     try:
         return await _migrate(connection, wanted, progress)
     except Exception as error:

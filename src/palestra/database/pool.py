@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import asyncpg
 
 from palestra.core.errors import DeadlineExceeded, OutcomeUnknown, Overloaded, SetupError, Unavailable
+from palestra.database.primary import AWAY, Primary
+from palestra.database.transaction import Connection, ending
+
+if TYPE_CHECKING:
+    from palestra.database.replicas import Replicas
 
 STATEMENT_SECONDS_MAX = 30.0
 """How long one statement of the small pool may run, and how long its transaction may idle."""
@@ -18,18 +24,8 @@ WAIT_SECONDS_MAX = 5.0
 WAITING_MAX = 1_000
 """How many callers may wait for one."""
 PROBE_SECONDS = 0.25
-
-# Codes of class 08 are connection failures, 53300 is a full server, 57P01-57P05 are a server that stops or starts.
-_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.IdleSessionTimeoutError,
-)
+PLANNING = {"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
+"""How statements are planned on held connections; see `Database.connect`."""
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -40,17 +36,37 @@ Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
 
 class Database:
-    """PostgreSQL at `url`, wherever it runs. No connection is made before it is needed.
+    """PostgreSQL at `url`, wherever it runs, or whichever of its hosts takes writes. No connection is made before it is
+    needed.
+
+    With a `direct_url`, `url` is that of a pooler that lends its connections for a transaction at a time: nothing that
+    a session remembers is relied on, and what needs a session goes to `direct_url`. One that is not `writable` is a
+    replica.
 
     Every method that talks to the server raises Unavailable while it is away and works again once it is back;
     SetupError when it refuses the user or knows no such database.
     """
 
-    def __init__(self, url: str, *, pool_connections_max: int = 8, connect_timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        direct_url: str = "",
+        pool_connections_max: int = 8,
+        connect_timeout_seconds: float = 5.0,
+        writable: bool = True,
+    ) -> None:
         self.url = url
+        self.pooled = bool(direct_url)
+        self.replicas: Replicas | None = None
+        """Where reads may go that need not be of this moment; None without any."""
         self._connections_max = pool_connections_max
         # The driver's hints say whole seconds, it takes fractions.
         self._connect_timeout: Any = connect_timeout_seconds
+        # A pooler tells what a server said long ago, so it is not asked which kind it is.
+        self._primary = Primary(url, connect_timeout_seconds, writable=writable and not self.pooled)
+        self._direct = Primary(direct_url, connect_timeout_seconds) if direct_url else self._primary
+        self._made_at: weakref.WeakKeyDictionary[asyncpg.Connection, float] = weakref.WeakKeyDictionary()
         self._pool: asyncpg.Pool | None = None
         self._slots = asyncio.Semaphore(pool_connections_max)
         self._waiting = 0
@@ -67,18 +83,20 @@ class Database:
         if not self.url.startswith(("postgresql://", "postgres://")):
             raise SetupError(f"the database URL {redacted(self.url)} must begin with postgresql://")
         limit = str(int(STATEMENT_SECONDS_MAX * 1000))
+        limits = {"statement_timeout": limit, "idle_in_transaction_session_timeout": limit}
+
+        async def connect(*_: Any, **options: Any) -> asyncpg.Connection:
+            # The server gives up first; the limit here is for a server that does not answer at all.
+            return await self._connected(limits, command_timeout=STATEMENT_SECONDS_MAX + 5, **options)
+
         self._pool = await asyncpg.create_pool(
             self.url,
+            connect=connect,
+            # Behind a pooler the next transaction is on another session anyway.
+            reset=_nothing if self.pooled else None,
             min_size=0,
             max_size=self._connections_max,
-            timeout=self._connect_timeout,
-            # The server gives up first; this one is for a server that does not answer at all.
-            command_timeout=STATEMENT_SECONDS_MAX + 5,
-            server_settings={
-                "application_name": "palestra",
-                "statement_timeout": limit,
-                "idle_in_transaction_session_timeout": limit,
-            },
+            connection_class=Connection,
         )
 
     async def close(self) -> None:
@@ -95,23 +113,42 @@ class Database:
                 pool.terminate()
 
     async def connect(self) -> asyncpg.Connection:
-        """A new connection of the caller's own, without time limits; the caller closes it.
+        """A new connection of the caller's own, without time limits; the caller closes it. Poolers lend it out as well.
 
         Its statements are prepared once and live long, so a plan made while a table was nearly empty would scan the
         table for ever: scans are off, which leaves them to statements that have no other way. One plan serves all
         arguments: left to choose, PostgreSQL plans a statement over arrays anew each time, which costs as much again.
         """
-        settings = {
-            "application_name": "palestra",
-            "enable_seqscan": "off",
-            "plan_cache_mode": "force_generic_plan",
-        }
+        return await self._own(self._connected(PLANNING))
+
+    async def connect_directly(self) -> asyncpg.Connection:
+        """Like `connect`, but past a pooler: for locks, listening, and statements that take long."""
+        return await self._own(self._direct.connect(server_settings={"application_name": "palestra", **PLANNING}))
+
+    async def _own(self, connecting: Coroutine[Any, Any, asyncpg.Connection]) -> asyncpg.Connection:
         try:
-            connection = await asyncpg.connect(self.url, timeout=self._connect_timeout, server_settings=settings)
-        except (*_AWAY, *_REFUSED, asyncpg.InterfaceError) as error:
+            connection = await connecting
+        except (*AWAY, *_REFUSED, asyncpg.InterfaceError) as error:
             raise self._translated(error, None) from error
         self._available = True
+        self._made_at[connection] = asyncio.get_running_loop().time()
         return connection
+
+    async def _connected(self, settings: Mapping[str, str], **options: Any) -> asyncpg.Connection:
+        settings = {"application_name": "palestra", **settings}
+        if self.pooled:
+            # A pooler may know neither our settings nor which server has seen a prepared statement.
+            settings = {"application_name": "palestra"}
+            options["statement_cache_size"] = 0
+        connection = await self._primary.connect(server_settings=settings, **options)
+        self._made_at[connection] = asyncio.get_running_loop().time()
+        return connection
+
+    def drop_older(self, moment: float) -> None:
+        """Cut all connections made before a moment of the loop's clock: what is in flight on them counts as lost."""
+        for connection, made_at in list(self._made_at.items()):
+            if made_at < moment and not connection.is_closed():
+                connection.terminate()
 
     @asynccontextmanager
     async def transaction(self, isolation: Isolation = "read_committed") -> AsyncIterator[asyncpg.Connection]:
@@ -121,24 +158,25 @@ class Database:
         runs too long, OutcomeUnknown when the connection is lost during the commit. Costs three round trips.
         """
         async with self._acquired() as connection:
-            transaction = connection.transaction(isolation=isolation)
-            await transaction.start()
-            try:
-                yield connection
-            except BaseException:
-                if not _is_gone(connection):
-                    await transaction.rollback()
-                raise
-            if _is_gone(connection):
-                self._away()
-                raise Unavailable("The database went away before the commit, try again.")
-            try:
-                await transaction.commit()
-            except BaseException as error:
-                if connection_lost(error, connection):
+            with ending(connection):
+                transaction = connection.transaction(isolation=isolation)
+                await transaction.start()
+                try:
+                    yield connection
+                except BaseException:
+                    if not _is_gone(connection):
+                        await transaction.rollback()
+                    raise
+                if _is_gone(connection):
                     self._away()
-                    raise OutcomeUnknown("The database went away during the commit.") from error
-                raise
+                    raise Unavailable("The database went away before the commit, try again.")
+                try:
+                    await transaction.commit()
+                except BaseException as error:
+                    if connection_lost(error, connection):
+                        self._away()
+                        raise OutcomeUnknown("The database went away during the commit.") from error
+                    raise
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of one statement."""
@@ -174,6 +212,10 @@ class Database:
             yield connection
             self._available = True
         except BaseException as error:
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and connection is not None:
+                # The server takes no writes any more, and those connections that wait in the pool are to the same.
+                connection.terminate()
+                await pool.expire_connections()
             translated = self._translated(error, connection)
             if translated is error:
                 raise
@@ -223,8 +265,12 @@ class Database:
         while self._pool is not None and not self._available:
             await asyncio.sleep(PROBE_SECONDS)
             try:
-                connection = await asyncpg.connect(self.url, timeout=self._connect_timeout)
-                await connection.close()
+                connection = await self._primary.connect()
+                try:
+                    # A pooler lets anybody in, whether or not there is a server.
+                    await connection.fetchval("SELECT 1", timeout=self._connect_timeout)
+                finally:
+                    connection.terminate()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 continue
             self._available = True
@@ -233,12 +279,13 @@ class Database:
 def connection_lost(error: BaseException, connection: asyncpg.Connection | None) -> bool:
     """Whether `error`, met on `connection` or while making one (None), says that the way to the server is lost."""
     if connection is None:
-        return isinstance(error, (*_AWAY, asyncpg.InterfaceError))
+        return isinstance(error, (*AWAY, asyncpg.InterfaceError))
     # With a connection in hand these may be the caller's own: a misuse, or a time-out of other work it does meanwhile.
     if isinstance(error, (asyncpg.InterfaceError, OSError, TimeoutError)):
         return _is_gone(connection)
-    # The driver loses count when a server says goodbye at the very moment a statement is sent.
-    return isinstance(error, (*_AWAY, asyncpg.InternalClientError))
+    # The driver loses count when a server says goodbye at the very moment a statement is sent. One that has become a
+    # standby is of no more use than one that is gone.
+    return isinstance(error, (*AWAY, asyncpg.InternalClientError, asyncpg.ReadOnlySQLTransactionError))
 
 
 def _is_gone(connection: asyncpg.Connection) -> bool:
@@ -247,6 +294,28 @@ def _is_gone(connection: asyncpg.Connection) -> bool:
         return connection.is_closed()
     except asyncpg.InterfaceError:
         return True
+
+
+async def check_pooler(database: Database) -> None:
+    """Make sure that sessions behind a pooler plan as ours do, who cannot tell them. Raises SetupError, Unavailable."""
+    if not database.pooled:
+        return
+    connection = await database.connect()
+    try:
+        wrong = {name: value for name, value in PLANNING.items() if await connection.fetchval(f"SHOW {name}") != value}
+        user = await connection.fetchval("SELECT quote_ident(current_user)")
+    finally:
+        await connection.close()
+    if wrong:
+        statements = " ".join(f"ALTER ROLE {user} SET {name} = {value};" for name, value in wrong.items())
+        raise SetupError(
+            f"sessions of the pooler at {redacted(database.url)} would plan statements badly. Say to PostgreSQL:\n"
+            f"{statements}\nThen say RECONNECT to the pooler's console."
+        )
+
+
+async def _nothing(connection: asyncpg.Connection) -> None:
+    """What is done to a connection of the small pool before the next caller, where the pooler does the rest."""
 
 
 def redacted(url: str) -> str:

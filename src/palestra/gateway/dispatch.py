@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from palestra.core.errors import Code, NotFound, Overloaded, PalestraError, Unavailable
 from palestra.core.log import get_logger
@@ -22,6 +22,18 @@ class HookFailed(PalestraError):
     """A before-hook refused the call; carries the hook's own code and text."""
 
 
+class Follower(Protocol):
+    """Wants to know of calls, on their way through the dispatcher."""
+
+    def began(self, operation: Operation | Message, call: Call) -> None:
+        """A call begins."""
+        ...
+
+    def handled(self, operation: Operation | Message, call: Call) -> None:
+        """A call is about to be answered, or is over; some are told twice."""
+        ...
+
+
 class Dispatcher:
     """Runs operations and messages.
 
@@ -30,6 +42,7 @@ class Dispatcher:
 
     def __init__(self, in_flight_max: int) -> None:
         self.in_flight = 0
+        self.follower: Follower | None = None
         self._in_flight_max = in_flight_max
 
     async def run(
@@ -49,11 +62,15 @@ class Dispatcher:
         self.in_flight += 1
         started = perf_counter()
         code: int = Code.INTERNAL
+        if self.follower is not None:
+            self.follower.began(operation, call)
         try:
             if operation.before is not None:
                 request = await self._before(operation, call, request)
             response = await operation.handler(call, request)
             if answered is not None:
+                if self.follower is not None:
+                    self.follower.handled(operation, call)
                 answered(response)
             if operation.after is not None:
                 await operation.after(call, response, request)
@@ -64,6 +81,8 @@ class Dispatcher:
             raise
         finally:
             self.in_flight -= 1
+            if self.follower is not None:
+                self.follower.handled(operation, call)
             stats = operation.stats
             stats.by_code[code] += 1
             stats.seconds += perf_counter() - started

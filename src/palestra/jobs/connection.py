@@ -115,7 +115,7 @@ class WorkerConnection:
             log.warning("the worker's connection is lost, it makes another")
         while self._connection is None:
             try:
-                connection = await self._database.connect()
+                connection = await self._database.connect_directly()
                 for channel, callback in self._listeners:
                     await _listen(connection, channel, callback)
                     # Of what came in between nobody told: look.

@@ -33,7 +33,7 @@ class World(GroupWorld):
         self.messages = ChatStore(database, DatabaseSettings())
         self.presences = PresenceEngine()
         self.tasks = Tasks()
-        self.friendships = FriendStore(database, DatabaseSettings())
+        self.friendships = FriendStore(database, DatabaseSettings(), self.players.caches)
         self.friends = FriendService(self.friendships, self.players.users, self.events, self.clock)
         addresses = Addresses(self.players.users, self.friends, self.groups)
         self.chat = ChatService(self.messages, self.presences, addresses, self.groups, self.clock)

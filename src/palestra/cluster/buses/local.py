@@ -32,7 +32,7 @@ class LocalTransport:
         """Hand a packet over at the loop's next turn."""
         call_soon = asyncio.get_running_loop().call_soon
         for node, deliver in self._broker.nodes.items():
-            if node == to or (to == EVERYBODY and node != self._node):
+            if to in (node, EVERYBODY):
                 call_soon(deliver, packet)
         return True
 

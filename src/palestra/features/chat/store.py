@@ -37,7 +37,7 @@ class ChatStore:
         lookups = Lookups("chat.lookup", database, settings)
         self._later = lookups.of(SQL["list_later"], by_limit)
         self._earlier = lookups.of(SQL["list_earlier"], by_limit)
-        self.batches = [self._send, lookups.batch]
+        self.batches = [self._send, *lookups.batches]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connection of the batch."""

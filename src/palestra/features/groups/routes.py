@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from palestra.features.accounts.contract import user_json, user_wire
 from palestra.features.groups import wire
 from palestra.features.groups.contract import PAGE_MAX, GroupFilter, Groups
 from palestra.gateway.operation import Call, Empty
@@ -89,7 +90,7 @@ class GroupRoutes:
         """Players of a group."""
         limit = PAGE_MAX if request.limit is None else request.limit
         page = await self._groups.list_users(request.group_id, limit, request.state, request.cursor)
-        return wire.members_of(page)
+        return wire.members_of(page, user_json if call.unseen else user_wire)
 
     async def list_of_user(self, call: Call, request: wire.ListOfUserRequest) -> wire.UserGroupList:
         """Groups of a player, not necessarily the caller."""

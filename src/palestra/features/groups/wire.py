@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -151,9 +152,11 @@ def groups_of(page: contract.GroupPage) -> GroupList:
     return GroupList([group_of(group) for group in page.groups], page.cursor)
 
 
-def members_of(page: contract.MemberPage) -> GroupUserList:
-    """A page of players in its wire form."""
-    return GroupUserList([GroupUser(user_wire(one.user), one.state) for one in page.members], page.cursor)
+def members_of(
+    page: contract.MemberPage, shape: Callable[[contract.UserRecord], UserWire] = user_wire
+) -> GroupUserList:
+    """A page of players in its wire form; with `user_json` they are encoded already."""
+    return GroupUserList([GroupUser(shape(one.user), one.state) for one in page.members], page.cursor)
 
 
 def memberships_of(page: contract.MembershipPage) -> UserGroupList:

@@ -15,6 +15,7 @@ from palestra.core.errors import OutcomeUnknown, Unavailable
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
+from palestra.database.replicas import Reads
 from palestra.features.leaderboards.boards import Definition, Period
 from palestra.features.leaderboards.contract import Leaderboard, LeaderboardRecord, Operator, RecordPage, Sort
 from palestra.features.leaderboards.pages import PageRequest, page_of, record_of
@@ -97,9 +98,11 @@ class LeaderboardStore:
             size_bytes=lambda item: len(item.metadata or "") if isinstance(item, Submission) else 0,
             **limits,
         )
-        self._pages: Batch[PageRequest, RecordPage] = Batch(
-            "leaderboards.page", database, _read_pages, size_bytes=lambda item: item.limit * RECORD_BYTES, **reads
-        )
+
+        def page_batch(name: str, database: Database) -> Batch[PageRequest, RecordPage]:
+            return Batch(name, database, _read_pages, size_bytes=lambda item: item.limit * RECORD_BYTES, **reads)
+
+        self._pages = Reads("leaderboards.page", database, page_batch)
         self._owners: Batch[OwnersRequest, list[LeaderboardRecord]] = Batch(
             "leaderboards.owners",
             database,
@@ -110,7 +113,7 @@ class LeaderboardStore:
         self._finds: Batch[str, Definition | None] = Batch(
             "leaderboards.find", database, _find_boards, idempotent=True, **limits
         )
-        self.batches = [self._writes, self._pages, self._owners, self._finds]
+        self.batches = [self._writes, *self._pages.batches, self._owners, self._finds]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""
@@ -153,7 +156,7 @@ class LeaderboardStore:
 
     async def load_ranks(self, periods: Iterable[Period]) -> None:
         """Fill the ranks that are loading from the database, row by row, over a connection of its own."""
-        connection = await self._database.connect()
+        connection = await self._database.connect_directly()
         try:
             for period in periods:
                 # Ranks that are replaced meanwhile are loaded again by whoever replaced them.

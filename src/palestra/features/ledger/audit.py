@@ -98,7 +98,7 @@ class LedgerAudit:
         turn; whenever their turn begins anew, the sums of all assets too. Costs a read of the lines since the latest
         snapshots. Memory is bounded by FINDINGS_MAX. Nothing is stopped or mended.
         """
-        connection = await self._database.connect()
+        connection = await self._database.connect_directly()
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 findings, done = await _look(connection)

@@ -32,6 +32,16 @@ class LeaseRow(msgspec.Struct, frozen=True):
     seconds_left: float
 
 
+class ReplicaRow(msgspec.Struct, frozen=True):
+    """A PostgreSQL that copies the primary: `sync_state` is `sync` or `quorum` where commits wait for it."""
+
+    name: str
+    state: str
+    sync_state: str
+    behind_bytes: int
+    behind_seconds: float
+
+
 class NameTaken(SetupError):
     """Another node has this name and lives."""
 

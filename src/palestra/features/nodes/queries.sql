@@ -49,3 +49,10 @@ DELETE FROM leases WHERE name = $1 AND node = $2 AND epoch = $3;
 -- plan: whole table, because it has a row for each kind of lease and is asked for by operators.
 SELECT name, node, epoch, extract(epoch FROM expires_at - clock_timestamp())::float8 AS seconds_left
 FROM leases ORDER BY name;
+
+-- name: read_replicas
+-- How far those are behind that copy this database, as far as we may see them.
+SELECT coalesce(application_name, '') AS name, coalesce(state, '') AS state, coalesce(sync_state, '') AS sync_state,
+       coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0)::bigint AS behind_bytes,
+       coalesce(extract(epoch FROM replay_lag), 0)::float8 AS behind_seconds
+FROM pg_stat_replication WHERE NOT pg_is_in_recovery() ORDER BY 1;

@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 
-from palestra.cluster.bus import Bus
+from palestra.cluster.cluster import Cluster
 from palestra.core.clock import Clock
 from palestra.core.errors import PalestraError, SetupError
 from palestra.core.log import get_logger
 from palestra.core.processes import this_process
-from palestra.core.tasks import Tasks
 from palestra.features.nodes.contract import NODE_CHARS_MAX, AloneTogether, NameTaken
 from palestra.features.nodes.store import NodeStore
 
@@ -45,18 +44,19 @@ class _Lease:
 class NodeService:
     """Implements `Leases`. Keeps this node's row and leases; a name that was lost ends the node (`on_lost`)."""
 
-    def __init__(self, store: NodeStore, bus: Bus, clock: Clock, tasks: Tasks, *, alone: bool) -> None:
+    def __init__(self, store: NodeStore, cluster: Cluster, clock: Clock) -> None:
         self._store = store
-        self._bus = bus
+        self._bus = cluster.bus
         self._now = clock.monotonic
-        self._tasks = tasks
-        self._alone = alone
+        self._tasks = cluster.tasks
+        self._alone = cluster.alone
         self.serves = True
         self._leases: dict[str, _Lease] = {}
         self._claimed = False
         self.on_lost: Callable[[], None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
         """What the node says of itself in the database, for operators."""
+        cluster.members.on_fenced(self._drop_leases)
 
     # -- the name
 
@@ -113,24 +113,20 @@ class NodeService:
         while True:
             await asyncio.sleep(SEEN_SECONDS)
             try:
-                epoch = self._bus.epoch
-                if await self._store.see(self._bus.node, epoch, msgspec.json.encode(self.state())):
-                    continue
+                if not await self.see():
+                    log.error("another node took this name, this one ends", node=self._bus.node)
+                    self.on_lost()
+                    return
             except PalestraError as error:
                 log.warning("not seen in the database this time", reason=error.message)
-                continue
-            if epoch == self._bus.epoch and not await self._claimed_again():
-                log.error("another node took this name, this one ends", node=self._bus.node)
-                self.on_lost()
-                return
 
-    async def _claimed_again(self) -> bool:
-        """Whether the row is ours after all: in a newer epoch, or because nobody has it."""
-        try:
-            holder = await self._store.read(self._bus.node)
-            return holder is None or holder.process == this_process()
-        except PalestraError:
+    async def see(self) -> bool:
+        """Note that this node lives, and how it is doing; False when another process has its name."""
+        if await self._store.see(self._bus.node, self._bus.epoch, msgspec.json.encode(self.state())):
             return True
+        # It may be ours all the same, in an epoch that began meanwhile.
+        holder = await self._store.read(self._bus.node)
+        return holder is None or holder.process == this_process()
 
     # -- leases
 
@@ -157,7 +153,7 @@ class NodeService:
                 lease.until = asked_at + LEASE_SECONDS if held and epoch == self._bus.epoch else 0.0
             await asyncio.sleep(RENEW_SECONDS)
 
-    def drop_leases(self) -> None:
+    def _drop_leases(self) -> None:
         """This node was given up by the others: what it held is not its own any more."""
         if not self._alone:
             for lease in self._leases.values():

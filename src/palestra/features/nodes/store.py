@@ -7,7 +7,7 @@ import msgspec
 from palestra.core.processes import Process
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
-from palestra.features.nodes.contract import LeaseRow, NodeRow
+from palestra.features.nodes.contract import LeaseRow, NodeRow, ReplicaRow
 
 SQL = load_queries(__file__)
 
@@ -56,6 +56,10 @@ class NodeStore:
     async def read_leases(self) -> list[LeaseRow]:
         """All leases."""
         return [LeaseRow(*row) for row in await self._database.fetch(SQL["read_leases"])]
+
+    async def read_replicas(self) -> list[ReplicaRow]:
+        """Those that copy the database."""
+        return [ReplicaRow(*row) for row in await self._database.fetch(SQL["read_replicas"])]
 
 
 def _node(row: object) -> NodeRow:

@@ -52,7 +52,7 @@ class NotificationStore:
         )
         lookups = Lookups("notifications.lookup", database, settings)
         self._list = lookups.of(SQL["list"], by_limit)
-        self.batches = [self._keep, self._delete, lookups.batch]
+        self.batches = [self._keep, self._delete, *lookups.batches]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""

@@ -51,7 +51,7 @@ class PurchaseStore:
         lookups = Lookups("purchases.lookup", database, settings)
         self._older = lookups.of(SQL["older_subscriptions"], by_limit)
         self._newer = lookups.of(SQL["newer_subscriptions"], by_limit)
-        self.batches = [lookups.batch]
+        self.batches = [*lookups.batches]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""

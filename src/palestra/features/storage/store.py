@@ -60,7 +60,7 @@ class StorageStore:
         lookups = Lookups("storage.lookup", database, settings)
         names = ("list_of_owner", "list_public", "list_all")
         self._lists = {name: lookups.of(SQL[name], by_limit) for name in names}
-        self.batches = [self._overwrites, self._server_overwrites, self._creations, self._reads, lookups.batch]
+        self.batches = [self._overwrites, self._server_overwrites, self._creations, self._reads, *lookups.batches]
 
     async def stop(self) -> None:
         """Finish what is queued and close the connections of the batches."""

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from palestra.core.config import SocketSettings
 from palestra.core.log import get_logger
 from palestra.gateway.http.exchange import Exchange
+from palestra.gateway.http.proxy_header import BadProxyHeader, read_origin
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.upgrade import UpgradeMixin
 
@@ -26,6 +27,7 @@ TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 35\r\nconnection: close\r\n\r\n431 Request Header Fields Too Large"
 )
+NO_PROXY = "This port takes connections of balancers that speak the PROXY protocol (socket.proxy_protocol)."
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -44,6 +46,8 @@ class Reading:
         self.unread: dict[LimitedProtocol, float] = {}
         self.idle: dict[LimitedProtocol, float] = {}
         self.requesting = 0
+        self.ending = False
+        """Whether each answer ends its connection."""
         self._sockets = sockets
 
     @property
@@ -74,10 +78,13 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with our limits, and our door to sockets."""
 
     reading: Reading
+    proxied = False
+    """Whether each connection begins with a header of the PROXY protocol."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         reading = self.reading
+        self._begun = b"" if self.proxied else None
         reading.requesting += 1
         self._header_bytes = 0
         self._header_end = b""
@@ -109,6 +116,8 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
     # -- what arrives
 
     def data_received(self, data: bytes) -> None:
+        if self._begun is not None and not (data := self._introduced(self._begun + data)):
+            return
         self.reading.idle.pop(self, None)
         if self._header_bytes < 0:
             self._body_bytes += len(data)
@@ -135,6 +144,21 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
         cycle = self.cycle
         if (cycle is None or cycle.response_complete) and self.parser is not None:
             self._between_requests()
+
+    def _introduced(self, begun: bytes) -> bytes:
+        """Take the header of the PROXY protocol off what has arrived; the rest, empty while the header is not whole."""
+        try:
+            origin = read_origin(begun)
+        except BadProxyHeader:
+            self.send_400_response(NO_PROXY)
+            return b""
+        if origin is None:
+            self._begun = begun
+            return b""
+        self._begun = None
+        if origin.client is not None:
+            self.client = origin.client
+        return begun[origin.header_bytes :]
 
     def _count_headers(self, data: bytes) -> None:
         """Large data is fine as a body, but not as a header block that has not ended yet."""
@@ -170,7 +194,7 @@ class LimitedProtocol(UpgradeMixin, HttpToolsProtocol):
         if parser.should_upgrade() and self._should_upgrade():
             self.scope = {"method": method, "headers": self.headers}  # pyright: ignore[reportAttributeAccessIssue]
             return
-        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0" and not self.reading.ending
         before: Any = self.cycle
         exchange: Any = Exchange(self, method, self.url, keep_alive=keep_alive)
         self.cycle = exchange

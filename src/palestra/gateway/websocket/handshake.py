@@ -114,10 +114,10 @@ def check_handshake(authenticator: Authenticator, method: str, query: bytes, hea
 def client_address(headers: Headers, peer: str, proxy_count: int) -> str:
     """The caller's address: the peer, or behind that many trusted proxies the address they were called from."""
     if proxy_count:
-        for name, value in headers:
-            if name == b"x-forwarded-for":
-                hops = value.split(b",")
-                return hops[-min(proxy_count, len(hops))].strip().decode("latin-1")
+        # A proxy may add a line of its own rather than to the line that came, which the client could have made up.
+        hops = [hop for name, value in headers if name == b"x-forwarded-for" for hop in value.split(b",")]
+        if hops:
+            return hops[-min(proxy_count, len(hops))].strip().decode("latin-1")
     return peer
 
 

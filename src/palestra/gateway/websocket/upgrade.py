@@ -18,6 +18,7 @@ class UpgradeMixin:
     sockets: SocketGateway | None = None
 
     transport: Any
+    client: Any
     connections: set[Any]
     scope: Any
     url: bytes
@@ -38,7 +39,7 @@ class UpgradeMixin:
             self.connections.discard(self)
             # The parser and this protocol hold each other; nobody needs either any more.
             self.parser = None
-            self.sockets.upgrade(self.transport, verdict, headers)
+            self.sockets.upgrade(self.transport, verdict, headers, self.client[0] if self.client else "")
             self.handed_over()
         else:
             self.transport.write(verdict.whole())

@@ -1,0 +1,1 @@
+"""Where cached values lie: in the memory of a node, and in a server that all nodes share."""
