@@ -128,7 +128,7 @@ async def test_one_that_has_more_leaves_them_to_the_other(
 
 
 async def test_those_that_wait_for_a_busy_one_are_taken_by_another(
-    tally: Tally, sharers: tuple[Sharer, Sharer]
+    tally: Tally, sharers: tuple[Sharer, Sharer], clients: list[socket.socket]
 ) -> None:
     tally.put(2, 0)
     names = await connected(clients, sharers[0].port.number, 20)
