@@ -12,6 +12,7 @@ from palestra.features.matchmaker.sharing import TicketSharing
 from palestra.testing import Bot, BotError, Platform
 from tests.cluster.cut import cut, kill, parts_of
 from tests.cluster.several import QUICK, several
+from tests.cluster.test_moving import move
 from tests.cluster.test_nodes import on
 from tests.waiting import until
 
@@ -189,12 +190,11 @@ async def test_a_maker_that_dies_between_agreement_and_match_leaves_nobody_behin
         assert asked[1] == tickets
 
 
-async def test_one_who_withdraws_while_owners_are_asked_gives_the_others_back(database_url: str) -> None:
+async def test_what_was_lost_on_the_way_is_announced_again(database_url: str) -> None:
     async with several(database_url, names="abc") as nodes:
         maker = await led(*nodes)
         first, second = [one for one in nodes if one is not maker]
         ada, bob, eve = await on(first), await on(second), await on(second)
-        # Its node is not heard any more: it neither claims nor withdraws.
         mend = cut(second, noticed=False)
         own = await ticket(ada)
         lost = await ticket(bob)
@@ -203,4 +203,20 @@ async def test_one_who_withdraws_while_owners_are_asked_gives_the_others_back(da
         other = await ticket(eve)
         assert (await ada.push("matchmaker_matched"))["ticket"] == own
         assert (await eve.push("matchmaker_matched"))["ticket"] == other
+        assert matched(bob) == []
+
+
+async def test_a_ticket_goes_with_its_player_to_another_node(database_url: str) -> None:
+    async with several(database_url, names="abc") as (a, b, c):
+        await led(a, b, c)
+        ada, bob, eve = await on(a), await on(b), await on(c)
+        tickets = [await ticket(ada, "+properties.who:eve", who="ada"), await ticket(bob, "+properties.who:bob")]
+        await move(ada, a, b)
+        await move(bob, b, c)
+        assert [len(parts_of(one).services.live.matchmaker.own) for one in (a, b, c)] == [0, 1, 1]
+        await a.node.stop()
+        await led(b, c)
+        await bob.ask(matchmaker_remove={"ticket": tickets[1]})
+        await ticket(eve, who="eve")
+        assert (await ada.push("matchmaker_matched"))["ticket"] == tickets[0]
         assert matched(bob) == []
