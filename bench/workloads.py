@@ -174,7 +174,10 @@ TICKETS_PAUSE_MS_MAX = 20.0
 
 PLAYERS = 500
 BOARD_ROWS = 20
-OTHERS = ("idle", "ready", "costs", "state", "matchmaker_10000", "resume_storm")
+CACHE_HIT_US_MAX = 2.0
+STAMPEDE_QUERIES_MAX = 1.0
+
+OTHERS = ("idle", "ready", "costs", "state", "matchmaker_10000", "cache_hit", "cache_stampede", "resume_storm")
 
 
 def all_names(population: bool = False) -> list[str]:

@@ -6,16 +6,22 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from palestra import Context, Game
 from palestra.core.config import MatchmakerSettings, Settings
 from palestra.features.matchmaker.sharing import TicketSharing
 from palestra.testing import Bot, BotError, Platform
 from tests.cluster.cut import cut, kill, parts_of
 from tests.cluster.several import QUICK, several
+from tests.cluster.test_moving import move
 from tests.cluster.test_nodes import on
 from tests.waiting import until
 
-MANY = Settings(cluster=QUICK, matchmaker=MatchmakerSettings(max_tickets=100))
+MODES = (
+    MatchmakerSettings(max_tickets=100),
+    MatchmakerSettings(max_tickets=100, mode="interval", interval_seconds=0.3),
+)
 
 
 def sharing(platform: Platform) -> TicketSharing:
@@ -149,8 +155,11 @@ async def test_running_matches_of_any_node_are_filled(database_url: str) -> None
         assert await (bots[0] if new is second else bots[1]).rpc_text("end", again) == "1"
 
 
-async def test_all_who_wait_are_matched_once_when_the_maker_is_killed(database_url: str) -> None:
-    async with several(database_url, names="abc", settings=MANY) as nodes:
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.mode)
+async def test_all_who_wait_are_matched_once_when_the_maker_is_killed(
+    database_url: str, mode: MatchmakerSettings
+) -> None:
+    async with several(database_url, names="abc", settings=Settings(cluster=QUICK, matchmaker=mode)) as nodes:
         maker = await led(*nodes)
         rest = [one for one in nodes if one is not maker]
         ada, bob, lost = await on(rest[0]), await on(rest[1]), await on(maker)
@@ -189,12 +198,25 @@ async def test_a_maker_that_dies_between_agreement_and_match_leaves_nobody_behin
         assert asked[1] == tickets
 
 
-async def test_one_who_withdraws_while_owners_are_asked_gives_the_others_back(database_url: str) -> None:
+async def test_a_maker_that_drains_leaves_it_to_others_at_once(database_url: str) -> None:
+    async with several(database_url, names="abc") as nodes:
+        maker = await led(*nodes)
+        rest = [one for one in nodes if one is not maker]
+        ada, bob = await on(rest[0]), await on(maker)
+        await ticket(ada)
+        parts_of(maker).services.live.matchmaker.stop()
+        assert await led(*nodes) is not maker
+        with pytest.raises(BotError):
+            await ticket(bob)
+        await ticket(await on(rest[1]))
+        assert await ada.push("matchmaker_matched")
+
+
+async def test_what_was_lost_on_the_way_is_announced_again(database_url: str) -> None:
     async with several(database_url, names="abc") as nodes:
         maker = await led(*nodes)
         first, second = [one for one in nodes if one is not maker]
         ada, bob, eve = await on(first), await on(second), await on(second)
-        # Its node is not heard any more: it neither claims nor withdraws.
         mend = cut(second, noticed=False)
         own = await ticket(ada)
         lost = await ticket(bob)
@@ -203,4 +225,20 @@ async def test_one_who_withdraws_while_owners_are_asked_gives_the_others_back(da
         other = await ticket(eve)
         assert (await ada.push("matchmaker_matched"))["ticket"] == own
         assert (await eve.push("matchmaker_matched"))["ticket"] == other
+        assert matched(bob) == []
+
+
+async def test_a_ticket_goes_with_its_player_to_another_node(database_url: str) -> None:
+    async with several(database_url, names="abc") as (a, b, c):
+        await led(a, b, c)
+        ada, bob, eve = await on(a), await on(b), await on(c)
+        tickets = [await ticket(ada, "+properties.who:eve", who="ada"), await ticket(bob, "+properties.who:bob")]
+        await move(ada, a, b)
+        await move(bob, b, c)
+        assert [len(parts_of(one).services.live.matchmaker.own) for one in (a, b, c)] == [0, 1, 1]
+        await a.node.stop()
+        await led(b, c)
+        await bob.ask(matchmaker_remove={"ticket": tickets[1]})
+        await ticket(eve, who="eve")
+        assert (await ada.push("matchmaker_matched"))["ticket"] == tickets[0]
         assert matched(bob) == []

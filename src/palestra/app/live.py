@@ -33,12 +33,16 @@ from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.service import MatchesService
 from palestra.features.matchmaker import feature as matchmaker_feature
+from palestra.features.matchmaker.asking import TicketQuestions
 from palestra.features.matchmaker.messages import MatchmakerMessages
+from palestra.features.matchmaker.moving import TicketMoves
 from palestra.features.matchmaker.routes import MatchmakerRoutes
 from palestra.features.matchmaker.service import MatchmakerService
 from palestra.features.matchmaker.sharing import TicketSharing
 from palestra.features.nodes.contract import Leases
 from palestra.features.parties import feature as parties_feature
+from palestra.features.parties.actions import PartyActions
+from palestra.features.parties.elsewhere import OtherParties
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
 from palestra.features.parties.service import PartyService
@@ -120,6 +124,8 @@ class Live:
     matches: MatchesService
     matchmaker: MatchmakerService
     parties: PartyService
+    ticket_moves: TicketMoves | None
+    other_parties: OtherParties | None
     moving: Moving | None = None
     """Sessions that come from other nodes and go to them; None for a node alone."""
 
@@ -130,7 +136,7 @@ class Live:
             *status_feature.messages(StatusMessages(self.status)),
             *matches_feature.messages(MatchesMessages(self.matches)),
             *matchmaker_feature.messages(MatchmakerMessages(self.matchmaker)),
-            *parties_feature.messages(PartyMessages(self.parties)),
+            *parties_feature.messages(PartyMessages(self.parties, self.other_parties)),
         ]
 
     def operations(self) -> list[Operation]:
@@ -182,6 +188,8 @@ class Live:
             others.on_end(gone)
             self.moving = gateway.elsewhere = Moving(cluster, others, self.presences, gateway)
             self.moving.carry("status", self.status)
+            if self.ticket_moves is not None:
+                self.moving.carry("tickets", self.ticket_moves)
         gateway.on_open(opened)
         gateway.on_open(events.session_started)
         gateway.on_resume(connected)
@@ -207,10 +215,15 @@ def build_live(
     forwarding = None if others is None else Forwarding(cluster.calls, others)
     running, matches = _matches(settings, presences, asked.games, cluster, forwarding, tasks, clock)
     matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
-    if others is not None:
-        TicketSharing(cluster, asked.leases, matchmaker, tasks, clock)
-        others.on_end(lambda session: matchmaker.session_ended(session.id))
-    single = settings.session.single_party
+    parties = PartyService(
+        presences, matchmaker, settings.party, settings.node, clock, single=settings.session.single_party
+    )
+    other_parties = ticket_moves = None
+    if forwarding is not None:
+        sharing = TicketSharing(cluster, asked.leases, matchmaker, tasks, clock)
+        TicketQuestions(cluster, matchmaker, sharing)
+        ticket_moves = TicketMoves(cluster, matchmaker, sharing, everywhere, clock)
+        other_parties = OtherParties(cluster, forwarding, parties, PartyActions(parties).table())
     return Live(
         presences=presences,
         open_sockets=sockets,
@@ -225,7 +238,9 @@ def build_live(
         running=running,
         matches=matches,
         matchmaker=matchmaker,
-        parties=PartyService(presences, matchmaker, settings.party, settings.node, clock, single=single),
+        parties=parties,
+        ticket_moves=ticket_moves,
+        other_parties=other_parties,
     )
 
 
