@@ -28,6 +28,7 @@ from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.service import MatchesService
 from palestra.features.matchmaker import feature as matchmaker_feature
+from palestra.features.matchmaker.carrying import TicketCarrier
 from palestra.features.matchmaker.messages import MatchmakerMessages
 from palestra.features.matchmaker.routes import MatchmakerRoutes
 from palestra.features.matchmaker.service import MatchmakerService
@@ -145,7 +146,7 @@ class Live:
                     session.send(last)
                 session.close(DISCONNECTED)
 
-    def follow(self, gateway: SocketGateway, events: EventService, cluster: Cluster) -> None:
+    def follow(self, gateway: SocketGateway, events: EventService, cluster: Cluster, clock: Clock) -> None:
         """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
         self.open_sockets.gateway = gateway
 
@@ -170,13 +171,13 @@ class Live:
 
         def gone(session: Session) -> None:
             """A session that was here once has ended elsewhere."""
-            self.matchmaker.session_ended(session.id)
             self.status.ended(session.id)
 
         if others is not None:
             others.on_end(gone)
             self.moving = gateway.elsewhere = Moving(cluster, others, self.presences, gateway)
             self.moving.carry("status", self.status)
+            self.moving.carry("tickets", TicketCarrier(self.matchmaker, clock))
         gateway.on_open(opened)
         gateway.on_open(events.session_started)
         gateway.on_resume(connected)
