@@ -12,12 +12,13 @@ from palestra.cluster.cluster import Cluster
 from palestra.cluster.membership import NodeInfo
 from palestra.core.errors import PalestraError
 from palestra.core.log import get_logger
+from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
 from palestra.features.matches.actor import DISCONNECTED, Actor
 from palestra.features.matches.checkpoints import Checkpoints
 from palestra.features.matches.contract import CannotMove
 from palestra.features.matches.directory import Directory, OtherMatch
-from palestra.features.matches.moving import SNAPSHOT_BYTES_MAX
+from palestra.features.matches.handover import SNAPSHOT_BYTES_MAX
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.snapshot import decode_snapshot, encode
 from palestra.features.matches.steps import player_of
@@ -51,10 +52,9 @@ class Adoption:
         self._presences = presences
         self._directory = directory
         self._running = running
-        self._checkpoints = checkpoints
+        self.checkpoints = checkpoints
         self._tasks = tasks
         self._unwritable: set[str] = set()
-        self.adopted = 0
         self._members.on_leave(self._node_gone)
         if checkpoints is not None:
             running.keeper = self
@@ -63,7 +63,7 @@ class Adoption:
 
     def keep(self, actor: Actor) -> None:
         """Keep what there is of a match now."""
-        assert self._checkpoints is not None
+        assert self.checkpoints is not None
         match = actor.stream.subject
         try:
             snapshot = encode(actor.snapshot())
@@ -74,26 +74,31 @@ class Adoption:
                 self._unwritable.add(match)
                 log.warning("match has no checkpoint", match_id=actor.desk.id, reason=error.message)
             return
-        self._checkpoints.keep(match, snapshot)
+        self.checkpoints.keep(match, snapshot)
 
     def forget(self, match: str) -> None:
         """A match has ended."""
-        assert self._checkpoints is not None
+        assert self.checkpoints is not None
         self._unwritable.discard(match)
-        self._checkpoints.forget(match)
+        self.checkpoints.forget(match)
 
     async def forgotten(self, actor: Actor) -> None:
         """Forget a match of this node, and wait until that is done."""
-        assert self._checkpoints is not None
+        assert self.checkpoints is not None
         if actor.checkpoint_ticks:
             self.forget(actor.stream.subject)
-            await self._checkpoints.written()
+            await self.checkpoints.written()
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show how checkpoints are kept."""
+        assert self.checkpoints is not None
+        self.checkpoints.measure(metrics)
 
     # -- when a node has gone
 
     def _node_gone(self, info: NodeInfo) -> None:
         lost = self._directory.lost(info.name)
-        kept = [one for one in lost if one.checkpointed] if self._checkpoints is not None else []
+        kept = [one for one in lost if one.checkpointed] if self.checkpoints is not None else []
         self._end(one for one in lost if not kept or not one.checkpointed)
         if kept:
             owner = owner_of(info.name, info.epoch)
@@ -117,8 +122,8 @@ class Adoption:
         return subject not in self._directory.own and subject not in self._directory.others
 
     async def _adopt(self, match: OtherMatch, owner: str) -> None:
-        assert self._checkpoints is not None
-        kept = await self._checkpoints.adopt(match.stream.subject, owner)
+        assert self.checkpoints is not None
+        kept = await self.checkpoints.adopt(match.stream.subject, owner)
         if kept is None:
             return
         try:
@@ -128,7 +133,7 @@ class Adoption:
             return
         self._running.admit(actor)
         meet_members(actor, self._presences)
-        self.adopted += 1
+        self._running.moves["adopted"] += 1
         log.info("match adopted", match=actor.desk.name, match_id=actor.desk.id, before=match.desk.node)
 
     def _end(self, matches: Iterable[OtherMatch]) -> None:

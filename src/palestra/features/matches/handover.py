@@ -30,6 +30,7 @@ HELD_SECONDS = 10.0
 AT_ONCE_MAX = 8
 NODES_TRIED_MAX = 3
 ASKED_MAX = 3
+ANSWER_SECONDS = 2.0
 
 log = get_logger(__name__)
 
@@ -49,7 +50,7 @@ class _Held:
     timer: asyncio.TimerHandle
 
 
-class Moving:
+class HandOver:
     """Implements `Mover`. Both ends of a hand-over.
 
     The old node stops the match between two callbacks and sends a snapshot; the new one makes the match of it and
@@ -66,8 +67,8 @@ class Moving:
         self._running = running
         self._held: dict[str, _Held] = {}
         self._leaving: dict[str, asyncio.Event] = {}
-        self._planned: Counter[str] = Counter()
-        self.moved = 0
+        self._counts: Counter[str] = Counter()
+        """How many matches each node has, as far as this one knows and has decided."""
         self._calls.serve("match.take", Snapshot, self._take)
         self._calls.serve("match.go", Since, self._go)
         decode = msgspec.msgpack.Decoder(_Departure).decode
@@ -82,35 +83,33 @@ class Moving:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         waiting = iter(actors)
+        self._counts = Counter(other.desk.node for other in self._directory.others.values())
 
         async def some() -> None:
             for actor in waiting:
                 if loop.time() > until or not self._candidates():
                     return
-                await self._hand_over(actor)
+                await self._hand_over(actor, until)
 
         await asyncio.gather(*[some() for _ in range(AT_ONCE_MAX)])
 
     def _candidates(self) -> list[str]:
         """Nodes that take matches, those with the fewest first."""
-        counts = Counter(self._planned)
-        for other in self._directory.others.values():
-            counts[other.desk.node] += 1
         nodes = [info.name for info in self._members if info.serves and not info.draining]
-        return sorted(nodes, key=lambda node: counts[node])[:NODES_TRIED_MAX]
+        return sorted(nodes, key=lambda node: self._counts[node])[:NODES_TRIED_MAX]
 
     async def settled(self, match: str) -> None:
         """Wait until a match that is being handed over is with its new node, or stays."""
         if (event := self._leaving.get(match)) is not None:
             await event.wait()
 
-    async def _hand_over(self, actor: Actor) -> None:
+    async def _hand_over(self, actor: Actor, until: float) -> None:
         match = actor.stream.subject
         event = self._leaving[match] = asyncio.Event()
         # From now on it does not tick here, unless it stays.
         self._running.scheduler.remove(actor)
         try:
-            if await actor.freeze(REST_SECONDS) and not await self._given(actor):
+            if await actor.freeze(REST_SECONDS) and not await self._given(actor, until):
                 actor.thaw()
         finally:
             if not actor.over:
@@ -118,7 +117,7 @@ class Moving:
             del self._leaving[match]
             event.set()
 
-    async def _given(self, actor: Actor) -> bool:
+    async def _given(self, actor: Actor, until: float) -> bool:
         """Whether a match that is at rest is over here: it has another node, or none any more."""
         try:
             snapshot = actor.snapshot()
@@ -129,17 +128,18 @@ class Moving:
             log.warning("match cannot move", match=actor.desk.name, match_id=actor.desk.id, reason=error.message)
             return False
         for node in self._candidates():
-            self._planned[node] += 1
+            if self._bus.loop.time() > until:
+                break
+            self._counts[node] += 1
             try:
-                await self._calls.call(node, "match.take", snapshot, bool)
+                await self._calls.call(node, "match.take", snapshot, bool, ANSWER_SECONDS)
                 if await self._released(actor, node, snapshot):
                     return True
             except PalestraError as error:
                 log.warning("match is not taken", match_id=actor.desk.id, node=node, reason=error.message)
-            finally:
-                self._planned[node] -= 1
             if actor.over:
                 return True
+            self._counts[node] -= 1
         return False
 
     async def _released(self, actor: Actor, node: str, snapshot: Snapshot) -> bool:
@@ -149,7 +149,7 @@ class Moving:
         since = actor.since(snapshot)
         for _ in range(ASKED_MAX):
             try:
-                if not await self._calls.call(node, "match.go", since, bool):
+                if not await self._calls.call(node, "match.go", since, bool, ANSWER_SECONDS):
                     return False
                 break
             except Unreachable:
@@ -160,7 +160,7 @@ class Moving:
         late = actor.since(snapshot)
         self._directory.given(actor, node)
         self._running.let_go(actor, MatchMoved(node), f"moved to {node}")
-        self.moved += 1
+        self._running.moves["given"] += 1
         log.info("match moved", match=actor.desk.name, match_id=actor.desk.id, to=node)
         match, home = actor.stream.subject, actor.stream.label
         for one in late.received.messages[len(since.received.messages) :]:
@@ -206,6 +206,7 @@ class Moving:
             actor.arrive(player)
         for session_id, reason in since.departures:
             actor.depart(session_id, reason)
+        self._running.moves["taken"] += 1
         log.info("match goes on here", match=actor.desk.name, match_id=actor.desk.id, before=sender)
         return True
 
