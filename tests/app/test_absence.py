@@ -169,7 +169,7 @@ def seats_and_tickets(arena: Arena) -> tuple[int, int]:
     parts = arena.platform.node.parts
     assert parts is not None
     seats = sum(len(members) for members in arena.presences.of_mode(PARTY).values())
-    return seats, len(parts.services.live.matchmaker._by_session)
+    return seats, len(parts.services.live.matchmaker.own)
 
 
 async def test_seats_in_parties_and_tickets_are_kept_and_end_with_the_session(database_url: str) -> None:

@@ -20,6 +20,8 @@ class Listener:
         self.client_ip = ""
         self.closing = False
         self.away = False
+        self.node = ""
+        self.moves = 0
         self.heard: list[Any] = []
         self._after: list[Callable[[], None]] = []
 

@@ -36,7 +36,7 @@ def follow_absence(sockets: SocketGateway, live: Live, settings: Settings, clock
         if after_seconds is not None:
             sockets.on_away(after_seconds, partial(_leave, live.presences, modes))
     if resume.matchmaker_seconds is not None:
-        sockets.on_away(resume.matchmaker_seconds, lambda socket: live.matchmaker.session_ended(socket.id))
+        sockets.on_away(resume.matchmaker_seconds, lambda socket: live.matchmaker.session_away(socket.id))
     if settings.session.single_socket:
         close_others = partial(_close_others, live, clock)
         sockets.on_open(close_others)

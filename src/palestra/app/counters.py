@@ -12,14 +12,16 @@ from palestra.core.clock import SystemClock
 from palestra.core.metrics import Sample
 from palestra.database.batch import Batch
 from palestra.gateway.dispatch import measure
+from palestra.gateway.websocket.figures import measure_sockets
 
 
 def measure_node(parts: Parts) -> None:
     """Register every source of figures."""
     metrics = parts.metrics
     measure(metrics, parts.table, parts.dispatcher)
-    parts.sockets.measure(metrics)
+    measure_sockets(parts.sockets, metrics)
     parts.jobs.measure(metrics)
+    parts.services.caches.measure(metrics)
     parts.services.live.matchmaker.measure(metrics)
     parts.services.live.running.measure(metrics)
     parts.services.live.parties.measure(metrics)
@@ -31,6 +33,8 @@ def measure_node(parts: Parts) -> None:
     parts.services.money.ledger_audit.measure(metrics)
     if parts.replica_reads is not None:
         parts.replica_reads.measure(metrics)
+    if parts.services.boards.sharing is not None:
+        parts.services.boards.sharing.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 
     def of_batches(attribute: str) -> Iterable[Sample]:

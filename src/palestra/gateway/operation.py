@@ -35,7 +35,10 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Session(Protocol):
-    """One socket, as features see it. While it is `away` it has lost its connection, and what it is sent waits."""
+    """One socket, as features see it. While it is `away` it has lost its connection, and what it is sent waits.
+
+    `node` is the other node that it is on, "" for this one, and `moves` how often it has moved from one to another.
+    """
 
     id: str
     caller: Caller
@@ -43,6 +46,8 @@ class Session(Protocol):
     client_ip: str
     closing: bool
     away: bool
+    node: str
+    moves: int
 
     def send(self, push: Push) -> None:
         """Queue one envelope; a broadcast is one `Push` handed to every member."""
@@ -90,6 +95,11 @@ class Call:
         if self.caller is None:
             raise RuntimeError(f"{self.operation.name} was called without a session")
         return self.caller
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the answer is encoded without game code looking at it: parts of it may be JSON already."""
+        return self.operation.after is None
 
     @property
     def connection(self) -> Session:

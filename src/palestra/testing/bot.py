@@ -94,10 +94,16 @@ class Bot:
 
     # -- socket
 
-    async def connect(self, *, format: str = "json") -> None:
-        """Open the socket, in `json` or `protobuf`; what you send and get looks the same."""
+    async def connect(self, *, format: str = "json", url: str = "", resume: str = "", received: int = -1) -> None:
+        """Open the socket, in `json` or `protobuf`; what you send and get looks the same.
+
+        `url` is that of another node. A client that counts gives the key of its session, and how much it has received.
+        """
         self._protobuf = Protobuf() if format == "protobuf" else None
+        self._url = url or self._url
         url = f"{self._url.replace('http', 'ws', 1)}/ws?token={self.token}&format={format}"
+        if resume:
+            url += f"&resume={resume}" + (f"&received={received}" if received >= 0 else "")
         self._socket = await self._http.ws_connect(url, autoping=True)
         self._reading = asyncio.create_task(self._read(self._socket))
 

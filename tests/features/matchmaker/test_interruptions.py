@@ -10,7 +10,8 @@ import pytest
 from palestra.core.clock import ManualClock
 from palestra.core.config import MatchmakerSettings
 from palestra.core.tasks import Tasks
-from palestra.features.matchmaker.service import SLICE_SECONDS, MatchmakerService
+from palestra.features.matchmaker.maker import SLICE_SECONDS
+from palestra.features.matchmaker.service import MatchmakerService
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.runtime import Runtime
 from tests.features.matchmaker.test_service import FUSSY, PAIR, Line, Tokens, add
@@ -35,16 +36,16 @@ async def test_a_session_that_ends_while_a_running_match_is_filled_harms_nobody(
     lines = [Line(f"p{number}") for number in range(6)]
     for line in lines:
         add(service, line, FUSSY)
-    while service._engine.next_at() == 0:
+    while service.maker.engine.next_at() == 0:
         service.work()
     await service.backfill("m", 2, players=0, properties={"no": "body"})
     for _ in range(20):
         service.work()
-        if len(service._engine.pool) == 5:
+        if len(service.maker.engine.pool) == 5:
             service.session_ended(lines[0].id)
     assert len(lines[0].sent) == 1
     assert len(lines[1].sent) == 1
-    assert service._tickets.keys() == {ticket.id for ticket in service._engine.pool}
+    assert {ticket.id for ticket in service.own} == {ticket.id for ticket in service.maker.engine.pool}
     assert service.matched == 2
 
 
@@ -110,6 +111,6 @@ async def test_why_a_ticket_waits_is_told_of_as_many_as_there_is_time_for() -> N
     service = made(Busy())
     for number in range(200):
         add(service, Line(f"p{number}"), FUSSY)
-    why = await service.explain(next(iter(service._tickets)))
+    why = await service.explain(next(iter(service.own)).id)
     assert 0 < why.looked_at < 199
     assert why.counts == {"query": why.looked_at}

@@ -10,9 +10,7 @@ from palestra.core.query import parse
 from palestra.features.matchmaker.engine import Engine, Group
 from palestra.features.matchmaker.pool import Ticket
 from palestra.features.matchmaker.rules import counts
-from palestra.features.streams.contract import Member, Presence
-
-NOBODY: Any = None
+from palestra.features.streams.contract import Presence
 
 
 class Waiting:
@@ -50,12 +48,12 @@ class Waiting:
         properties: Mapping[str, str | float],
     ) -> Ticket:
         self._number += 1
-        members = tuple(Member(NOBODY, Presence(f"user-{name}", name, name)) for name in names)
+        presences = tuple(Presence(f"user-{name}", name, name) for name in names)
         number = self._number
         made = counts(*wanted)
         texts = {name: value for name, value in properties.items() if isinstance(value, str)}
         numbers = {name: value for name, value in properties.items() if not isinstance(value, str)}
-        return Ticket(f"t{number}", number, members, party, made, parse(query), texts, numbers, self.now, self.now)
+        return Ticket(f"t{number}", number, presences, party, made, parse(query), texts, numbers, self.now, self.now)
 
     def run(self) -> list[list[str]]:
         """Work through what is due now; the sessions of the matches formed by it."""
@@ -79,7 +77,7 @@ class Waiting:
 
 
 def names_of(ticket: Ticket) -> list[str]:
-    return [member.presence.session_id for member in ticket.members]
+    return [presence.session_id for presence in ticket.presences]
 
 
 def sessions_of(group: Group) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from palestra.core.config import ResumeSettings
 from palestra.core.metrics import Metrics
 from palestra.gateway.push import LatestPush, RawPush
+from palestra.gateway.websocket.figures import measure_sockets
 from palestra.gateway.websocket.frames import frame_of
 from palestra.gateway.websocket.socket import Socket
 from tests.gateway.websocket.node import CLOSE, Client, Node
@@ -530,7 +531,7 @@ async def test_a_session_is_taken_over_by_a_connection_of_its_own_format_only() 
 async def test_operators_see_what_becomes_of_sessions() -> None:
     async with World(resume=ResumeSettings(queue_max=2)) as node:
         metrics = Metrics()
-        node.gateway.measure(metrics)
+        measure_sockets(node.gateway, metrics)
         pairs = [await node.met(name) for name in ("ann", "bob", "eve")]
         for client, socket in pairs:
             await node.lose(client, socket)

@@ -26,6 +26,10 @@ class Backfill(msgspec.Struct, eq=False):
     open: int
     full: int
     until: float
+    properties: Mapping[str, str | float] = {}
+    owner: str = ""
+    """The node it was begun on, which answers for it; "" is this one."""
+    ended: bool = False
 
     def takes(self, ticket: Ticket) -> bool:
         """Whether the ticket may join."""
@@ -38,10 +42,15 @@ class Backfill(msgspec.Struct, eq=False):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Tickets that were matched, the oldest first; with the running match they join, or "" for a new one."""
+    """Tickets that were matched, the oldest first; with the running match that they join, None for a new one."""
 
     tickets: tuple[Ticket, ...]
-    match_id: str = ""
+    backfill: Backfill | None = None
+
+    @property
+    def match_id(self) -> str:
+        """The running match's id, "" for a new one."""
+        return "" if self.backfill is None else self.backfill.match_id
 
 
 Search = Generator[Group | None, None, Group | None]
@@ -76,8 +85,11 @@ class Engine:
     # -- what comes and goes
 
     def add(self, ticket: Ticket, now: float) -> None:
-        """A ticket begins to wait, at a monotonic second."""
+        """A ticket begins to wait, at a monotonic second; it may have waited elsewhere before."""
         self.pool.add(ticket)
+        if ticket.least < ticket.most:
+            passed = (now - ticket.entered_at) // max(self._settings.interval_seconds, 0.001)
+            ticket.passes = min(int(passed), self._settings.max_intervals - 1)
         self._age(ticket, now)
         if self._immediate:
             self._search(ticket)
@@ -88,17 +100,23 @@ class Engine:
         """A ticket waits no more, or is not to begin."""
         self.pool.discard(ticket)
 
+    def put_back(self, ticket: Ticket, now: float) -> None:
+        """Nothing came of a ticket's match: it waits on, as old as it is, and searches once more."""
+        ticket.alive = True
+        ticket.passes = 0
+        self.add(ticket, now)
+
     def add_backfill(self, backfill: Backfill) -> None:
         """A running match begins to take players: those who wait, then those who come."""
         self.backfills[backfill.id] = backfill
         self._fresh.append(backfill)
 
-    def take(self, tickets: Iterable[Ticket], match_id: str = "") -> Group:
+    def take(self, tickets: Iterable[Ticket], backfill: Backfill | None = None) -> Group:
         """Make a match of waiting tickets."""
         ordered = tuple(sorted(tickets, key=lambda ticket: ticket.number))
         for ticket in ordered:
             self.pool.discard(ticket)
-        return Group(ordered, match_id)
+        return Group(ordered, backfill)
 
     def leave_to_others(self, custom: bool) -> None:
         """Whether somebody else forms new matches; here running ones are filled all the same."""
@@ -252,7 +270,7 @@ class Engine:
         backfill.open -= ticket.size
         if not backfill.open:
             del self.backfills[backfill.id]
-        return self.take([ticket], backfill.match_id)
+        return self.take([ticket], backfill)
 
     def _place(self, ticket: Ticket) -> Search:
         """A running match or a new one for a ticket."""

@@ -10,21 +10,27 @@ from sortedcontainers import SortedList
 from palestra.core.query import EVERYTHING, Clause, Number, NumberRange, Query, Text
 from palestra.features.matchmaker.contract import Entry, TicketInfo
 from palestra.features.matchmaker.rules import document_of
-from palestra.features.streams.contract import Member
+from palestra.features.streams.contract import Member, Presence
 
 Key = tuple[str, str | float]
 """A field and a value of it."""
 
 
 class Ticket:
-    """One ticket: who waits, for what, since when. `number` is its place in the order of arrival."""
+    """One ticket: who waits, for what, since when. `number` is its place in the order of arrival.
+
+    Here it may be one of another node, its `owner`, which answers for it; "" is this node. An own one has `members` to
+    be told, is `entered` once it may be matched, and `claim` is the match that it is being given to by another node.
+    """
 
     __slots__ = (
         "alive",
         "asked",
         "changes_at",
+        "claim",
         "created_at",
         "document",
+        "entered",
         "entered_at",
         "entries",
         "id",
@@ -34,8 +40,10 @@ class Ticket:
         "most",
         "multiple",
         "number",
+        "owner",
         "party_id",
         "passes",
+        "presences",
         "properties",
         "query",
         "relaxed",
@@ -47,7 +55,7 @@ class Ticket:
         self,
         id: str,
         number: int,
-        members: tuple[Member, ...],
+        presences: tuple[Presence, ...],
         party_id: str,
         counts: tuple[int, int, int],
         query: Query,
@@ -58,7 +66,8 @@ class Ticket:
     ) -> None:
         self.id = id
         self.number = number
-        self.members = members
+        self.presences = presences
+        self.members: tuple[Member, ...] = ()
         self.party_id = party_id
         self.least, self.most, self.multiple = counts
         self.asked = query
@@ -68,13 +77,13 @@ class Ticket:
         self.created_at = created_at
         self.entered_at = entered_at
         """Monotonic seconds, to count what it has waited."""
-        self.size = len(members)
-        self.sessions = frozenset(member.presence.session_id for member in members)
+        self.size = len(presences)
+        self.sessions = frozenset(presence.session_id for presence in presences)
         about = {"ticket": id, "party_id": party_id, "min_count": self.least, "max_count": self.most}
         self.document = document_of(self.properties, {**about, "created_at": int(created_at * 1e9)})
         self.entries = tuple(
-            Entry(id, member.presence, self.properties, party_id, created_at, string_properties, numeric_properties)
-            for member in members
+            Entry(id, presence, self.properties, party_id, created_at, string_properties, numeric_properties)
+            for presence in presences
         )
         self.keys: tuple[Key, ...] = ()
         """One of these its query requires; the pool finds it under them."""
@@ -84,6 +93,9 @@ class Ticket:
         """When time next changes anything about it, in monotonic seconds."""
         self.passes = 0
         self.alive = True
+        self.owner = ""
+        self.entered = False
+        self.claim = ""
 
     def allows(self, players: int) -> bool:
         """Whether a match may have so many players."""
@@ -107,7 +119,7 @@ class Ticket:
         return TicketInfo(
             ticket=self.id,
             party_id=self.party_id,
-            user_ids=tuple(member.presence.user_id for member in self.members),
+            user_ids=tuple(presence.user_id for presence in self.presences),
             min_count=self.least,
             max_count=self.most,
             count_multiple=self.multiple,
@@ -126,15 +138,27 @@ class Pool:
         self._by_property: dict[str, SortedList] = {}
         self._by_key: dict[Key, dict[int, Ticket]] = {}
         self._keyless: dict[int, Ticket] = {}
+        self._latest = 0
+        self._in_order = True
 
     def __len__(self) -> int:
         return len(self._by_number)
 
     def __iter__(self) -> Iterator[Ticket]:
+        if not self._in_order:
+            self._by_number = dict(sorted(self._by_number.items()))
+            self._in_order = True
         return iter(self._by_number.values())
 
+    def __contains__(self, ticket: Ticket) -> bool:
+        return self._by_number.get(ticket.number) is ticket
+
     def add(self, ticket: Ticket) -> None:
-        """A ticket begins to wait."""
+        """A ticket begins to wait. One that was made at the same moment as another counts as made after it."""
+        while ticket.number in self._by_number:
+            ticket.number += 1
+        self._in_order = self._in_order and ticket.number > self._latest
+        self._latest = max(self._latest, ticket.number)
         self._by_number[ticket.number] = ticket
         for key in _values(ticket):
             self._by_value.setdefault(key, {})[ticket.number] = ticket

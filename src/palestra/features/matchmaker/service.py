@@ -1,16 +1,16 @@
-"""Tickets of sessions and parties, the driver of the engine, and what players are told."""
+"""Tickets of sessions and parties, and what players are told. Matches are made here, or by the node that makes them."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
-from itertools import count, islice
+from collections.abc import Awaitable, Mapping, Sequence
+from heapq import nsmallest
+from itertools import chain, islice
+from typing import Protocol
 
 from palestra.core.clock import Clock
 from palestra.core.config import MatchmakerSettings
 from palestra.core.ids import new_id
-from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.core.query import BadQuery, Query, parse
 from palestra.core.tasks import Tasks
@@ -20,6 +20,7 @@ from palestra.features.matchmaker.contract import (
     BadBackfill,
     Completion,
     DuplicateSession,
+    Entry,
     Formed,
     MatchmakerGames,
     NotAvailable,
@@ -31,25 +32,89 @@ from palestra.features.matchmaker.contract import (
     TooManyTickets,
     WhyNot,
 )
-from palestra.features.matchmaker.engine import Backfill, Engine, Group
+from palestra.features.matchmaker.engine import Backfill, Group
+from palestra.features.matchmaker.maker import LIST_MAX, Maker
 from palestra.features.matchmaker.pool import Ticket
 from palestra.features.matchmaker.rules import PLAYERS_MAX, counts, document_of
+from palestra.features.matchmaker.tickets import Tickets
 from palestra.features.matchmaker.why import explain
 from palestra.features.matchmaker.wire import matched_pushes
 from palestra.features.streams.contract import Member, Presence
 from palestra.gateway.operation import Session
 
-log = get_logger(__name__)
-
-SLICE_SECONDS = 0.004
-"""How long the engine works before others have their turn."""
 COMPLETIONS_MAX = 10
 BACKFILLS_MAX = 1_000
-LIST_MAX = 10_000
+
+
+class Sharing(Protocol):
+    """The way to the other nodes, of which one makes the matches of all."""
+
+    def entered(self, ticket: Ticket) -> None:
+        """A ticket of this node may be matched."""
+        ...
+
+    def withdrawn(self, ticket: Ticket) -> None:
+        """A ticket of this node is to be matched no more."""
+        ...
+
+    def concerns(self, group: Group) -> bool:
+        """Whether others have a say in a match that was formed here."""
+        ...
+
+    def settle(self, group: Group) -> None:
+        """Ask them, and carry the match out if all agree."""
+        ...
+
+    def filling(self, backfill: Backfill) -> None:
+        """A backfill of this node has begun."""
+        ...
+
+    def filled(self, backfill: Backfill) -> None:
+        """A backfill of this node has ended."""
+        ...
+
+    def away(self, session_id: str) -> None:
+        """A session of this node has been away for longer than its tickets wait for it."""
+        ...
+
+    def others(self) -> Sequence[Ticket]:
+        """Tickets of other nodes, on the node that makes the matches."""
+        ...
+
+    def find(self, ticket_id: str) -> Ticket | None:
+        """One of these."""
+        ...
+
+
+class Asking(Protocol):
+    """Questions about the tickets of all nodes."""
+
+    def stats(self) -> Awaitable[Stats]:
+        """As Matchmaking.stats. Raises Unavailable while nobody makes matches."""
+        ...
+
+    def tickets(self, limit: int) -> Awaitable[list[TicketInfo]]:
+        """As Matchmaking.tickets. Raises Unavailable."""
+        ...
+
+    def explain(self, ticket: str, limit: int) -> Awaitable[WhyNot]:
+        """As Matchmaking.explain. Raises Unavailable."""
+        ...
+
+    def remove(self, ticket: str) -> Awaitable[bool]:
+        """Whether another node has withdrawn a ticket of its own."""
+        ...
+
+    def end_backfill(self, backfill: str) -> Awaitable[int]:
+        """Places that were still open in a backfill of another node."""
+        ...
 
 
 class MatchmakerService:
-    """Implements `Matchmaker` and `Matchmaking`. Everything happens on the loop's thread."""
+    """Implements `Matchmaker` and `Matchmaking`. Everything happens on the loop's thread.
+
+    With `sharing`, one node makes the matches of all, and this one answers for its own tickets.
+    """
 
     def __init__(
         self, settings: MatchmakerSettings, matches: Matches, games: MatchmakerGames, tasks: Tasks, clock: Clock
@@ -60,16 +125,16 @@ class MatchmakerService:
         self._tasks = tasks
         self._clock = clock
         self._turns = Turns(clock.monotonic)
-        self._engine = Engine(settings)
-        self._numbers = count(1)
-        self._tickets: dict[str, Ticket] = {}
-        self._by_session: dict[str, dict[str, Ticket]] = {}
-        self._by_party: dict[str, dict[str, Ticket]] = {}
+        self.maker = Maker(settings, games, tasks, clock)
+        self.maker.formed = self._formed
+        self.own = Tickets()
+        self.sharing: Sharing | None = None
+        self.asking: Asking | None = None
+        self._number = 0
         self._completions: deque[Completion] = deque(maxlen=COMPLETIONS_MAX)
-        self._woken = asyncio.Event()
         self._accepting = True
         self.matched = 0
-        """Players who were matched."""
+        """Players of this node's tickets who were matched."""
 
     # -- tickets
 
@@ -82,23 +147,27 @@ class MatchmakerService:
             raise DuplicateSession
         if not self._accepting or caller.closing or any(member.session.closing for member in members):
             raise NotAvailable
-        taken = [self._by_session.get(session, {}) for session in sessions]
-        taken.append(self._by_party.get(party_id, {}) if party_id else {})
+        taken = [self.own.of_session(session) for session in sessions]
+        taken.append(self.own.of_party(party_id) if party_id else {})
         if any(len(tickets) >= self._settings.max_tickets for tickets in taken):
             raise TooManyTickets
+        now = self._clock.now()
+        # The order of arrival, which is to be the same on all nodes.
+        self._number = max(self._number + 1, int(now * 1e9))
         ticket = Ticket(
             new_id(),
-            next(self._numbers),
-            tuple(members),
+            self._number,
+            tuple(member.presence for member in members),
             party_id,
             wanted,
             query,
             request.string_properties,
             request.numeric_properties,
-            self._clock.now(),
+            now,
             self._clock.monotonic(),
         )
-        self._note(ticket)
+        ticket.members = tuple(members)
+        self.own.add(ticket)
         # The ticket's own reply comes before anything that it leads to.
         caller.after_reply(lambda: self._enter(ticket))
         return ticket.id
@@ -108,21 +177,29 @@ class MatchmakerService:
         caller = session.caller
         return self.add(session, [Member(session, Presence(caller.user_id, session.id, caller.username))], "", request)
 
+    def adopt(self, ticket: Ticket) -> None:
+        """A ticket has come from another node, with its session."""
+        self.own.add(ticket)
+        self._enter(ticket)
+
     def _enter(self, ticket: Ticket) -> None:
         if ticket.alive:
-            self._engine.add(ticket, self._clock.monotonic())
-            self._woken.set()
+            self.own.enter(ticket)
+            if self.sharing is None:
+                self.maker.add(ticket)
+            else:
+                self.sharing.entered(ticket)
 
     def remove_one(self, session: Session, ticket_id: str) -> None:
         """Withdraw a session's own ticket. Raises TicketNotFound, in the words of the wire."""
-        ticket = self._by_session.get(session.id, {}).get(ticket_id)
+        ticket = self.own.of_session(session.id).get(ticket_id)
         if ticket is None or ticket.party_id:
             raise TicketNotFound("Matchmaker ticket not found")
         self._withdraw(ticket)
 
     def remove_party(self, party_id: str, ticket: str | None = None) -> None:
         """See Matchmaker.remove_party."""
-        tickets = self._by_party.get(party_id, {})
+        tickets = self.own.of_party(party_id)
         if ticket is None:
             for one in list(tickets.values()):
                 self._withdraw(one)
@@ -132,37 +209,34 @@ class MatchmakerService:
             raise TicketNotFound
 
     def session_ended(self, session_id: str) -> None:
-        """Withdraw all tickets that a session is in, those of its parties too."""
-        for ticket in list(self._by_session.get(session_id, {}).values()):
+        """Withdraw all tickets of this node that a session is in, those of its parties too."""
+        for ticket in list(self.own.of_session(session_id).values()):
             self._withdraw(ticket)
 
+    def session_away(self, session_id: str) -> None:
+        """The same on all nodes, for a session of this one that is not heard of."""
+        self.session_ended(session_id)
+        if self.sharing is not None:
+            self.sharing.away(session_id)
+
+    def drop(self) -> None:
+        """Withdraw everything."""
+        for ticket in list(self.own):
+            self._withdraw(ticket)
+        for backfill in list(self.own.backfills):
+            self.end_own_backfill(backfill)
+
     def _withdraw(self, ticket: Ticket) -> None:
-        self._forget(ticket)
-        self._engine.remove(ticket)
+        self.own.remove(ticket)
+        self.maker.remove(ticket)
+        if self.sharing is not None:
+            self.sharing.withdrawn(ticket)
 
-    def _places(self, ticket: Ticket) -> list[tuple[dict[str, dict[str, Ticket]], str]]:
-        """The indexes that a ticket stands in, with its key in each."""
-        places = [(self._by_session, session) for session in ticket.sessions]
-        return [*places, (self._by_party, ticket.party_id)] if ticket.party_id else places
-
-    def _note(self, ticket: Ticket) -> None:
-        self._tickets[ticket.id] = ticket
-        for index, key in self._places(ticket):
-            index.setdefault(key, {})[ticket.id] = ticket
-
-    def _forget(self, ticket: Ticket) -> None:
-        del self._tickets[ticket.id]
-        for index, key in self._places(ticket):
-            tickets = index[key]
-            del tickets[ticket.id]
-            if not tickets:
-                del index[key]
-
-    # -- the driver
+    # -- making matches
 
     def start(self) -> None:
         """Begin to make matches."""
-        self._tasks.spawn(self._run(), "matchmaker")
+        self.maker.start()
 
     def stop(self) -> None:
         """Take no more tickets."""
@@ -170,104 +244,105 @@ class MatchmakerService:
 
     def games_changed(self) -> None:
         """Other games are in force, and what they declare."""
-        self._engine.relax_by(self._games.relaxations, self._clock.monotonic())
-        self._engine.leave_to_others(self._games.forms_every_seconds is not None)
-        self._woken.set()
-
-    async def _run(self) -> None:
-        while True:
-            every_seconds = self._games.forms_every_seconds
-            await self._wait(every_seconds)
-            try:
-                self.work()
-                if every_seconds is not None:
-                    await self._let_game_form()
-            except Exception as error:
-                # One search, or what game code made of one, must not end the making of matches.
-                log.error("making matches failed", exc_info=error)
-            # Others have their turn, however much there is to do.
-            await asyncio.sleep(0)
-
-    async def _wait(self, at_most_seconds: float | None) -> None:
-        """Wait until the engine has something to do."""
-        if at_most_seconds is not None:
-            await asyncio.sleep(at_most_seconds)
-            return
-        at = self._engine.next_at()
-        seconds = None if at is None else at - self._clock.monotonic()
-        if seconds is None or seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
-        self._woken.clear()
+        self.maker.games_changed()
 
     def work(self) -> None:
-        """One slice of the engine's work, and announce what it has formed. Tests that move the clock call it."""
-        until = self._clock.monotonic() + SLICE_SECONDS
-        for group in self._engine.step(self._clock.monotonic(), lambda: self._clock.monotonic() > until):
-            self._announce(group)
-
-    async def _let_game_form(self) -> None:
-        waiting = [ticket.info() for ticket in islice(self._engine.pool, LIST_MAX)]
-        if not waiting:
-            return
-        for infos in await self._games.form(waiting):
-            tickets = [self._tickets.get(info.ticket) for info in infos]
-            found = {ticket.id: ticket for ticket in tickets if ticket is not None and ticket.alive}
-            sessions = [session for ticket in found.values() for session in ticket.sessions]
-            # Who left meanwhile, or is in another group, takes the group with it; the rest goes on waiting.
-            if len(found) == len(infos) > 0 and len(set(sessions)) == len(sessions) <= PLAYERS_MAX:
-                self._announce(self._engine.take(found.values()))
+        """One slice of work, for tests that move the clock."""
+        self.maker.work()
 
     def measure(self, metrics: Metrics) -> None:
         """Show what is going on."""
-        metrics.gauge("palestra_matchmaker_tickets", "Tickets that wait", (), lambda: [((), len(self._tickets))])
+        metrics.gauge("palestra_matchmaker_tickets", "Tickets that wait", (), lambda: [((), len(self.own))])
         metrics.counter("palestra_matchmaker_matched", "Players who were matched", (), lambda: [((), self.matched)])
 
-    # -- what players are told
-
-    def _announce(self, group: Group) -> None:
-        now = self._clock.now()
-        for ticket in group.tickets:
-            self._forget(ticket)
-            self._completions.append(Completion(ticket.created_at, now))
-            self.matched += ticket.size
-        if group.match_id:
+    def _formed(self, group: Group) -> None:
+        if self.sharing is not None and self.sharing.concerns(group):
+            self.sharing.settle(group)
+            return
+        self.conclude(group.tickets)
+        self.note_completions(group)
+        if group.match_id or not self._games.handles_formed:
             self._tell(group, group.match_id)
-        elif self._games.handles_formed:
-            self._tasks.spawn(self._ask_game(group), "matched hook")
         else:
-            self._tell(group, None)
+            self._tasks.spawn(self._ask_game(group), "matched hook")
 
     async def _ask_game(self, group: Group) -> None:
-        entries = tuple(entry for ticket in group.tickets for entry in ticket.entries)
-        self._tell(group, await self._games.formed(Formed(entries)))
+        self._tell(group, await self._games.formed(Formed(entries_of(group))))
 
     def _tell(self, group: Group, match_id: str | None) -> None:
-        token = None if match_id else self._matches.token(f"{new_id()}.")
-        entries = [entry for ticket in group.tickets for entry in ticket.entries]
         members = [member for ticket in group.tickets for member in ticket.members]
-        for member, push in zip(members, matched_pushes(entries, match_id or None, token), strict=True):
-            member.session.send(push)
+        self.tell(entries_of(group), members, match_id or None, None if match_id else self._token())
+
+    def _token(self) -> str:
+        return self._matches.token(f"{new_id()}.")
+
+    async def place_of(self, group: Group) -> tuple[str | None, str | None]:
+        """Where a group meets: the id of a match that is there, or a token. Asks the game. Raises nothing."""
+        match_id: str | None = group.match_id
+        if not match_id and self._games.handles_formed:
+            match_id = await self._games.formed(Formed(entries_of(group)))
+        return (match_id, None) if match_id else (None, self._token())
+
+    def note_completions(self, group: Group) -> None:
+        """Remember how long these have waited."""
+        now = self._clock.now()
+        self._completions.extend(Completion(ticket.created_at, now) for ticket in group.tickets)
+
+    def conclude(self, tickets: Sequence[Ticket]) -> None:
+        """Tickets of this node are matched."""
+        for ticket in tickets:
+            self.own.remove(ticket)
+            self.matched += ticket.size
+
+    def tell(
+        self, entries: Sequence[Entry], members: Sequence[Member | None], match_id: str | None, token: str | None
+    ) -> None:
+        """Tell the players of a match, of which the members that are not None are ours to tell."""
+        for member, push in zip(members, matched_pushes(entries, match_id, token), strict=True):
+            if member is not None:
+                member.session.send(push)
 
     # -- for game modules
 
     async def stats(self) -> Stats:
         """See Matchmaking.stats."""
-        oldest = next(iter(self._tickets.values()), None)
-        return Stats(len(self._tickets), None if oldest is None else oldest.created_at, tuple(self._completions))
+        return self.stats_here() if self.asking is None else await self.asking.stats()
+
+    def stats_here(self) -> Stats:
+        """Figures of all tickets that this node knows."""
+        oldest = next(iter(self._oldest(1)), None)
+        others = len(self.sharing.others()) if self.sharing is not None else 0
+        since = None if oldest is None else oldest.created_at
+        return Stats(len(self.own) + others, since, tuple(self._completions))
 
     async def tickets(self, limit: int = 100) -> list[TicketInfo]:
         """See Matchmaking.tickets."""
-        return [ticket.info() for ticket in islice(self._tickets.values(), min(limit, LIST_MAX))]
+        return self.tickets_here(limit) if self.asking is None else await self.asking.tickets(limit)
+
+    def tickets_here(self, limit: int) -> list[TicketInfo]:
+        """The oldest tickets that this node knows."""
+        return [ticket.info() for ticket in self._oldest(min(limit, LIST_MAX))]
+
+    def _oldest(self, limit: int) -> list[Ticket]:
+        others = self.sharing.others() if self.sharing is not None else ()
+        if not others:
+            return list(islice(self.own, limit))
+        return nsmallest(limit, chain(self.own, others), key=lambda ticket: ticket.number)
 
     async def explain(self, ticket: str, limit: int = 100) -> WhyNot:
         """See Matchmaking.explain."""
+        return await (self.explain_here if self.asking is None else self.asking.explain)(ticket, limit)
+
+    async def explain_here(self, ticket_id: str, limit: int) -> WhyNot:
+        """Why a ticket that this node knows still waits. Raises TicketNotFound."""
+        ticket = self.own.get(ticket_id)
+        if ticket is None and self.sharing is not None:
+            ticket = self.sharing.find(ticket_id)
+        if ticket is None:
+            raise TicketNotFound
         return await explain(
-            self._engine.pool,
-            self._known(ticket),
+            self.maker.engine.pool,
+            ticket,
             self._clock.monotonic(),
             limit,
             self._turns,
@@ -276,13 +351,15 @@ class MatchmakerService:
 
     async def remove(self, ticket: str) -> None:
         """See Matchmaking.remove."""
-        self._withdraw(self._known(ticket))
-
-    def _known(self, ticket_id: str) -> Ticket:
-        ticket = self._tickets.get(ticket_id)
-        if ticket is None:
+        if not self.remove_own(ticket) and not (self.asking is not None and await self.asking.remove(ticket)):
             raise TicketNotFound
-        return ticket
+
+    def remove_own(self, ticket_id: str) -> bool:
+        """Withdraw a ticket if it is of this node."""
+        ticket = self.own.get(ticket_id)
+        if ticket is not None:
+            self._withdraw(ticket)
+        return ticket is not None
 
     async def backfill(
         self,
@@ -299,7 +376,8 @@ class MatchmakerService:
             raise BadBackfill(
                 f"a backfill has a match, a count of 1 or more, seconds above 0, and at most {PLAYERS_MAX} players"
             )
-        if len(self._engine.backfills) >= BACKFILLS_MAX:
+        self.own.forget_filled(self._clock.monotonic())
+        if len(self.own.backfills) >= BACKFILLS_MAX:
             raise BadBackfill(f"there are {BACKFILLS_MAX} backfills: end some, or let them be shorter")
         backfill = Backfill(
             id=new_id(),
@@ -309,15 +387,37 @@ class MatchmakerService:
             open=count,
             full=players + count,
             until=self._clock.monotonic() + seconds,
+            properties=properties,
         )
-        self._engine.add_backfill(backfill)
-        self._woken.set()
+        self.own.backfills[backfill.id] = backfill
+        if self.sharing is None:
+            self.maker.add_backfill(backfill)
+        else:
+            self.sharing.filling(backfill)
         return backfill.id
 
     async def end_backfill(self, backfill: str) -> int:
         """See Matchmaking.end_backfill."""
-        ended = self._engine.backfills.pop(backfill, None)
-        return 0 if ended is None else ended.open
+        open = self.end_own_backfill(backfill)
+        if open is None:
+            return 0 if self.asking is None else await self.asking.end_backfill(backfill)
+        return open
+
+    def end_own_backfill(self, backfill_id: str) -> int | None:
+        """End a backfill of this node; how many places were still open. None if it is not of this node."""
+        backfill = self.own.backfills.pop(backfill_id, None)
+        if backfill is None:
+            return None
+        backfill.ended = True
+        self.maker.remove_backfill(backfill_id)
+        if self.sharing is not None:
+            self.sharing.filled(backfill)
+        return backfill.open if backfill.until > self._clock.monotonic() else 0
+
+
+def entries_of(group: Group) -> tuple[Entry, ...]:
+    """The players of a group."""
+    return tuple(entry for ticket in group.tickets for entry in ticket.entries)
 
 
 def _query(text: str) -> Query:

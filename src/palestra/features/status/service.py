@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from palestra.core.errors import Overloaded, Unavailable
 from palestra.core.ids import SYSTEM_USER, parse_id
 from palestra.features.accounts.contract import Users
@@ -101,6 +103,21 @@ class StatusService:
         """A session is gone, and follows nobody any more."""
         for player in list(self._followed.get(session_id, ())):
             self._unfollow(session_id, player)
+
+    def pack(self, session_id: str) -> bytes:
+        """Whom a session follows that goes on on another node."""
+        followed = self._followed.get(session_id)
+        return msgspec.msgpack.encode(sorted(followed)) if followed else b""
+
+    def unpack(self, session: Session, packed: bytes) -> None:
+        """A session has come that follows others."""
+        for player in msgspec.msgpack.decode(packed, type=list[str]):
+            self._followers.setdefault(player, {})[session.id] = session
+            self._followed.setdefault(session.id, set()).add(player)
+
+    def drop(self, session_id: str) -> None:
+        """It hears of them where it is now."""
+        self.ended(session_id)
 
     async def update(self, session_id: str, status: str | None) -> None:
         """See Statuses.update."""

@@ -22,7 +22,8 @@ from palestra.features.streams.contract import (
     Watcher,
 )
 from palestra.features.streams.crowds import Crowds, Later
-from palestra.features.streams.remote import Link, node_of
+from palestra.features.streams.moves import Moves
+from palestra.features.streams.remote import Link
 from palestra.features.streams.wire import stream_presence_event
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
@@ -69,6 +70,7 @@ class PresenceEngine:
 
     def __init__(self, soon: Soon = _when_the_loop_is_free, later: Later = _later) -> None:
         self.link: Link | None = None
+        self.moves = Moves()
         self._elsewhere: dict[Stream, dict[str, int]] = {}
         self.counts: Counter[str] = Counter()
         """How many presences there are by node, "" being this one."""
@@ -114,7 +116,7 @@ class PresenceEngine:
             raise SessionClosing
         caller = session.caller
         presence = Presence(caller.user_id, session.id, caller.username, hidden, persistence, status)
-        node = node_of(session)
+        node = session.node
         if self.link is not None:
             self.link.joined(stream, presence, node)
         self._add(stream, Member(session, presence, node))
@@ -124,7 +126,7 @@ class PresenceEngine:
         """Another node's session is on a stream."""
         member = self._streams_of.get(session.id, _NOWHERE).get(stream)
         if member is None:
-            self._add(stream, Member(session, presence, node_of(session)))
+            self._add(stream, Member(session, presence, session.node))
         elif member.presence != presence:
             self.alter(stream, presence)
 
@@ -136,10 +138,7 @@ class PresenceEngine:
         self._crowds.returns(stream, session.id)
         self._streams_of.setdefault(session.id, {})[stream] = member
         self._modes.setdefault(stream.mode, {}).setdefault(stream, {})[session.id] = member
-        self.counts[member.node] += 1
-        if member.node:
-            nodes = self._elsewhere.setdefault(stream, {})
-            nodes[member.node] = nodes.get(member.node, 0) + 1
+        self._count(stream, member.node, 1)
         if (watcher := self._watchers.get(stream.mode)) is not None:
             watcher(stream, (member,), ())
         self._tell_later(member, stream, _visible(member.presence), ())
@@ -228,14 +227,7 @@ class PresenceEngine:
         audiences = self._modes[stream.mode]
         audience = audiences[stream]
         del audience[member.presence.session_id]
-        self.counts[member.node] -= 1
-        if member.node:
-            nodes = self._elsewhere[stream]
-            nodes[member.node] -= 1
-            if not nodes[member.node]:
-                del nodes[member.node]
-                if not nodes:
-                    del self._elsewhere[stream]
+        self._count(stream, member.node, -1)
         if not audience:
             del audiences[stream]
             if not audiences:
@@ -243,6 +235,45 @@ class PresenceEngine:
         if (watcher := self._watchers.get(stream.mode)) is not None:
             watcher(stream, (), (member,))
         self._tell_later(member, stream, (), _visible(member.presence))
+
+    def _count(self, stream: Stream, node: str, change: int) -> None:
+        """There are more or fewer presences of a node on a stream."""
+        self.counts[node] += change
+        if not node:
+            return
+        nodes = self._elsewhere.setdefault(stream, {})
+        nodes[node] = nodes.get(node, 0) + change
+        if not nodes[node]:
+            del nodes[node]
+            if not nodes:
+                del self._elsewhere[stream]
+
+    # -- sessions that move
+
+    def settle(self, session_id: str) -> None:
+        """Deliver what waits for others to share the write: a session is about to come or go."""
+        for stream in self.of_session(session_id):
+            if stream in self._gathered:
+                self._tell_gathered(stream)
+            self._crowds.flush(stream)
+
+    def moved(self, session: Session) -> None:
+        """A session is on another node from now on, which is nobody's coming or going."""
+        for stream, member in self.of_session(session.id).items():
+            self._count(stream, member.node, -1)
+            member.session, member.node = session, session.node
+            self._count(stream, member.node, 1)
+
+    def _deliver_moving(self, stream: Stream, push: Push, origin: str, at: int) -> None:
+        """Send while sessions move: some have this from their other node, some have it only from here."""
+        if stream in self._gathered:
+            self._tell_gathered(stream)
+        self._crowds.flush(stream)
+        self._deliver(stream, (push,), self.moves.missed(origin, at))
+        audience = self.audience(stream)
+        for session_id in self.moves.owed(origin, at):
+            if session_id in audience and self.link is not None:
+                self.link.pass_on(session_id, push)
 
     # -- looking
 
@@ -271,8 +302,11 @@ class PresenceEngine:
             self.link.deliver_stream(stream, push, nodes)
         return self.send_here(stream, push)
 
-    def send_here(self, stream: Stream, push: Push) -> int:
-        """The same to those of this node; returns how many are on the stream."""
+    def send_here(self, stream: Stream, push: Push, origin: str = "") -> int:
+        """The same to those of this node; returns how many are on the stream. `origin` is the node that sends."""
+        if self.moves and self.moves.concern(origin, self.moves.now):
+            self._deliver_moving(stream, push, origin, self.moves.now)
+            return len(self.audience(stream))
         if stream in self._gathered:
             self._tell_gathered(stream)
         members = len(self.audience(stream))
@@ -298,13 +332,25 @@ class PresenceEngine:
         All events about one session go through that session, so a join is always told before the leave that follows.
         """
         if stream.mode in self._shapes and (joins or leaves):
-            member.session.after_reply(lambda: self._tell(member, stream, joins, leaves))
+            origin, at = member.node, self.moves.now
+            member.session.after_reply(lambda: self._tell(member, stream, joins, leaves, origin, at))
 
-    def _tell(self, member: Member, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> None:
+    def _tell(
+        self,
+        member: Member,
+        stream: Stream,
+        joins: Sequence[Presence],
+        leaves: Sequence[Presence],
+        origin: str,
+        at: int,
+    ) -> None:
         if member.silent:
             return
+        if self.moves and self.moves.concern(origin, at) and stream.mode not in self._hearers:
+            self._deliver_moving(stream, self._shapes[stream.mode](stream, joins, leaves), origin, at)
+            return
         if stream.mode not in self._gathering:
-            self._announce(stream, joins, leaves)
+            self._announce(stream, joins, leaves, origin, at)
             return
         session_id = member.presence.session_id
         gathered = self._gathered.get(stream)
@@ -330,12 +376,17 @@ class PresenceEngine:
             push = self._shapes[stream.mode](stream, gathered.joins, gathered.leaves)
             self._crowds.send(stream, push, members, [one.session_id for one in gathered.leaves])
 
-    def _announce(self, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence]) -> None:
+    def _announce(
+        self, stream: Stream, joins: Sequence[Presence], leaves: Sequence[Presence], origin: str, at: int
+    ) -> None:
         shape, hearers = self._shapes[stream.mode], self._hearers.get(stream.mode)
         if hearers is not None:
             push = shape(stream, joins, leaves)
             for session in hearers(stream):
-                session.send(push)
+                if not self.moves or self.moves.hears(session, origin, at):
+                    session.send(push)
+                elif session.node and self.link is not None and session.id in self.moves.owed(origin, at):
+                    self.link.pass_on(session.id, push)
         elif self.audience(stream):
             self._deliver(stream, (shape(stream, joins, leaves),), _NO_LOSS)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from palestra.features.streams.contract import Presence, Stream
-from palestra.gateway.operation import Caller
+from palestra.gateway.operation import Caller, Session
 from palestra.gateway.push import Push
 
 
@@ -38,6 +38,10 @@ class Link(Protocol):
         """Everybody was taken off a stream, and nobody is to be told."""
         ...
 
+    def pass_on(self, session_id: str, push: Push) -> None:
+        """Send a session what was on its way here when it moved, before what is sent to it since."""
+        ...
+
     def end(self, session: RemoteSession, reason: str) -> None:
         """Close a session of another node."""
         ...
@@ -48,11 +52,27 @@ class RemoteSession:
 
     `caller` has user id and username; the rest of it, `language` and `client_ip` are there once the session has had a
     message forwarded to this node.
+
+    A session that has been on this node, or is by now, has another face, `socket`: while `node` is "" whatever is done
+    here is done to that.
     """
 
     away = False
 
-    __slots__ = ("_after", "_link", "caller", "client_ip", "closing", "id", "language", "node")
+    __slots__ = (
+        "_after",
+        "_link",
+        "caller",
+        "client_ip",
+        "closing",
+        "former",
+        "given",
+        "id",
+        "language",
+        "moves",
+        "node",
+        "socket",
+    )
 
     def __init__(self, node: str, id: str, caller: Caller, link: Link) -> None:
         self.node = node
@@ -61,24 +81,41 @@ class RemoteSession:
         self.language = "en"
         self.client_ip = ""
         self.closing = False
+        self.moves = 0
+        self.socket: Session | None = None
+        self.former = ""
+        """The node it came from, until that has said that it gave it away."""
+        self.given = False
+        """Whether its node has said that it gave it away, and the other has not yet said that it has it."""
         self._link = link
         self._after: list[Callable[[], None]] | None = None
 
+    @property
+    def here(self) -> Session | None:
+        """The socket, if the session is on this node by now."""
+        return None if self.node else self.socket
+
     def send(self, push: Push) -> None:
         """Queue one envelope."""
-        if not self.closing:
+        if (here := self.here) is not None:
+            here.send(push)
+        elif not self.closing:
             self._link.deliver(self, push)
 
     def after_reply(self, callback: Callable[[], None]) -> None:
         """Call back once the forwarded message in hand is answered; with none in hand, when the loop is next free."""
-        if self._after is None:
+        if (here := self.here) is not None:
+            here.after_reply(callback)
+        elif self._after is None:
             asyncio.get_running_loop().call_soon(callback)
         else:
             self._after.append(callback)
 
     def close(self, reason: str) -> None:
         """Close the session where it is."""
-        if not self.closing:
+        if (here := self.here) is not None:
+            here.close(reason)
+        elif not self.closing:
             self._link.end(self, reason)
 
     def begin_message(self) -> None:
@@ -90,8 +127,3 @@ class RemoteSession:
         callbacks, self._after = self._after, None
         for callback in callbacks or ():
             callback()
-
-
-def node_of(session: object) -> str:
-    """The name of the other node that a session is on, "" for this one."""
-    return session.node if isinstance(session, RemoteSession) else ""

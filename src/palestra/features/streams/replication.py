@@ -18,6 +18,7 @@ from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.remote import RemoteSession
 from palestra.gateway.operation import Caller, Session
 from palestra.gateway.push import Push, RawPush
+from palestra.gateway.websocket.socket import Socket
 
 PART_SESSIONS = 500
 """Sessions in one message of a copy."""
@@ -39,6 +40,7 @@ class Opened(msgspec.Struct, array_like=True, frozen=True):
     id: str
     user_id: str
     username: str
+    moves: int = 0
 
 
 class Placed(msgspec.Struct, array_like=True, frozen=True):
@@ -111,7 +113,7 @@ class Replication:
         self.corrections = 0
         engine.link = self
         for topic, kind, handler in (
-            ("session.opened", Opened, self._opened),
+            ("session.opened", Opened, self.opened),
             ("session.ended", str, self._ended),
             ("session.close", Ending, self._close_own),
             ("presence.placed", Placed, self._placed),
@@ -139,11 +141,54 @@ class Replication:
         if sender in self._members:
             handler(sender, decode(data))
 
+    def _list(self, session: RemoteSession) -> None:
+        self.remote[session.id] = session
+        self._by_node.setdefault(session.node, {})[session.id] = session
+        self._by_user.setdefault(session.caller.user_id, {})[session.id] = session
+
+    def _unlist(self, session: RemoteSession) -> None:
+        del self.remote[session.id]
+        for index, key in ((self._by_node, session.node), (self._by_user, session.caller.user_id)):
+            del index[key][session.id]
+            if not index[key]:
+                del index[key]
+
+    # -- sessions that move; who is told of it is the affair of `Moving`
+
+    def gives(self, socket: Socket, node: str) -> None:
+        """A session of this node is on another from now on."""
+        remote = socket.remote
+        if not isinstance(remote, RemoteSession):
+            remote = RemoteSession(node, socket.id, socket.caller, self)
+        socket.moves += 1
+        remote.node, remote.moves, remote.socket = node, socket.moves, socket
+        remote.former, remote.given = "", False
+        socket.remote, socket.node = remote, node
+        self._list(remote)
+        self._engine.moved(remote)
+
+    def takes(self, socket: Socket, moves: int) -> None:
+        """A session of another node is on this one from now on."""
+        remote = self.remote.get(socket.id)
+        if remote is not None:
+            self._unlist(remote)
+            remote.node, remote.socket, socket.remote = "", socket, remote
+        socket.node, socket.moves = "", moves
+        self._engine.moved(socket)
+
+    def moves_to(self, session: RemoteSession, node: str, moves: int) -> None:
+        """A session of another node is on yet another."""
+        self._unlist(session)
+        session.former = "" if session.given else session.node
+        session.node, session.moves, session.given = node, moves, False
+        self._list(session)
+        self._engine.moved(session)
+
     # -- what happens here, told to others
 
     def session_opened(self, session: Session) -> None:
         """A session of this node may be used."""
-        self._bus.broadcast("session.opened", _encode(_opened_of(session)))
+        self._bus.broadcast("session.opened", _encode(opened_of(session)))
 
     def session_ended(self, session: Session) -> None:
         """A session of this node has ended, and left all its streams."""
@@ -214,27 +259,32 @@ class Replication:
 
     def _delivered(self, sender: str, delivery: Delivery) -> None:
         self.delivered += 1
-        push: Push = RawPush(delivery.envelope, droppable=delivery.droppable)
-        if delivery.topic is not None:
-            push = LatestRawPush(delivery.envelope, _hashable(delivery.topic))
+        push = push_of(delivery)
         if delivery.stream is not None:
-            self._engine.send_here(delivery.stream, push)
+            self._engine.send_here(delivery.stream, push, sender)
             return
         own = self._own()
         for session_id in delivery.sessions:
             session = own.get(session_id)
             if session is None:
-                continue
-            if session_id in self.forwarding:
+                self.pass_on(session_id, push)
+            elif session_id in self.forwarding:
                 session.after_reply(partial(session.send, push))
             else:
                 session.send(push)
+
+    def pass_on(self, session_id: str, push: Push) -> None:
+        """See Link.pass_on."""
+        session = self.remote.get(session_id)
+        if session is not None:
+            delivery = Delivery(push.envelope(), push.droppable, push.topic, [session_id])
+            self._bus.send(session.node, "session.early", _encode(delivery))
 
     # -- what other nodes want of sessions of this one
 
     def _join_own(self, sender: str, placed: Placed) -> None:
         presence = placed.presence
-        session = self._own().get(presence.session_id)
+        session = self._own().get(presence.session_id) or self.remote.get(presence.session_id)
         if session is None or session.closing:
             self._bus.broadcast("presence.left", _encode(Left(presence.session_id, placed.stream)))
             return
@@ -251,7 +301,7 @@ class Replication:
         )
 
     def _close_own(self, sender: str, ending: Ending) -> None:
-        session = self._own().get(ending.session_id)
+        session = self._own().get(ending.session_id) or self.remote.get(ending.session_id)
         if session is not None:
             session.close(ending.reason)
 
@@ -261,15 +311,18 @@ class Replication:
         """A player's sessions on other nodes."""
         return self._by_user.get(user_id, _NOBODY).values()
 
-    def _opened(self, sender: str, opened: Opened) -> None:
+    def opened(self, sender: str, opened: Opened) -> None:
+        """A node has a session, new or come from elsewhere."""
         session = self.remote.get(opened.id)
-        if session is None:
+        if session is None and opened.id not in self._own():
             caller = Caller(opened.user_id, opened.username, {}, "", 0, 0)
-            session = self.remote[opened.id] = RemoteSession(sender, opened.id, caller, self)
-            self._by_node.setdefault(sender, {})[opened.id] = session
-            self._by_user.setdefault(opened.user_id, {})[opened.id] = session
+            session = RemoteSession(sender, opened.id, caller, self)
+            session.moves = opened.moves
+            self._list(session)
             for callback in self._on_open:
                 callback(session)
+        elif session is not None and session.moves < opened.moves:
+            self.moves_to(session, sender, opened.moves)
 
     def _ended(self, sender: str, session_id: str) -> None:
         session = self.remote.get(session_id)
@@ -277,23 +330,23 @@ class Replication:
             self._end(session)
 
     def _end(self, session: RemoteSession) -> None:
-        del self.remote[session.id]
-        for index, key in ((self._by_node, session.node), (self._by_user, session.caller.user_id)):
-            del index[key][session.id]
-            if not index[key]:
-                del index[key]
+        self._unlist(session)
         session.closing = True
+        if session.socket is not None:
+            session.socket.closing = True
         self._engine.leave_all(session.id)
         for callback in self._on_end:
             callback(session)
 
     def _placed(self, sender: str, placed: Placed) -> None:
         session = self.remote.get(placed.presence.session_id)
-        if session is not None and session.node == sender:
+        if session is not None and sender in (session.node, session.former):
             self._engine.place(session, placed.stream, placed.presence)
 
     def _left(self, sender: str, left: Left) -> None:
-        self._engine.take(left.session_id, left.stream)
+        session = self.remote.get(left.session_id)
+        if session is not None and sender in (session.node, session.former):
+            self._engine.take(left.session_id, left.stream)
 
     def _closed(self, sender: str, stream: Stream) -> None:
         self._engine.clear(stream)
@@ -338,7 +391,7 @@ class Replication:
 
     def _tell_everything(self, sender: str, _: None) -> None:
         sessions = [
-            (_opened_of(one), [Placed(stream, m.presence) for stream, m in self._engine.of_session(one.id).items()])
+            (opened_of(one), [Placed(stream, m.presence) for stream, m in self._engine.of_session(one.id).items()])
             for one in self._own().values()
         ]
         for start in range(0, len(sessions) or 1, PART_SESSIONS):
@@ -359,14 +412,19 @@ class Replication:
         """Make our copy of a node's sessions what it has said."""
         self.corrections += 1
         for session in list(self._by_node.get(node, {}).values()):
-            if session.id not in everything:
+            if session.id not in everything and not session.given:
                 self._end(session)
+            session.given = False
         for session_id, (opened, streams) in everything.items():
-            self._opened(node, opened)
+            self.opened(node, opened)
+            session = self.remote.get(session_id)
+            if session is None or session.node != node:
+                # It has moved meanwhile.
+                continue
             for stream in [one for one in self._engine.of_session(session_id) if one not in streams]:
                 self._engine.take(session_id, stream)
             for stream, presence in streams.items():
-                self._engine.place(self.remote[session_id], stream, presence)
+                self._engine.place(session, stream, presence)
 
     # -- metrics
 
@@ -404,8 +462,16 @@ class LatestRawPush(RawPush):
 _NOBODY: Mapping[str, RemoteSession] = {}
 
 
-def _opened_of(session: Session) -> Opened:
-    return Opened(session.id, session.caller.user_id, session.caller.username)
+def opened_of(session: Session) -> Opened:
+    """What other nodes are told of a session."""
+    return Opened(session.id, session.caller.user_id, session.caller.username, session.moves)
+
+
+def push_of(delivery: Delivery) -> Push:
+    """The envelope that another node has sent."""
+    if delivery.topic is not None:
+        return LatestRawPush(delivery.envelope, _hashable(delivery.topic))
+    return RawPush(delivery.envelope, droppable=delivery.droppable)
 
 
 def _hashable(topic: Any) -> Any:

@@ -53,7 +53,8 @@ class AwaySessions:
 
     def find(self, user_id: str, token_id: str, kind: type[Socket]) -> Socket | None:
         """The session that a new connection takes over: of its player and format, of the same log-in if possible."""
-        fitting = [one for one in self._by_user.get(user_id, ()) if type(one) is kind and not one.resume_key]
+        own = self._by_user.get(user_id, ())
+        fitting = [one for one in own if type(one) is kind and not one.resume_key and not one.settling]
         return next((one for one in fitting if one.caller.token_id == token_id), fitting[0] if fitting else None)
 
     def expired(self, now: float, count_max: int) -> list[Socket]:

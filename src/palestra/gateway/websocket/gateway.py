@@ -8,17 +8,19 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from palestra.core.clock import Clock
 from palestra.core.config import ResumeSettings, SocketSettings
 from palestra.core.log import get_logger
-from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
 from palestra.gateway.dispatch import Dispatcher
-from palestra.gateway.operation import Authenticator, Message
+from palestra.gateway.operation import Authenticator, Message, Session
 from palestra.gateway.push import Push
 from palestra.gateway.websocket.away import AwaySessions, OnAway
 from palestra.gateway.websocket.envelope import Envelopes
 from palestra.gateway.websocket.frames import PING
+from palestra.gateway.websocket.handed import Elsewhere, Handed, Wanted, wanted_by
 from palestra.gateway.websocket.handshake import (
     PROTOBUF,
     UNAVAILABLE,
@@ -42,6 +44,8 @@ GATHER_MESSAGES_MAX = 64
 """Messages read before what they caused is written, however many more are waiting."""
 EXPIRED_AT_ONCE_MAX = 200
 """Sessions that end in one turn of the loop because nobody came back: a network that fails takes thousands at once."""
+REST_SECONDS = 1.0
+"""How long a session that is to move may finish the message in hand."""
 DISCONNECTED = "server-side session disconnect"
 
 OnOpen = Callable[[Socket], None]
@@ -85,6 +89,10 @@ class SocketGateway:
         self.loop: asyncio.AbstractEventLoop
         self.sessions: dict[str, Socket] = {}
         self.accepting = True
+        self.parting = False
+        """Whether sockets are being told to connect again, to another node."""
+        self.elsewhere: Elsewhere | None = None
+        self.moved_in_count = self.moved_out_count = 0
         self.frames_sent = 0
         self.messages_received = 0
         self.closed_by_reason: dict[str, int] = {}
@@ -109,6 +117,7 @@ class SocketGateway:
         self._pinged: dict[Socket, None] = {}
         self._stalled: dict[Socket, tuple[int, float]] = {}
         self._closing: dict[Socket, float] = {}
+        self._fetching = 0
         self._gone: asyncio.Event | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -172,69 +181,77 @@ class SocketGateway:
             socket.close(reason)
         return len(sockets)
 
-    def measure(self, metrics: Metrics) -> None:
-        """Show what sockets do."""
-        metrics.gauge("palestra_sockets", "Open sockets", (), lambda: [((), self.connected)])
-        metrics.gauge(
-            "palestra_sessions_away", "Sessions that wait for a connection", (), lambda: [((), len(self._away))]
-        )
-        metrics.counter(
-            "palestra_sessions_resumed", "Sessions that got another connection", (), lambda: [((), self.resumed_count)]
-        )
-        metrics.counter(
-            "palestra_sessions_expired", "Sessions that waited in vain", (), lambda: [((), self.expired_count)]
-        )
-        metrics.gauge(
-            "palestra_socket_held_bytes", "Bytes kept back for sockets", (), lambda: [((), self.holding.bytes)]
-        )
-        metrics.counter(
-            "palestra_socket_frames_dropped",
-            "Frames that slow receivers missed",
-            (),
-            lambda: [((), self.holding.dropped)],
-        )
-        metrics.counter(
-            "palestra_socket_messages_received", "Messages from clients", (), lambda: [((), self.messages_received)]
-        )
-        metrics.counter("palestra_socket_frames_sent", "Frames to clients", (), lambda: [((), self.frames_sent)])
-        metrics.counter(
-            "palestra_sockets_closed",
-            "Sockets closed by us, by reason",
-            ("reason",),
-            lambda: [((reason,), count) for reason, count in self.closed_by_reason.items()],
-        )
-
     # -- handshake
 
     def check(self, method: str, query: bytes, headers: Headers) -> Refusal | Accepted:
         """Decide about a request for the socket path, upgrade asked for or not."""
         verdict = check_handshake(self._authenticator, method, query, headers)
-        if isinstance(verdict, Accepted) and (not self.accepting or self.connected >= self.settings.connections_max):
+        if isinstance(verdict, Accepted) and (
+            not self.accepting or self.parting or self.connected + self._fetching >= self.settings.connections_max
+        ):
             return UNAVAILABLE
         return verdict
 
-    def upgrade(self, transport: asyncio.Transport, accepted: Accepted, headers: Headers, peer: str) -> SocketProtocol:
-        """Turn an HTTP connection from `peer` whose handshake was accepted into a socket."""
+    def upgrade(self, transport: asyncio.Transport, accepted: Accepted, headers: Headers, peer: str) -> None:
+        """Turn an HTTP connection from `peer` whose handshake was accepted into a socket.
+
+        That waits while another node is asked for the player's session: the client sends nothing before it is answered.
+        """
         address = client_address(headers, peer, self.settings.proxy_count)
-        kind = ProtobufSocket if accepted.format == PROTOBUF else Socket
-        socket = self._returning(kind, accepted) or kind(self)
+        wanted = wanted_by(accepted)
+        elsewhere = self.elsewhere
+        if elsewhere is None or not elsewhere.may_have(wanted.user_id) or self._has_own(wanted):
+            self._connect(transport, accepted, address)
+            return
+        transport.pause_reading()
+        transport.set_protocol(asyncio.Protocol())
+        self.tasks.spawn(self._fetch(elsewhere, wanted, transport, accepted, address), "session of another node")
+
+    async def _fetch(
+        self, elsewhere: Elsewhere, wanted: Wanted, transport: asyncio.Transport, accepted: Accepted, address: str
+    ) -> None:
+        self._fetching += 1
+        try:
+            await elsewhere.fetch(replace(wanted, others=not wanted.resume and self._candidate(wanted) is None))
+        finally:
+            self._fetching -= 1
+        if transport.is_closing():
+            return
+        if not self.accepting:
+            transport.write(UNAVAILABLE.whole())
+            transport.close()
+            return
+        self._connect(transport, accepted, address)
+        transport.resume_reading()
+
+    def _connect(self, transport: asyncio.Transport, accepted: Accepted, address: str) -> None:
+        socket = self._returning(wanted_by(accepted)) or _kind(accepted.format)(self)
         socket.meet(accepted, address)
         protocol = SocketProtocol(socket, self.settings.message_bytes_max)
         protocol.connection_made(transport)
         protocol.data_received(upgrade_request(accepted.key))
         transport.set_protocol(protocol)
-        return protocol
 
-    def _returning(self, kind: type[Socket], accepted: Accepted) -> Socket | None:
-        """The session that a new connection takes over, away by now; None for a new one."""
-        caller = accepted.caller
-        if not accepted.resume:
-            socket = self._away.find(caller.user_id, caller.token_id, kind)
+    def _candidate(self, wanted: Wanted) -> Socket | None:
+        """The session here that a connection would take over, if it fits."""
+        if wanted.resume:
+            socket = self._by_key.get((wanted.user_id, wanted.resume))
         else:
-            socket = self._by_key.get((caller.user_id, accepted.resume))
-        if socket is None or socket.closing:
+            socket = self._away.find(wanted.user_id, wanted.token_id, _kind(wanted.format))
+        return None if socket is None or socket.closing else socket
+
+    def _has_own(self, wanted: Wanted) -> bool:
+        """Whether there is a session here that is better than any that another node may have."""
+        socket = self._candidate(wanted)
+        return socket is not None and (wanted.resume != "" or socket.caller.token_id == wanted.token_id)
+
+    def _returning(self, wanted: Wanted) -> Socket | None:
+        """The session that a new connection takes over, away by now; None for a new one."""
+        socket = self._candidate(wanted)
+        if socket is None:
             return None
-        fits = type(socket) is kind and not socket.said_goodbye and socket.can_resume(accepted.received)
+        kind = _kind(wanted.format)
+        fits = type(socket) is kind and not socket.said_goodbye and socket.can_resume(wanted.received)
         if not fits or not self.waits_for(socket):
             socket.close(DISCONNECTED)
             return None
@@ -243,20 +260,75 @@ class SocketGateway:
             socket.give_up(CONNECTION_LOST)
         return socket
 
+    # -- sessions that move
+
+    def has_other(self, wanted: Wanted) -> bool:
+        """Whether a session of another log-in of the player waits here."""
+        return not wanted.resume and self._candidate(wanted) is not None
+
+    async def give(self, wanted: Wanted) -> Socket | None:
+        """The session that another node wants for a player: away, with nothing in hand. To be released at once."""
+        socket = self._candidate(wanted)
+        if socket is None or (not wanted.resume and not wanted.others and socket.caller.token_id != wanted.token_id):
+            return None
+        socket = self._returning(wanted)
+        if socket is not None:
+            await socket.rest(REST_SECONDS)
+        return socket if socket is not None and self.may_release(socket) else None
+
+    def may_release(self, socket: Socket) -> bool:
+        """Whether a session is one that waits here for a connection."""
+        return socket.away and not (socket.node or socket.closing or socket.ended or socket.settling)
+
+    @property
+    def away(self) -> list[Socket]:
+        """The sessions that wait for a connection."""
+        return list(self._away)
+
+    def release(self, socket: Socket) -> Handed:
+        """A session that is away goes on on another node: this one has it no more, and it has not ended."""
+        self.moved_out_count += 1
+        self._away.remove(socket)
+        self._unlist(socket)
+        return socket.pack()
+
+    def adopt(self, handed: Handed, former: Session | None) -> Socket:
+        """A session of another node is one of this node's that are away. `former` is what it was when it was here."""
+        self.moved_in_count += 1
+        kind = _kind(handed.format)
+        socket = former if isinstance(former, kind) else kind(self)
+        socket.unpack(handed)
+        self._list(socket)
+        self.went_away(socket)
+        return socket
+
     # -- called by sockets
 
     def opened(self, socket: Socket) -> None:
         """A socket may be used."""
         if len(self.sessions) >= self.settings.connections_max and (longest := next(iter(self._away), None)):
             longest.close(longest.reason or CONNECTION_LOST)
-        self.sessions[socket.id] = socket
-        self._by_user.setdefault(socket.caller.user_id, []).append(socket)
-        if socket.resume_key:
-            self._by_key[socket.caller.user_id, socket.resume_key] = socket
+        self._list(socket)
         socket.alive_at = self.monotonic()
         self._quiet[socket] = None
         for callback in self._on_open:
             self._guarded(callback, socket)
+
+    def _list(self, socket: Socket) -> None:
+        self.sessions[socket.id] = socket
+        self._by_user.setdefault(socket.caller.user_id, []).append(socket)
+        if socket.resume_key:
+            self._by_key[socket.caller.user_id, socket.resume_key] = socket
+
+    def _unlist(self, socket: Socket) -> None:
+        del self.sessions[socket.id]
+        others = self._by_user[socket.caller.user_id]
+        others.remove(socket)
+        if not others:
+            del self._by_user[socket.caller.user_id]
+        key = socket.caller.user_id, socket.resume_key
+        if self._by_key.get(key) is socket:
+            del self._by_key[key]
 
     def flush_soon(self, socket: Socket) -> None:
         """Write the socket's frames when the loop has worked through what it has in hand."""
@@ -360,14 +432,7 @@ class SocketGateway:
         if socket.ended:
             return
         socket.ended = True
-        del self.sessions[socket.id]
-        others = self._by_user[socket.caller.user_id]
-        others.remove(socket)
-        if not others:
-            del self._by_user[socket.caller.user_id]
-        key = socket.caller.user_id, socket.resume_key
-        if self._by_key.get(key) is socket:
-            del self._by_key[key]
+        self._unlist(socket)
         if socket.reason:
             self.closed_by_reason[socket.reason] = self.closed_by_reason.get(socket.reason, 0) + 1
         socket.run_after()
@@ -429,3 +494,7 @@ class SocketGateway:
             socket.close(socket.reason or CONNECTION_LOST)
         if len(expired) == EXPIRED_AT_ONCE_MAX:
             self.loop.call_soon(self._expire)
+
+
+def _kind(format: str) -> type[Socket]:
+    return ProtobufSocket if format == PROTOBUF else Socket

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple
 
 from palestra.gateway.push import Push
+from palestra.gateway.websocket.handed import WaitingFrame
 
 
 class Holding:
@@ -115,6 +116,18 @@ class Outbox:
         self._latest.clear()
         return frames
 
+    def pack(self, now: float) -> list[WaitingFrame]:
+        """All that waits, for another node to keep."""
+        return [WaitingFrame(one.frame, now - one.since, one.topic, one.droppable) for one in self._waiting.values()]
+
+    def unpack(self, frames: Iterable[WaitingFrame], now: float) -> None:
+        """Keep what waited on another node."""
+        for one in frames:
+            topic = tuple(one.topic) if isinstance(one.topic, list) else one.topic
+            if topic is not None:
+                self._latest[topic] = self._next
+            self._append(_Waiting(one.frame, now - one.age_seconds, topic, one.droppable))
+
     def _append(self, waiting: _Waiting) -> None:
         self._waiting[self._next] = waiting
         if waiting.droppable:
@@ -162,6 +175,23 @@ class Replay:
             self._forget_oldest()
         if self._holding.strained:
             self.clear()
+
+    def pack(self) -> list[bytes]:
+        """The frames that are kept."""
+        return list(self._frames)
+
+    def unpack(self, written: int, frames: Iterable[bytes]) -> None:
+        """Go on from what another node had written."""
+        self.written = written
+        for frame in frames:
+            self._frames.append(frame)
+            self._bytes += len(frame)
+            self._holding.bytes += len(frame)
+
+    @property
+    def bytes(self) -> int:
+        """How much is kept."""
+        return self._bytes
 
     def since(self, received: int) -> list[bytes] | None:
         """What a receiver of so many has missed; None when that is not known any more, or never was written."""

@@ -15,6 +15,7 @@ class ProtobufSocket(Socket):
     """A player's connection in Protobuf."""
 
     kind = WSMsgType.BINARY
+    format = "protobuf"
 
     __slots__ = ()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from picows import WSCloseCode, WSListener, WSTransport
 
+from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
 from palestra.gateway.websocket.outbox import Outbox, Replay, is_envelope, is_push
 
@@ -25,6 +26,7 @@ class Sender(WSListener):
     """
 
     __slots__ = (
+        "_detour",
         "_flush_soon",
         "_gateway",
         "_held",
@@ -34,6 +36,9 @@ class Sender(WSListener):
         "_write",
         "away",
         "closing",
+        "moves",
+        "node",
+        "remote",
         "resume_key",
         "transport",
     )
@@ -42,6 +47,10 @@ class Sender(WSListener):
         self.away = False
         self.closing = False
         self.resume_key = ""
+        self.node = ""
+        self.remote: Session | None = None
+        """The same session as one of another node, once it has been that; in use while `node` says which."""
+        self.moves = 0
         self.transport: WSTransport
         self._gateway = gateway
         self._flush_soon: Callable[[Any], None] = gateway.flush_soon
@@ -50,6 +59,7 @@ class Sender(WSListener):
         self._held = False
         self._outbox: Outbox | None = None
         self._replay: Replay | None = None
+        self._detour: list[tuple[bytes, Push | None]] | None = None
 
     def close(self, reason: str, code: WSCloseCode = WSCloseCode.OK) -> None:
         """End the session."""
@@ -87,6 +97,15 @@ class Sender(WSListener):
         self._write(data)
 
     def _hold(self, frame: bytes, push: Push | None) -> None:
+        if self.node:
+            if self.remote is not None and push is not None:
+                self.remote.send(push)
+            return
+        if self._detour is not None:
+            self._detour.append((frame, push))
+            if len(self._detour) > self._gateway.away_bounds.frames_max:
+                self.close(QUEUE_FULL)
+            return
         outbox = self._outbox
         if outbox is not None and not outbox.add(frame, push, self._gateway.monotonic(), self.unwritten_bytes()):
             self.close(QUEUE_FULL)
@@ -148,4 +167,4 @@ class Sender(WSListener):
             self._outbox.take()
         if self._replay is not None:
             self._replay.clear()
-        self._outbox = self._replay = None
+        self._outbox = self._replay = self._detour = None

@@ -11,11 +11,11 @@ import msgspec
 from picows import WSCloseCode, WSFrame, WSMsgType, WSTransport
 
 from palestra.core.errors import PalestraError
-from palestra.core.ids import new_id
 from palestra.core.log import get_logger
 from palestra.gateway.dispatch import Disabled
 from palestra.gateway.fields import BadInput
-from palestra.gateway.operation import Call, Caller, Message
+from palestra.gateway.operation import Call, Message
+from palestra.gateway.push import RawPush
 from palestra.gateway.websocket.envelope import (
     FAILED,
     PING,
@@ -26,7 +26,7 @@ from palestra.gateway.websocket.envelope import (
     socket_code,
 )
 from palestra.gateway.websocket.frames import EMPTY_CLOSE, frame_of, pong_of, reason_of
-from palestra.gateway.websocket.sender import Sender
+from palestra.gateway.websocket.movable import Movable
 
 if TYPE_CHECKING:
     from palestra.gateway.websocket.gateway import SocketGateway
@@ -44,7 +44,7 @@ LOW_WATER_BYTES = 16_384
 _NO_CODE = 0
 
 
-class Socket(Sender):
+class Socket(Movable):
     """A player's session; implements `Session`.
 
     Everything happens on the loop's thread. Messages are handled in the order of their arrival, each to completion.
@@ -58,7 +58,6 @@ class Socket(Sender):
 
     __slots__ = (
         "_after",
-        "_busy",
         "_fragments",
         "_messages",
         "_queue",
@@ -66,28 +65,15 @@ class Socket(Sender):
         "_received",
         "_stale",
         "alive_at",
-        "caller",
-        "client_ip",
         "ended",
-        "id",
-        "language",
-        "reason",
-        "show_status",
     )
 
     def __init__(self, gateway: SocketGateway) -> None:
         super().__init__(gateway)
-        self.id = new_id()
-        self.caller: Caller
-        self.language: str
-        self.client_ip: str
-        self.show_status: bool
         self.ended = False
-        self.reason = ""
         self.alive_at = 0.0
         self._received: int | None = None
         self._queue: deque[bytes | None] | None = None
-        self._busy = False
         self._stale = 0
         self._reading_paused = False
         self._messages = 0
@@ -113,11 +99,18 @@ class Socket(Sender):
 
     def _reply(self, envelope: bytes) -> None:
         """Answer the message in hand, unless it came over a connection that is gone: the cids of another start anew."""
-        if not self._stale:
+        if self._stale:
+            return
+        if self.remote is not None and self.node:
+            self.remote.send(RawPush(envelope))
+        else:
             self._answer(envelope)
 
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write: keep frames here, where they are counted."""
+        if self.away:
+            # It was the last that this connection was given.
+            return
         if not self.closing:
             self._hold_back()
         self._gateway.stalled(self)
@@ -134,6 +127,9 @@ class Socket(Sender):
         """Flush what is queued, then close with `reason`; the peer has a moment to agree."""
         if self.closing:
             return
+        if self.remote is not None and self.node:
+            self.remote.close(reason)
+            return
         if self.away:
             self._stop(reason)
             self._gateway.given_up(self)
@@ -149,6 +145,8 @@ class Socket(Sender):
 
     def _stop(self, reason: str) -> None:
         self.closing = self._held = True
+        if self.remote is not None:
+            self.remote.closing = True
         self.reason = reason
         self._forget()
         self._queue = None
@@ -188,6 +186,18 @@ class Socket(Sender):
             if not self.said_goodbye and self._gateway.waits_for(self):
                 self.go_away()
         transport.disconnect(False)
+
+    def part(self, reason: str) -> None:
+        """Tell the client to connect again, to whatever node it then finds; the session waits for it."""
+        gateway, transport = self._gateway, self.transport
+        if not gateway.waits_for(self):
+            self.close(reason, WSCloseCode.SERVICE_RESTART)
+            return
+        self.flush()
+        self.reason = reason
+        self.go_away()
+        transport.send_close(WSCloseCode.SERVICE_RESTART, reason_of(reason))
+        gateway.loop.call_later(gateway.settings.close_ack_wait_seconds, transport.disconnect, False)
 
     @property
     def said_goodbye(self) -> bool:
@@ -375,6 +385,7 @@ class Socket(Sender):
                 self._resume_reading()
         finally:
             self._busy = False
+            self._at_rest()
 
     def _resume_reading(self) -> None:
         queue = self._queue
@@ -413,6 +424,9 @@ class Socket(Sender):
 
     def after_reply(self, callback: Callable[[], None]) -> None:
         """Call back once the message being handled has been answered; with none in hand, when the loop is next free."""
+        if self.remote is not None and self.node:
+            self.remote.after_reply(callback)
+            return
         if self._after is None:
             self._after = []
             if not self._busy or self.ended:
