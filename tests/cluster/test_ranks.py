@@ -19,9 +19,10 @@ from palestra import Game
 from palestra.cluster import scripts as scripts_module
 from palestra.cluster.bus import Bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
+from palestra.cluster.cache import Caches
 from palestra.cluster.scripts import Call, Scripts
 from palestra.core.clock import ManualClock
-from palestra.core.config import DatabaseSettings, Settings
+from palestra.core.config import CacheSettings, DatabaseSettings, Settings
 from palestra.core.events import EventBus
 from palestra.core.ids import new_id
 from palestra.core.tasks import Tasks
@@ -69,7 +70,7 @@ class Node:
         self.sharing = SharedRanking(self.scripts, self.builder, self.tasks, name, "test")
         self.neighbours = Neighbours(self.bus, lambda: world.names - {name}, self.tasks, clock)
         self.store = LeaderboardStore(database, limits, self.ranked)
-        self.tournament_store = TournamentStore(database, limits, self.ranked)
+        self.tournament_store = TournamentStore(database, limits, Caches(self.tasks, CacheSettings()), self.ranked)
         self.known = KnownBoards(self.store, self.tasks, clock, self.sharing.ranks_of, self.neighbours.changed)
         self.neighbours.follow(self.known)
         self.boards = LeaderboardService(self.store, self.known, clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from palestra.cluster.cache import Caches
 from palestra.cluster.cluster import Cluster
 from palestra.cluster.membership import NodeInfo
 from palestra.cluster.scripts import Scripts
@@ -38,7 +39,13 @@ class Boards:
 
 
 def build_boards(
-    settings: Settings, database: Database, cluster: Cluster, events: EventBus, tasks: Tasks, clock: Clock
+    settings: Settings,
+    database: Database,
+    cluster: Cluster,
+    caches: Caches,
+    events: EventBus,
+    tasks: Tasks,
+    clock: Clock,
 ) -> Boards:
     """Make and connect them."""
     limits = settings.database
@@ -49,7 +56,8 @@ def build_boards(
         builder = RankBuilder(scripts, database, tasks)
         sharing = SharedRanking(scripts, builder, tasks, cluster.node, settings.cluster.name)
         neighbours = Neighbours(cluster.bus, lambda: [node.name for node in cluster.members], tasks, clock)
-    store, tournament_store = LeaderboardStore(database, limits, ranked), TournamentStore(database, limits, ranked)
+    store = LeaderboardStore(database, limits, ranked)
+    tournament_store = TournamentStore(database, limits, caches, ranked)
     known = KnownBoards(store, tasks, clock, sharing and sharing.ranks_of, neighbours and neighbours.changed)
     if sharing is not None and neighbours is not None:
         _follow(cluster, known, sharing, neighbours, tasks)

@@ -256,13 +256,13 @@ def _services(
     account_store = AccountStore(database, limits, sealer, caches)
     storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
     friend_store, group_store = FriendStore(database, limits, caches), GroupStore(database, limits, caches)
-    chat_store = ChatStore(database, limits)
+    chat_store = ChatStore(database, limits, caches)
     notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock, None if cluster.alone else cluster.bus)
     passwords = Passwords()
     presences = PresenceEngine()
-    boards = build_boards(settings, database, cluster, events, tasks, clock)
+    boards = build_boards(settings, database, cluster, caches, events, tasks, clock)
     accounts = AccountService(
         account_store, sessions, passwords, events, presences, Exports(account_store, export_statements(), clock)
     )

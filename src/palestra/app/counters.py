@@ -31,10 +31,10 @@ def measure_node(parts: Parts) -> None:
     if (others := parts.services.live.others) is not None:
         others.measure(metrics)
     parts.services.money.ledger_audit.measure(metrics)
-    if parts.services.boards.sharing is not None:
-        parts.services.boards.sharing.measure(metrics)
     if parts.replica_reads is not None:
         parts.replica_reads.measure(metrics)
+    if parts.services.boards.sharing is not None:
+        parts.services.boards.sharing.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 
     def of_batches(attribute: str) -> Iterable[Sample]:

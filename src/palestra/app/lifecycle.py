@@ -23,7 +23,7 @@ from palestra.database.migrate import migrate
 from palestra.database.pool import Database, check_pooler
 from palestra.database.replicas import Replicas
 from palestra.database.sealed import KeyRing, Sealer
-from palestra.database.watch import ASK_SECONDS_ALONE, Watch
+from palestra.database.watch import Watch
 from palestra.gateway.server import Listener
 from palestra.gateway.shared_port import SharedPort
 from palestra.sdk.game import Game
@@ -239,9 +239,7 @@ class Node:
     def _watch_servers(self, parts: Parts, database: Database) -> None:
         """Notice when the database moves to another machine, and how far its replicas are."""
         replicas = database.replicas
-        watches = [Watch(database, lambda at, position: None, ASK_SECONDS_ALONE)]
-        if replicas is not None:
-            watches = [Watch(database, replicas.ends_at), *replicas.watches()]
+        watches = [Watch(database)] if replicas is None else [Watch(database, replicas.ends_at), *replicas.watches()]
         for watch in watches:
             parts.tasks.spawn(watch.run(), "database watch")
 
@@ -331,6 +329,10 @@ class Node:
     async def _drain(self, parts: Parts) -> None:
         """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
+        members = parts.cluster.members
+        members.draining = True
+        if parts.cluster.bus.up:
+            members.say()
         parts.services.live.matchmaker.stop()
         await parts.services.live.running.drain(self.settings.drain_seconds)
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path

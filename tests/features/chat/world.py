@@ -30,7 +30,7 @@ class World(GroupWorld):
 
     def __init__(self, database: Database, folder: Path) -> None:
         super().__init__(database, folder)
-        self.messages = ChatStore(database, DatabaseSettings())
+        self.messages = ChatStore(database, DatabaseSettings(), self.players.caches)
         self.presences = PresenceEngine()
         self.tasks = Tasks()
         self.friendships = FriendStore(database, DatabaseSettings(), self.players.caches)

@@ -12,6 +12,7 @@ import asyncpg
 
 from palestra.cluster.beginnings import KEPT_ROWS_MAX, Beginning
 from palestra.cluster.cache import Cache, Caches
+from palestra.cluster.pages import Pages
 from palestra.core.config import DatabaseSettings
 from palestra.database.batch import Batch
 from palestra.database.lookup import Lookups, by_limit
@@ -43,6 +44,9 @@ EDGE_BYTES = 650
 """About what an edge takes in memory, and in the page that is kept."""
 
 
+SUGGESTIONS_BYTES = 4_000
+
+
 class PairChange(NamedTuple):
     """What one player does to another. `metadata` goes on the player's side."""
 
@@ -67,6 +71,10 @@ class FriendStore:
             "friends", caches, self._load_beginnings, caches.terms, lambda kept: EDGE_BYTES * len(kept.rows)
         )
         self._referrals = lookups.of(SQL["list_friends_of_friends"], by_limit)
+        # What a player does shows at once; what the friends do, when these seconds are over.
+        self._suggestions: Pages[list[Referral]] = Pages(
+            "friends_of_friends", caches, self._load_referrals, SUGGESTIONS_BYTES, caches.terms
+        )
         self.batches: list[Batch[Any, Any]] = [*lookups.batches]
         self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
 
@@ -144,10 +152,14 @@ class FriendStore:
     def _changes(self, tx: asyncpg.Connection, user_ids: Iterable[str]) -> None:
         owners = set(user_ids)
         at_end(tx, lambda: self._kept.invalidate(owners))
+        at_end(tx, lambda: self._suggestions.invalidate(owners))
 
     async def list_referrals(self, user_id: str, after: Referral, limit: int) -> list[Referral]:
         """Friends of friends behind a position."""
-        rows = await self._referrals(user_id, after.referrer_id, after.friend_id, limit)
+        return await self._suggestions.page(user_id, user_id, after.referrer_id, after.friend_id, limit)
+
+    async def _load_referrals(self, *arguments: Any) -> list[Referral]:
+        rows = await self._referrals(*arguments)
         return [Referral(*row) for row in rows]
 
     async def blocked_among(self, user_id: str, others: Iterable[str]) -> set[str]:

@@ -84,7 +84,8 @@ class GroupRoutes:
         """Groups that fit."""
         wanted = GroupFilter(request.name, request.lang_tag, request.members, request.open)
         limit = 1 if request.limit is None else request.limit
-        return wire.groups_of(await self._groups.list(wanted, limit, request.cursor))
+        page = await self._groups.list(wanted, limit, request.cursor)
+        return wire.groups_json(page) if call.unseen else wire.groups_of(page)
 
     async def list_users(self, call: Call, request: wire.ListUsersRequest) -> wire.GroupUserList:
         """Players of a group."""

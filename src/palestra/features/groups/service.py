@@ -58,6 +58,7 @@ class GroupService:
         self._clock = clock
         self._deleted_with: dict[str, list[str]] = {}
         self._doors = Doors(store, clock)
+        self._pages = store.pages(self._read_page)
 
     # -- groups
 
@@ -284,6 +285,11 @@ class GroupService:
     async def list(self, wanted: GroupFilter, limit: int = 1, cursor: str = "") -> GroupPage:
         """See Groups.list."""
         rules.check_limit(limit)
+        rules.order_of(wanted)
+        return await self._pages.page("", msgspec.structs.astuple(wanted), limit, cursor)
+
+    async def _read_page(self, fields: Sequence[Any], limit: int, cursor: str) -> GroupPage:
+        wanted = GroupFilter(*fields)
         order = rules.order_of(wanted)
         after = rules.groups_start(wanted, cursor)
         # One more than asked for tells whether there is a next page.

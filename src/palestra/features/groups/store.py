@@ -11,6 +11,7 @@ import asyncpg
 
 from palestra.cluster.beginnings import KEPT_ROWS_MAX, Beginning
 from palestra.cluster.cache import Cache, Caches
+from palestra.cluster.pages import Pages
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Code
 from palestra.database.batch import Batch
@@ -18,7 +19,7 @@ from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.database.transaction import at_end, transaction
-from palestra.features.groups.contract import CreationRefused, Group, GroupFilter, ListRefused, NameInUse
+from palestra.features.groups.contract import CreationRefused, Group, GroupFilter, GroupPage, ListRefused, NameInUse
 from palestra.features.groups.rules import INT32_MAX, GroupPosition, Order, Position, members_start, name_pattern
 
 SQL = load_queries(__file__)
@@ -27,6 +28,8 @@ LOCKS = 0x677270
 
 
 MEMBER_BYTES = 250
+GROUP_PAGE_BYTES = 16_384
+"""About what a page takes in memory, also in JSON."""
 
 
 class NewGroup(NamedTuple):
@@ -65,6 +68,8 @@ class GroupStore:
 
     def __init__(self, database: Database, settings: DatabaseSettings, caches: Caches) -> None:
         self._database = database
+        self._caches = caches
+        self._pages: Pages[GroupPage] | None = None
         lookups = Lookups("groups.lookup", database, settings)
         names = ("list_members", "list_groups_of_user", *(order.value for order in Order))
         self._lists = {name: lookups.of(SQL[name], by_limit) for name in names}
@@ -97,6 +102,11 @@ class GroupStore:
         self.batches.append(batch)
         return batch
 
+    def pages(self, load: Callable[..., Awaitable[GroupPage]]) -> Pages[GroupPage]:
+        """Lists of groups as `load` makes them, kept until any group changes."""
+        self._pages = Pages("group_pages", self._caches, load, GROUP_PAGE_BYTES, self._caches.terms)
+        return self._pages
+
     # -- locks: players first, then groups
 
     async def lock_joiners(self, tx: asyncpg.Connection, user_ids: Iterable[str]) -> None:
@@ -119,6 +129,7 @@ class GroupStore:
 
     async def create(self, tx: asyncpg.Connection, group: NewGroup) -> Group:
         """Make a group. Raises NameInUse, CreationRefused."""
+        self._changes(tx, [group.id])
         try:
             row = await tx.fetchrow(SQL["create_group"], *group)
         except asyncpg.UniqueViolationError:
@@ -131,6 +142,7 @@ class GroupStore:
 
     async def update(self, tx: asyncpg.Connection, group_id: str, changes: Sequence[Any]) -> None:
         """Set name, description, picture, language and openness, where not None. Raises NameInUse."""
+        self._changes(tx, [group_id])
         try:
             await tx.execute(SQL["update_group"], group_id, *changes)
         except asyncpg.UniqueViolationError:
@@ -218,6 +230,8 @@ class GroupStore:
     def _changes(self, tx: asyncpg.Connection, group_ids: Iterable[str]) -> None:
         changed = set(group_ids)
         at_end(tx, lambda: self._kept.invalidate(changed))
+        if self._pages is not None:
+            at_end(tx, self._pages.invalidate_all)
 
     async def list_members(self, group_id: str, start: Position, last_state: int, limit: int) -> list[Position]:
         """Players of a group from a position on."""
