@@ -237,6 +237,32 @@ async def test_random_writes_through_both_nodes_leave_the_order_of_the_database(
         await world.agree("b", descending=descending)
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_random_faults_between_random_writes_leave_the_order_of_the_database(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    owners = [new_id() for _ in range(30)]
+    await world.nodes[0].boards.create("b")
+    for _ in range(12):
+        fault, proxy = chance.choice(("cut", "freeze", "flush", "key", "script")), chance.choice(world.proxies)
+        if fault == "cut":
+            proxy.cut(refuse=True)
+        elif fault == "freeze":
+            proxy.freeze()
+        elif fault == "flush":
+            await world.ask("FLUSHALL")
+        elif fault == "key":
+            await world.ask("DEL", chance.choice(world.nodes[0].ranks("b").keys))
+        else:
+            await world.ask("SCRIPT", "FLUSH")
+        await play(world, "b", chance, owners, 60)
+        if fault == "freeze":
+            proxy.cut()
+        proxy.heal()
+        if chance.random() < 0.4:
+            await world.agree("b")
+    await world.agree("b")
+
+
 async def test_with_valkey_gone_scores_and_lists_go_on_and_its_empty_successor_is_filled(world: World) -> None:
     a, b = world.nodes
     chance, owners = random.Random(1), [new_id() for _ in range(40)]
