@@ -20,6 +20,7 @@ import uvloop
 from bench import (
     board,
     caching,
+    cluster,
     costs,
     crowd,
     fanout,
@@ -93,6 +94,7 @@ class Results:
     tickets: list[tickets.Tickets] = field(default_factory=list)
     cache_hit_us: list[float] = field(default_factory=list)
     stampedes: list[caching.Stampedes] = field(default_factory=list)
+    cluster: cluster.Seen = field(default_factory=cluster.Seen)
     costs_us: dict[str, float] = field(default_factory=dict)
     state: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Bytes per player and tick, and µs per tick, of each way to tell a state."""
@@ -174,6 +176,9 @@ def run(options: Options, folder: Path, say: Say) -> Results:
     if "resume_storm" in options.chosen:
         with _telling(results, "resume storm"), servers.node(folder / "storm") as node:
             _storm(options, node, results, say)
+    if options.chosen & set(cluster.ALL):
+        with _telling(results, "several nodes"):
+            cluster.measure(options.chosen, options.rounds, options.seconds, folder / "cluster", results.cluster, say)
     return results
 
 
@@ -270,9 +275,7 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
             floor = site.node if relay.protobuf else site.relay_floor
             for name, server, protobuf in ((relay.floor, floor, False), (relay.name, site.node, relay.protobuf)):
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    seen = runner.run(
-                        sockets.relay(HOST, server.port, server.pid, site.tokens, *load, protobuf=protobuf)
-                    )
+                    seen = runner.run(sockets.relay(HOST, [server], site.tokens, *load, protobuf=protobuf))
                 results.relays.setdefault(name, []).append(seen)
                 told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
                 say(f"{name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
