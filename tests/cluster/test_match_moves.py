@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,29 @@ async def test_who_joins_or_leaves_while_a_match_moves_is_in_or_out_afterwards(d
         assert (await asking)["node"] == "b"
         state = await asked(carl, match_id)
         assert (state["players"], state["left"]) == (["carl"], ["bob leave"])
+
+
+@pytest.mark.parametrize("how", ["refuses", "does not answer"])
+async def test_a_match_goes_to_another_node_when_the_first_one_does_not_take_it(database_url: str, how: str) -> None:
+    town = Town()
+    async with several(database_url, tally_game(), names="abc", town=town) as (a, b, c):
+        eve = await player(c, "eve")
+        match_id = await (await a.bot("ada")).rpc_text("make")
+        await eve.ask(match_join={"match_id": match_id})
+        await (await c.bot("carl")).rpc_text("make")
+        hear: Callable[[], None] | None = None
+        if how == "refuses":
+            live(b).running._draining = True
+        else:
+            hear = town.deafen("b")
+        actor, mover = actor_on(a, match_id), live(a).running.mover
+        assert actor is not None and mover is not None
+        await mover.hand_over([actor], 30.0)
+        if hear is not None:
+            hear()
+        assert runs_on(c, match_id)() and not runs_on(b, match_id)() and not runs_on(a, match_id)()
+        await add(eve, match_id, 1)
+        await until_total(eve, match_id, 1)
 
 
 def stubborn_game() -> Game:
