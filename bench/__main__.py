@@ -13,7 +13,7 @@ import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from bench import measure, report, servers
+from bench import cluster, measure, report, servers
 from bench.workloads import CROWDS, all_names, choose
 
 LATEST = servers.HERE / "results" / "latest.json"
@@ -55,7 +55,7 @@ def bench(
     if min(seconds, rounds, idle, storm) < 1:
         print("bench: --seconds, --rounds, --idle and --storm are at least 1", file=sys.stderr)
         return 2
-    _allow_files(2 * max(idle, storm, *(one.listeners for one in CROWDS)) + SPARE_FILES)
+    _allow_files(2 * max(idle, storm, cluster.SOCKETS, *(one.listeners for one in CROWDS)) + SPARE_FILES)
     options = measure.Options(chosen, seconds, rounds, idle, storm, population)
     # PostgreSQL runs as an account of its own when this is root, and must be able to enter.
     with tempfile.TemporaryDirectory(prefix="palestra-bench-") as name:

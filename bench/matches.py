@@ -55,9 +55,9 @@ async def play(node: Node, tokens: list[str], count: int, size: int, rate: int, 
         prefixes.append(b'{"match_data_send":{"match_id":"%s","op_code":"1","data":"' % match_id.encode())
     messages = [prefix + POSITION + b'"}}' for prefix in prefixes]
     await _send(players, messages, rate, WARM_SECONDS)
-    before, cpu_before, started, tally.on = _figures(node), cpu_seconds(node.pid), time.monotonic(), True
+    before, cpu_before, started, tally.on = figures(node), cpu_seconds(node.pid), time.monotonic(), True
     sent = await _send(players, messages, rate, seconds)
-    elapsed, cpu, after = time.monotonic() - started, cpu_seconds(node.pid) - cpu_before, _figures(node)
+    elapsed, cpu, after = time.monotonic() - started, cpu_seconds(node.pid) - cpu_before, figures(node)
     received = tally.received
     tally.on = False
     lost = sum(player.lost for player in players)
@@ -99,7 +99,7 @@ async def _send(players: list[Player], messages: list[bytes], rate: int, seconds
     return sent
 
 
-def _figures(node: Node) -> dict[str, float]:
+def figures(node: Node) -> dict[str, float]:
     """The node's metrics by name; those with labels are added up, buckets are kept apart by their bound."""
     with urllib.request.urlopen(f"http://{HOST}:{node.console_port}/metrics", timeout=5) as answer:
         text = answer.read().decode()

@@ -19,6 +19,8 @@ import uvloop
 
 from bench import (
     board,
+    caching,
+    cluster,
     costs,
     crowd,
     fanout,
@@ -58,6 +60,7 @@ TRANSFER = servers.HERE / "transfer.pgbench"
 GRACE_SECONDS = 30
 CROWD_SECONDS = 60
 """For a crowd to come together."""
+WARM_SECONDS = 8
 GLANCE_SECONDS = 1
 """Long enough to know the CPU time of a request to the HTTP floor."""
 
@@ -89,6 +92,9 @@ class Results:
     board: list[board.Seen] = field(default_factory=list)
     storms: list[storm.Storm] = field(default_factory=list)
     tickets: list[tickets.Tickets] = field(default_factory=list)
+    cache_hit_us: list[float] = field(default_factory=list)
+    stampedes: list[caching.Stampedes] = field(default_factory=list)
+    cluster: cluster.Seen = field(default_factory=cluster.Seen)
     costs_us: dict[str, float] = field(default_factory=dict)
     state: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Bytes per player and tick, and µs per tick, of each way to tell a state."""
@@ -164,9 +170,15 @@ def run(options: Options, folder: Path, say: Say) -> Results:
     if "matchmaker_10000" in options.chosen:
         with _telling(results, "matchmaker"):
             _matchmaking(options, results, say)
+    if {"cache_hit", "cache_stampede"} & options.chosen:
+        with _telling(results, "caches"):
+            _caching(options, results, say)
     if "resume_storm" in options.chosen:
         with _telling(results, "resume storm"), servers.node(folder / "storm") as node:
             _storm(options, node, results, say)
+    if options.chosen & set(cluster.ALL):
+        with _telling(results, "several nodes"):
+            cluster.measure(options.chosen, options.rounds, options.seconds, folder / "cluster", results.cluster, say)
     return results
 
 
@@ -250,6 +262,9 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
             # Measured anew beside each workload: the speed of a machine that others share moves within seconds.
             floor = _floor(workload.floor, options.seconds, site)
             _keep(results, workload.floor, floor, say)
+            if workload.at_size and workload.floor == HTTP and workload.name not in results.samples:
+                # Measured as on a node that has been running for a while, whose caches know what is asked for.
+                _wrk(site.node.port, WARM_SECONDS, LUA_AT_SIZE, workload.name, str(site.tokens_file))
             http_us = (floor if workload.floor == HTTP else _floor(HTTP, GLANCE_SECONDS, site)).node_us
             _keep(results, workload.name, _workload(workload, options.seconds, site, floor, http_us), say)
     for relay in RELAYS:
@@ -260,9 +275,7 @@ def _round(options: Options, site: _Site, results: Results, say: Say) -> None:
             floor = site.node if relay.protobuf else site.relay_floor
             for name, server, protobuf in ((relay.floor, floor, False), (relay.name, site.node, relay.protobuf)):
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    seen = runner.run(
-                        sockets.relay(HOST, server.port, server.pid, site.tokens, *load, protobuf=protobuf)
-                    )
+                    seen = runner.run(sockets.relay(HOST, [server], site.tokens, *load, protobuf=protobuf))
                 results.relays.setdefault(name, []).append(seen)
                 told = f"{seen.cpu_us:.2f} µs CPU  {seen.p99_ms:.1f} ms"
                 say(f"{name:<18} {seen.delivered_per_second:>9,.0f} /s  {told}")
@@ -379,6 +392,18 @@ def _matchmaking(options: Options, results: Results, say: Say) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             results.tickets.append(runner.run(tickets.arriving()))
         say(f"matchmaker_10000   {results.tickets[-1].told()}")
+
+
+def _caching(options: Options, results: Results, say: Say) -> None:
+    """A cached read, and a stampede, as often as there are rounds."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for _ in range(options.rounds):
+            if "cache_hit" in options.chosen:
+                results.cache_hit_us.append(runner.run(caching.hit_us()))
+                say(f"cache_hit          {results.cache_hit_us[-1]:.2f} µs")
+            if "cache_stampede" in options.chosen:
+                results.stampedes.append(runner.run(caching.stampedes()))
+                say(f"cache_stampede     {results.stampedes[-1].told()}")
 
 
 def _storm(options: Options, node: Node, results: Results, say: Say) -> None:

@@ -17,7 +17,9 @@ from typing import Any
 import asyncpg
 
 from bench import servers
-from palestra.core.config import DatabaseSettings
+from palestra.cluster.cache import Caches
+from palestra.core.config import CacheSettings, DatabaseSettings
+from palestra.core.tasks import Tasks
 from palestra.database.pool import Database
 from palestra.database.sealed import KeyRing, Sealer
 from palestra.features.accounts.contract import IdentityKind
@@ -192,7 +194,8 @@ async def _without_indexes(connection: asyncpg.Connection, table: str) -> AsyncI
 
 async def _identities(connection: asyncpg.Connection, database_url: str, key_ring: Path) -> None:
     """A device for each player who has not logged in, sealed with the keys of the node."""
-    store = AccountStore(Database(database_url), DatabaseSettings(), Sealer(KeyRing.load_or_create(key_ring)))
+    caches = Caches(Tasks(), CacheSettings())
+    store = AccountStore(Database(database_url), DatabaseSettings(), Sealer(KeyRing.load_or_create(key_ring)), caches)
     kind, rows = IdentityKind.DEVICE, []
     for number, user_id in await connection.fetch("SELECT n, id FROM bench.people WHERE n >= $1", CALLERS):
         device = f"population-{number:06d}"

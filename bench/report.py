@@ -22,6 +22,7 @@ from bench.sockets import Relay
 from bench.workloads import (
     BOARD_MS_MAX,
     BOARD_WRITE_RATIO_MAX,
+    CACHE_HIT_US_MAX,
     COMMITS,
     CROWDS,
     HTTP,
@@ -35,6 +36,7 @@ from bench.workloads import (
     RELAY_DELIVERED_PERCENT_MIN,
     RELAY_P99_MS_MAX,
     RELAYS,
+    STAMPEDE_QUERIES_MAX,
     STORM_CPU_SECONDS_MAX,
     TICKETS_PAUSE_MS_MAX,
     TICKETS_WAIT_MS_MAX,
@@ -179,6 +181,15 @@ def _process_rows(results: Results) -> list[Row]:
         goal = f"p99 ≤ {TICKETS_WAIT_MS_MAX:.0f} ms, pauses ≤ {TICKETS_PAUSE_MS_MAX:.0f} ms"
         reached = middle.wait_p99_ms <= TICKETS_WAIT_MS_MAX and middle.pause_max_ms <= TICKETS_PAUSE_MS_MAX
         made.append(Row("matchmaker_10000", figure=middle.told(), goal=goal, reached=reached))
+    if results.cache_hit_us:
+        cost = median(results.cache_hit_us)
+        goal = f"≤ {CACHE_HIT_US_MAX:.0f} µs"
+        made.append(Row("cache_hit", figure=f"{cost:.2f} µs", goal=goal, reached=cost <= CACHE_HIT_US_MAX))
+    if results.stampedes:
+        most = max(results.stampedes, key=lambda one: one.queries)
+        reached = most.queries <= STAMPEDE_QUERIES_MAX * most.stampedes
+        goal = f"≤ {STAMPEDE_QUERIES_MAX:.0f} query"
+        made.append(Row("cache_stampede", figure=most.told(), goal=goal, reached=reached))
     limits = (READY_FIRST_SECONDS_MAX, READY_AGAIN_SECONDS_MAX)
     for name, place, limit in zip(("ready, first start", "ready, next start"), (0, 1), limits, strict=True):
         if results.ready:

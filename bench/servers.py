@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
+from palestra.cli.private_valkey import PrivateValkey
 from palestra.database.embedded import EmbeddedPostgres
 
 HERE = Path(__file__).resolve().parent
@@ -47,6 +48,13 @@ class Node:
     pid: int
     ready_seconds: float
     console_port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,32 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         asyncio.run(server.stop())
 
 
+def database(postgres: Postgres, name: str) -> str:
+    """One more database of the server; its URL."""
+    asyncio.run(_create(postgres.node_url, name))
+    return postgres.node_url.replace("/node?", f"/{name}?")
+
+
+async def _create(url: str, name: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def valkey(folder: Path) -> Iterator[tuple[int, str]]:
+    """The Valkey that `palestra run --workers` starts: its process and its URL."""
+    server = PrivateValkey(folder)
+    try:
+        asyncio.run(server.start())
+        assert server.pid is not None
+        yield server.pid, server.url
+    finally:
+        asyncio.run(server.stop())
+
+
 async def _prepare(url: str, floor_url: str) -> dict[str, str]:
     connection = await asyncpg.connect(url)
     try:
@@ -94,11 +128,18 @@ async def _prepare(url: str, floor_url: str) -> dict[str, str]:
 
 @contextmanager
 def node(
-    folder: Path, database_url: str = "", settings: Mapping[str, str] | None = None, game: Path = GAME
+    folder: Path,
+    database_url: str = "",
+    settings: Mapping[str, str] | None = None,
+    game: Path = GAME,
+    *,
+    arguments: Sequence[str] = (),
+    mortal: bool = False,
 ) -> Iterator[Node]:
     """A node as `palestra run` starts it, on a game of the bench; without a URL on its own embedded PostgreSQL.
 
-    `settings` are further environment variables.
+    `settings` are further environment variables, `arguments` further ones of the command. One that is `mortal` may be
+    killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ready_file = folder / "ready.json"
@@ -107,11 +148,12 @@ def node(
     command += ["--port", "0", "--console-port", "0", "--ready-file", str(ready_file)]
     if database_url:
         command += ["--database-url", database_url]
+    command += arguments
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PALESTRA_")}
     environ |= {"PALESTRA_SESSION_TOKEN_SECONDS": "36000", **(settings or {})}
     started = time.perf_counter()
     log = folder / "node.log"
-    with _running("the node", command, log, environ) as process:
+    with _running("the node", command, log, environ, mortal=mortal) as process:
         # Its last byte says that it is whole.
         _wait("the node", process, log, lambda: ready_file.exists() and ready_file.read_bytes().endswith(b"}"))
         seconds = time.perf_counter() - started
@@ -120,7 +162,7 @@ def node(
         status, _ = call(port, "GET", "/ready")
         if status != 200:
             raise Failed(f"the node said that it is ready, and /ready answers {status}")
-        yield Node(port, process.pid, seconds, ready["console_port"])
+        yield Node(port, process.pid, seconds, ready["console_port"], process)
 
 
 @contextmanager
@@ -175,12 +217,14 @@ def log_in(port: int, players: int) -> list[str]:
 
 
 @contextmanager
-def _running(name: str, command: list[str], log: Path, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    name: str, command: list[str], log: Path, environ: dict[str, str], *, mortal: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environ)
     try:
         yield process
-        if process.poll() is not None:
+        if process.poll() is not None and not mortal:
             raise Failed(f"{name} ended by itself, status {process.returncode}:\n{_tail(log)}")
     finally:
         process.terminate()

@@ -7,13 +7,14 @@ import base64
 import json
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from bench.processes import cpu_seconds, resident_kib
+from bench.servers import Node
 from palestra.gateway.websocket.protobuf import Protobuf, tag_of
 
 PADDING = bytes(24)
@@ -24,11 +25,12 @@ TICK_SECONDS = 0.001
 SETTLE_SECONDS = 0.5
 REPLY_SECONDS_MAX = 10.0
 CONNECTING_AT_ONCE = 50
+JOIN_AGAIN_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
 class Relay:
-    """What a relay load saw. CPU is the server's, per message that reached a player."""
+    """What a relay load saw. CPU is that of the servers together, per message that reached a player."""
 
     sent_per_second: float
     delivered_per_second: float
@@ -37,6 +39,7 @@ class Relay:
     p99_ms: float
     cpu_us: float
     cpu_percent: float
+    broker_us: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,7 @@ async def disconnect(players: list[Any]) -> None:
 
 async def relay(
     host: str,
-    port: int,
-    pid: int,
+    nodes: Sequence[Node],
     tokens: list[str],
     matches: int,
     size: int,
@@ -188,20 +190,27 @@ async def relay(
     seconds: float,
     *,
     protobuf: bool = False,
+    broker: int | None = None,
 ) -> Relay:
-    """`matches` of `size` players, each sending `rate` messages a second to the others of its match."""
+    """`matches` of `size` players, each sending `rate` messages a second to the others of its match.
+
+    With several nodes, the players of each match are on one after the other. `broker` is the process between them.
+    """
     tally = Tally()
     kind = _ProtobufPlayer if protobuf else Player
     players = [kind(tally) for _ in range(matches * size)]
-    await connect(players, host, port, tokens, "false", kind.form)
+    for number, node in enumerate(nodes):
+        await connect(players[number :: len(nodes)], host, node.port, tokens[number :: len(nodes)], "false", kind.form)
     messages: list[tuple[bytes, bytes]] = []
     for begin in range(0, len(players), size):
         first, *others = players[begin : begin + size]
         match_id = (await first.ask("match_create"))["match"]["match_id"]
-        await asyncio.gather(*(player.ask("match_join", match_id=match_id) for player in others))
+        await asyncio.gather(*(_join(player, match_id) for player in others))
         messages.append(first.message(match_id))
 
-    cpu_before, started, tally.on = cpu_seconds(pid), time.monotonic(), True
+    pids = [node.pid for node in nodes]
+    cpu_before, broker_before = _cpu(pids), cpu_seconds(broker) if broker else 0.0
+    started, tally.on = time.monotonic(), True
     sent = 0
     while (now := time.monotonic()) < started + seconds:
         due = int((now - started) * rate * len(players))
@@ -213,7 +222,8 @@ async def relay(
             player.transport.send(player.kind, before + data + after)
         sent = max(sent, due)
         await asyncio.sleep(TICK_SECONDS)
-    elapsed, cpu = time.monotonic() - started, cpu_seconds(pid) - cpu_before
+    elapsed, cpu = time.monotonic() - started, _cpu(pids) - cpu_before
+    broker_cpu = cpu_seconds(broker) - broker_before if broker else 0.0
     await asyncio.sleep(SETTLE_SECONDS)
     tally.on = False
     lost = sum(player.lost for player in players)
@@ -229,17 +239,38 @@ async def relay(
         p99_ms=1e3 * delays[int(len(delays) * 0.99)],
         cpu_us=1e6 * cpu / tally.received,
         cpu_percent=100 * cpu / elapsed,
+        broker_us=1e6 * broker_cpu / tally.received,
     )
 
 
-class _Sleeper(WSListener):
+async def _join(player: Player, match_id: str) -> None:
+    """Join a match that the player's node may not have heard of yet."""
+    until = time.monotonic() + REPLY_SECONDS_MAX
+    while True:
+        try:
+            await player.ask("match_join", match_id=match_id)
+        except RuntimeError as error:
+            if "not found" not in str(error) or time.monotonic() > until:
+                raise
+            await asyncio.sleep(JOIN_AGAIN_SECONDS)
+        else:
+            return
+
+
+def _cpu(pids: list[int]) -> float:
+    return sum(cpu_seconds(pid) for pid in pids)
+
+
+class Sleeper(WSListener):
+    """A socket that says nothing."""
+
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
 
 
 async def idle(host: str, port: int, pid: int, tokens: list[str], count: int) -> Idle:
     """Open `count` sockets that say nothing, and look at the server's memory when it has come to rest."""
-    sleepers = [_Sleeper() for _ in range(count)]
+    sleepers = [Sleeper() for _ in range(count)]
     before = resident_kib(pid)
     await connect(sleepers, host, port, tokens, "true")
     await asyncio.sleep(4 * SETTLE_SECONDS)

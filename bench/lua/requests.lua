@@ -1,11 +1,13 @@
 -- The requests of every HTTP workload, for wrk: `wrk … URL -- WORKLOAD TOKENS_FILE RUN`.
 -- For round_signed the file holds signed requests instead (bench/signed.py). TOKENS_FILE holds one session token a line; RUN is a number that no other run has, so that new players are new.
 
-local tokens, run, count = {}, 0, 0
+local tokens, users, run, count = {}, {}, 0, 0
 
-local function any_player()
-  return { ["Authorization"] = "Bearer " .. tokens[math.random(#tokens)], ["Content-Type"] = "application/json" }
+local function bearer(number)
+  return { ["Authorization"] = "Bearer " .. tokens[number], ["Content-Type"] = "application/json" }
 end
+
+local function any_player() return bearer(math.random(#tokens)) end
 
 local SERVER = { ["Authorization"] = "Basic ZGVmYXVsdGtleTo=", ["Content-Type"] = "application/json" }
 local LOG_IN = "/v2/account/authenticate/device?create=true"
@@ -42,11 +44,25 @@ local make = {
   rpc_wallet = function() return wrk.format("POST", "/v2/rpc/wallet", any_player(), '""') end,
 }
 
+-- Reads and writes of several kinds, one as likely as another; its file holds a token and a user id a line.
+local mixed = {
+  make.account, make.storage_write, make.leaderboard_write, make.leaderboard_list, make.rpc_echo,
+  function()
+    local number = math.random(#tokens)
+    local id = '{"object_ids":[{"collection":"saves","key":"slot%d","user_id":"%s"}]}'
+    return wrk.format("POST", "/v2/storage", bearer(number), string.format(id, math.random(5), users[number]))
+  end,
+}
+make.mixed = function() return mixed[math.random(#mixed)]() end
+
 local chosen
 
 function init(arguments)
   chosen = make[arguments[1]] or error("no such workload: " .. tostring(arguments[1]))
-  for line in io.lines(arguments[2]) do tokens[#tokens + 1] = line end
+  for line in io.lines(arguments[2]) do
+    if arguments[1] == "mixed" then line, users[#tokens + 1] = line:match("(%S+)\t(%S+)") end
+    tokens[#tokens + 1] = line
+  end
   run = tonumber(arguments[3])
   math.randomseed(run)
 end

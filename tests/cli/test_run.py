@@ -122,7 +122,6 @@ def test_mistakes_are_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     assert "serve.py" not in done.stderr
     for arguments, told in (
         (("run", "missing.py", *common), "there is no game module"),
-        (("run", "--workers", "2", *common), "one process per command"),
         (("run", "--database-url", "mysql://x", *common), "must begin with postgresql://"),
         (
             ("run", "--production", *common),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import ssl
+import sys
+from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -27,6 +31,7 @@ from tests.conftest import TEMPLATE
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.servers]
 
 SECONDS_MAX = 30
+HTTP2 = Path(__file__).with_name("http2.mjs")
 NOTICE_SECONDS = 3
 FORGED = {"X-Forwarded-For": "198.51.100.1, 198.51.100.2"}
 SETTINGS = {"socket.proxy_count": 1, "notice_seconds": NOTICE_SECONDS}
@@ -133,6 +138,22 @@ async def test_plain_calls_are_sent_to_https_and_old_tls_is_refused(nodes: list[
                 old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
             with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
                 await asyncio.open_connection("127.0.0.1", balancer.tls_port, ssl=old)
+
+
+async def test_browsers_may_speak_http_2(world: World) -> None:
+    node = shutil.which("node", path=os.pathsep.join((os.environ["PATH"], str(Path(sys.executable).parent))))
+    assert node, "this test needs Node.js on PATH"
+    async with player(world.balancer.url) as bot:
+        process = await asyncio.create_subprocess_exec(
+            *(node, str(HTTP2), world.balancer.tls_url, bot.token, str(world.certificate.chain)), stdout=PIPE
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), SECONDS_MAX)
+    told = json.loads(output)
+    assert told["call"] == {"status": 200, "text": "{}"}
+    if world.balancer.kind == "haproxy":
+        # nginx offers no sockets inside HTTP/2: browsers open a connection of HTTP/1.1 for them.
+        assert told["socket"]["status"] == 200
+        assert json.loads(told["socket"]["text"][2:]) == {"cid": "1", "pong": {}}
 
 
 async def test_a_node_that_drains_gets_nothing_new_and_no_request_fails(world: World) -> None:

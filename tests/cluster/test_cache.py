@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,6 +19,7 @@ from palestra.cluster.caches.memory import Memory
 from palestra.cluster.caches.shared import CacheServer, Lease, Shared
 from palestra.cluster.caches.valkey import ValkeyCache
 from palestra.core.clock import ManualClock
+from palestra.core.config import CacheSettings
 from palestra.core.errors import SetupError, Unavailable
 from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
@@ -118,7 +120,7 @@ class World:
             proxy = await self.stack.enter_async_context(FaultProxy(self.port))
             self.faults.append(proxy)
             shared = Shared(self.serve(proxy.port), self.tasks, self.prefix)
-        caches = Caches(bus, self.tasks, shared, self.clock.monotonic)
+        caches = Caches(self.tasks, CacheSettings(), bus=bus, shared=shared, monotonic=self.clock.monotonic)
         node = Node(bus, caches, Cache("things", caches, load, terms, len, Plain()))
         self.nodes.append(node)
         await bus.start()
@@ -249,6 +251,25 @@ async def test_what_keeps_the_database_from_answering_is_told_to_all_who_wait(wo
     node = await world.node(away)
     outcomes = await asyncio.gather(node.cache.get("a"), node.cache.get("b"), return_exceptions=True)
     assert [str(one) for one in outcomes] == ["away", "away"]
+
+
+async def test_what_is_kept_is_never_read_where_only_one_caller_may_read(world: World) -> None:
+    place: ContextVar[str] = ContextVar("place", default="primary")
+    primary_is_away = False
+
+    async def load(keys: list[str]) -> Mapping[str, str]:
+        if primary_is_away and place.get() == "primary":
+            raise Unavailable("away")
+        return dict.fromkeys(keys, place.get())
+
+    node = await world.node(load)
+    place.set("replica")
+    assert await node.cache.get_many(["a", "b"]) == {"a": "primary", "b": "primary"}
+    # Better old than nothing, for who may have that; it is not kept.
+    primary_is_away = True
+    assert await node.cache.get("c") == "replica"
+    primary_is_away = False
+    assert await node.cache.get("c") == "primary"
 
 
 async def test_a_node_that_stops_leaves_nobody_waiting(world: World) -> None:
@@ -521,7 +542,7 @@ async def test_a_server_that_is_not_there_at_start_is_used_when_it_comes(sharing
         proxy.refuses = True
         tasks = Tasks()
         shared = Shared(sharing.serve(proxy.port), tasks, f"test{port}")
-        caches = Caches(Bus("alone", 1, LocalTransport(), tasks), tasks, shared)
+        caches = Caches(tasks, CacheSettings(), shared=shared)
         cache = Cache("things", caches, truth.load, TERMS, len, Plain())
         await caches.start()
         assert await cache.get("a") == "1"
@@ -538,9 +559,9 @@ async def test_a_server_that_is_not_there_at_start_is_used_when_it_comes(sharing
 async def test_memory_is_bounded_by_entries_and_keeps_what_is_asked_for() -> None:
     memory: Memory[str] = Memory(len, entries_max=3, bytes_max=100_000)
     for key in "abc":
-        memory.put(key, key, 10)
+        memory.put(key, key, 10, 0)
     memory.look(["a"], 0)
-    memory.put("d", "d", 10)
+    memory.put("d", "d", 10, 0)
     assert memory.look("abcd", 0) == ({"a": "a", "c": "c", "d": "d"}, ["b"])
     assert (len(memory), memory.evictions) == (3, 1)
     assert memory.look("ac", 10) == ({}, ["a", "c"])
@@ -549,13 +570,20 @@ async def test_memory_is_bounded_by_entries_and_keeps_what_is_asked_for() -> Non
 async def test_memory_is_bounded_by_bytes_and_keeps_nothing_that_is_larger() -> None:
     memory: Memory[str] = Memory(len, entries_max=1_000, bytes_max=10_000)
     for number in range(100):
-        memory.put(str(number), "x" * 1_000, 10)
+        memory.put(str(number), "x" * 1_000, 10, 0)
         assert memory.bytes <= 10_000
     assert len(memory) == 7
-    memory.put("99", "x" * 20_000, 10)
+    memory.put("99", "x" * 20_000, 10, 0)
     assert memory.look(["99"], 0) == ({}, ["99"])
     memory.clear()
     assert memory.bytes == 0
+
+
+async def test_what_nobody_asks_for_goes_when_its_time_is_over() -> None:
+    memory: Memory[str] = Memory(len, entries_max=1_000, bytes_max=1_000_000)
+    for number in range(100):
+        memory.put(str(number), "x", number + 10, number)
+    assert len(memory) == 10
 
 
 async def test_times_to_live_differ_so_that_not_all_ends_at_once(world: World) -> None:
@@ -585,7 +613,7 @@ async def test_what_a_cache_does_is_shown_in_the_metrics(world: World) -> None:
 
 async def test_two_caches_of_one_name_and_servers_that_are_none_are_refused() -> None:
     tasks = Tasks()
-    caches = Caches(Bus("alone", 1, LocalTransport(), tasks), tasks)
+    caches = Caches(tasks, CacheSettings())
     truth = Truth()
     Cache("things", caches, truth.load, TERMS, len)
     with pytest.raises(ValueError, match="things"):

@@ -17,7 +17,7 @@ from palestra.features.streams.moving import Gave, Moved
 from palestra.features.streams.replication import Left, Opened
 from palestra.gateway.websocket.socket import Socket
 from palestra.testing import Bot, Platform
-from tests.cluster.several import QUICK, others, several
+from tests.cluster.several import QUICK, Town, others, several
 from tests.waiting import until
 
 KEY = "a-key-of-the-client"
@@ -147,9 +147,8 @@ class Speaker:
 @FORMATS
 async def test_what_is_sent_during_a_move_arrives_once_and_in_order(database_url: str, format: str) -> None:
     draw = random.Random(format)
-    async with several(
-        database_url, names="abcd", packet_seconds=lambda: draw.choice((0.0, 0.002, 0.01, 0.03))
-    ) as platforms:
+    town = Town(lambda: draw.choice((0.0, 0.002, 0.01, 0.03)))
+    async with several(database_url, names="abcd", town=town) as platforms:
         a, b, c, d = platforms
         bots = [await on(platform) for platform in (a, b, c, d)]
         bob = await a.bot()
@@ -250,12 +249,13 @@ async def test_the_last_node_says_goodbye_as_ever(database_url: str) -> None:
 
 async def test_two_connections_that_come_to_two_nodes_get_one_session_each(database_url: str) -> None:
     draw = random.Random(7)
-    async with several(database_url, names="abc", packet_seconds=lambda: draw.choice((0.0, 0.01))) as (a, b, c):
+    async with several(database_url, names="abc", town=Town(lambda: draw.choice((0.0, 0.01)))) as (a, b, c):
         ada, bob = await on(a), await on(a)
         match_id = (await bob.ask(match_create={}))["match"]["match_id"]
         await ada.ask(match_join={"match_id": match_id})
         former = socket_of(a, ada)
         assert former is not None
+        await settled(a, b, c)
         await lose(a, ada)
         twin = Bot(b.http, b.url, "defaultkey", ada.device_id)
         twin.token, twin.id = ada.token, ada.id
@@ -322,11 +322,12 @@ async def test_a_party_leader_and_a_member_move_and_the_party_stays(database_url
 
 async def test_a_ticket_that_is_matched_while_its_player_moves_is_told_to_the_player(database_url: str) -> None:
     draw = random.Random(3)
-    async with several(database_url, names="abc", packet_seconds=lambda: draw.choice((0.0, 0.01))) as (a, b, c):
+    async with several(database_url, names="abc", town=Town(lambda: draw.choice((0.0, 0.01)))) as (a, b, c):
         for _ in range(5):
             ada, bob = await on(a), await on(c)
             wanted = {"min_count": 2, "max_count": 2, "query": "*"}
             ticket = (await ada.ask(matchmaker_add=wanted))["matchmaker_ticket"]["ticket"]
+            await settled(a, b, c)
             await lose(a, ada)
             await asyncio.gather(ada.connect(url=b.url), bob.ask(matchmaker_add=wanted))
             mine, other = await ada.push("matchmaker_matched"), await bob.push("matchmaker_matched")

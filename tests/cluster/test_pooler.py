@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import configparser
 import json
 import os
 import pwd
@@ -22,6 +23,7 @@ from palestra.core.config import DatabaseSettings, Settings
 from palestra.core.errors import SetupError
 from palestra.testing import Bot, Platform
 from palestra.testing.bot import BotError
+from tests.architecture.sources import ROOT
 from tests.cluster.postgres import Server, until_said
 from tests.cluster.servers import free_port, running
 from tests.waiting import until
@@ -29,21 +31,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 POOL_CONNECTIONS = 6
 """Far fewer than a node holds."""
-CONFIGURATION = """
-[databases]
-postgres = host={host} dbname=postgres user=palestra
-[pgbouncer]
-pool_mode = transaction
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-admin_users = palestra
-max_client_conn = 300
-default_pool_size = {connections}
-server_login_retry = 1
-query_wait_timeout = 3
-"""
+GUIDE = ROOT / "docs/guide/high-availability.md"
 
 
 class Pooler:
@@ -54,10 +42,29 @@ class Pooler:
         self.port = free_port()
         self.url = f"postgresql://palestra@127.0.0.1:{self.port}/postgres"
         self._file = folder / "pgbouncer.ini"
-        text = CONFIGURATION.format(host=server.host, port=self.port, connections=POOL_CONNECTIONS)
-        self._file.write_text(text)
+        with self._file.open("w") as file:
+            self._configuration().write(file)
         self._file.chmod(0o644)
         self._life = AsyncExitStack()
+
+    def _configuration(self) -> configparser.ConfigParser:
+        """What the guide says, in this place, for few connections and without passwords."""
+        found = configparser.ConfigParser()
+        found.read_string(GUIDE.read_text(encoding="utf-8").partition("```ini\n")[2].partition("```")[0])
+        found.read_dict(
+            {
+                "databases": {"postgres": f"host={self.server.host} dbname=postgres user=palestra"},
+                "pgbouncer": {
+                    "listen_port": str(self.port),
+                    "unix_socket_dir": "",
+                    "auth_type": "any",
+                    "admin_users": "palestra",
+                    "default_pool_size": str(POOL_CONNECTIONS),
+                },
+            }
+        )
+        found.remove_option("pgbouncer", "auth_file")
+        return found
 
     async def start(self) -> None:
         binary = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -111,11 +118,13 @@ def open_folder() -> Iterator[Path]:
 async def pooler(open_folder: Path) -> AsyncIterator[Pooler]:
     server = Server(open_folder, "server")
     await server.start()
-    pooler = Pooler(server, server.folder)
-    await pooler.start()
-    yield pooler
-    await pooler.stop()
-    await server.postgres.stop()
+    try:
+        pooler = Pooler(server, server.folder)
+        await pooler.start()
+        yield pooler
+        await pooler.stop()
+    finally:
+        await server.postgres.stop()
 
 
 @asynccontextmanager
@@ -131,9 +140,10 @@ async def platform(pooler: Pooler) -> AsyncIterator[Platform]:
     with pytest.raises(SetupError) as refusal:
         async with node(pooler):
             pass
-    statements = [line for line in str(refusal.value).splitlines() if line.startswith("ALTER ROLE")]
-    assert len(statements) == 1
-    for statement in statements[0].rstrip(";").split(";"):
+    (line,) = [line for line in str(refusal.value).splitlines() if line.startswith("ALTER ROLE")]
+    statements = line.replace("; ", ";\n")
+    assert f"```sql\n{statements}\n```" in GUIDE.read_text(encoding="utf-8")
+    for statement in statements.splitlines():
         await pooler.server.ask(statement)
     await pooler.say("RECONNECT")
     async with node(pooler) as platform:
@@ -213,6 +223,7 @@ async def test_a_pooler_that_was_away_is_used_again(platform: Platform, pooler: 
 async def test_a_server_that_was_away_behind_it_is_used_again(platform: Platform, pooler: Pooler) -> None:
     bot = await play(platform)
     pooler.server.kill()
+    await until(lambda: not platform.node.ready)
     with pytest.raises(BotError, match="503"):
         await bot.call("GET", "/v2/account")
     await pooler.server.postgres.stop()

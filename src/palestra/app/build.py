@@ -10,12 +10,15 @@ from msgspec.structs import replace
 
 from palestra.app import health, openapi
 from palestra.app.absence import follow_absence
+from palestra.app.boards import Boards, build_boards
+from palestra.app.caches import build_caches
 from palestra.app.live import Asked, Live, build_live
 from palestra.app.money import Money, build_money
 from palestra.app.others import follow_cluster
 from palestra.app.providers import Providers, build_providers
 from palestra.app.purchases import Purchasing, build_purchases
 from palestra.app.replicas import ReplicaReads
+from palestra.cluster.cache import Caches
 from palestra.cluster.cluster import Cluster, build_cluster
 from palestra.core.clock import Clock, SystemClock
 from palestra.core.config import ClusterSettings, Settings
@@ -52,15 +55,9 @@ from palestra.features.groups.routes import GroupRoutes
 from palestra.features.groups.service import GroupService
 from palestra.features.groups.store import GroupStore
 from palestra.features.leaderboards import feature as leaderboards_feature
-from palestra.features.leaderboards.announcer import Announcer
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
-from palestra.features.leaderboards.known import KnownBoards
 from palestra.features.leaderboards.routes import LeaderboardRoutes
-from palestra.features.leaderboards.service import LeaderboardService
-from palestra.features.leaderboards.store import LeaderboardStore
 from palestra.features.leaderboards.tournament_routes import TournamentRoutes
-from palestra.features.leaderboards.tournament_store import TournamentStore
-from palestra.features.leaderboards.tournaments import TournamentService
 from palestra.features.ledger import feature as ledger_feature
 from palestra.features.limits import feature as limits_feature
 from palestra.features.limits.routes import LimitRoutes
@@ -111,6 +108,7 @@ from palestra.sdk.runtime import Runtime
 class Services:
     """The features, one object each."""
 
+    caches: Caches
     nodes: NodeService
     sessions: SessionService
     accounts: AccountService
@@ -122,10 +120,7 @@ class Services:
     purchasing: Purchasing
     storage: StorageService
     indexes: Indexes
-    boards: KnownBoards
-    leaderboards: LeaderboardService
-    tournaments: TournamentService
-    announcer: Announcer
+    boards: Boards
     friends: FriendService
     friend_imports: FriendImport
     groups: GroupService
@@ -200,7 +195,7 @@ def build(
     sockets = SocketGateway(
         settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock, resume=settings.resume
     )
-    services.live.follow(sockets, services.client_events, cluster, clock)
+    services.live.follow(sockets, services.client_events, cluster)
     follow_absence(sockets, services.live, settings, clock)
     follow_cluster(cluster, sockets, services.sessions, tasks)
     notifications = NotificationService(services.notification_store, services.live.all_sockets, tasks, clock)
@@ -256,21 +251,18 @@ def _services(
     clock: Clock,
 ) -> Services:
     limits = settings.database
-    nodes = NodeService(NodeStore(database), cluster.bus, clock, cluster.tasks, alone=cluster.alone)
-    cluster.members.on_fenced(nodes.drop_leases)
-    account_store = AccountStore(database, limits, sealer)
+    nodes = NodeService(NodeStore(database), cluster, clock)
+    caches = build_caches(settings, cluster, clock)
+    account_store = AccountStore(database, limits, sealer, caches)
     storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
-    leaderboard_store = LeaderboardStore(database, limits)
-    tournament_store = TournamentStore(database, limits)
-    friend_store, group_store = FriendStore(database, limits), GroupStore(database, limits)
-    chat_store = ChatStore(database, limits)
+    friend_store, group_store = FriendStore(database, limits, caches), GroupStore(database, limits, caches)
+    chat_store = ChatStore(database, limits, caches)
     notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)
 
     sessions = SessionService(SessionStore(database), settings.session, clock, None if cluster.alone else cluster.bus)
     passwords = Passwords()
     presences = PresenceEngine()
-    boards = KnownBoards(leaderboard_store, tasks, clock)
-    leaderboards = LeaderboardService(leaderboard_store, boards, clock)
+    boards = build_boards(settings, database, cluster, caches, events, tasks, clock)
     accounts = AccountService(
         account_store, sessions, passwords, events, presences, Exports(account_store, export_statements(), clock)
     )
@@ -280,6 +272,7 @@ def _services(
     friends = FriendService(friend_store, accounts, events, clock)
     asked = Asked(accounts, friends, groups, games, nodes)
     return Services(
+        caches=caches,
         nodes=nodes,
         sessions=sessions,
         accounts=accounts,
@@ -292,9 +285,6 @@ def _services(
         storage=StorageService(storage_store, indexes),
         indexes=indexes,
         boards=boards,
-        leaderboards=leaderboards,
-        tournaments=TournamentService(tournament_store, leaderboard_store, boards, leaderboards, clock),
-        announcer=Announcer(boards, leaderboard_store, tournament_store, events, tasks, clock),
         friends=friends,
         friend_imports=FriendImport(friends, accounts, identity.friend_sources),
         groups=groups,
@@ -305,8 +295,7 @@ def _services(
             account_store,
             *money.stores,
             storage_store,
-            leaderboard_store,
-            tournament_store,
+            *boards.stores,
             friend_store,
             group_store,
             chat_store,
@@ -326,8 +315,8 @@ def _operations(s: Services, rpc: RpcRoutes, clock: Clock) -> list[Operation]:
         *accounts_feature.provider_operations(provider_routes),
         *sessions_feature.operations(SessionRoutes(s.sessions, s.accounts)),
         *storage_feature.operations(StorageRoutes(s.storage)),
-        *leaderboards_feature.operations(LeaderboardRoutes(s.leaderboards)),
-        *leaderboards_feature.tournament_operations(TournamentRoutes(s.tournaments)),
+        *leaderboards_feature.operations(LeaderboardRoutes(s.boards.leaderboards)),
+        *leaderboards_feature.tournament_operations(TournamentRoutes(s.boards.tournaments)),
         *friends_feature.operations(FriendRoutes(s.friends, s.friend_imports)),
         *groups_feature.operations(GroupRoutes(s.groups)),
         *chat_feature.operations(ChatRoutes(s.live.chat)),
@@ -355,8 +344,8 @@ def _platform(
         users=s.accounts,
         sessions=s.sessions,
         storage=s.storage,
-        leaderboards=s.leaderboards,
-        tournaments=s.tournaments,
+        leaderboards=s.boards.leaderboards,
+        tournaments=s.boards.tournaments,
         ledger=s.money.ledger,
         limits=s.money.limits,
         wallet=s.money.wallets,
@@ -404,7 +393,7 @@ def _connect_events(events: EventBus, s: Services, notifications: NotificationSe
     """Who does what when a player is deleted or banned."""
     owners: Iterable[Any] = (
         s.storage,
-        s.leaderboards,
+        s.boards.leaderboards,
         s.money.ledger,
         s.money.rounds,
         s.purchasing.service,
@@ -419,7 +408,7 @@ def _connect_events(events: EventBus, s: Services, notifications: NotificationSe
             await service.forget(deleted.tx, deleted.user_id)
 
     async def disconnect(removed: AccountRemoved) -> None:
-        s.leaderboards.forgotten(removed.user_id)
+        s.boards.leaderboards.forgotten(removed.user_id)
         s.live.disconnect_user(removed.user_id)
         await s.groups.forgotten(removed.user_id)
 

@@ -21,6 +21,7 @@ def measure_node(parts: Parts) -> None:
     measure(metrics, parts.table, parts.dispatcher)
     measure_sockets(parts.sockets, metrics)
     parts.jobs.measure(metrics)
+    parts.services.caches.measure(metrics)
     parts.services.live.matchmaker.measure(metrics)
     parts.services.live.running.measure(metrics)
     parts.services.live.parties.measure(metrics)
@@ -32,6 +33,8 @@ def measure_node(parts: Parts) -> None:
     parts.services.money.ledger_audit.measure(metrics)
     if parts.replica_reads is not None:
         parts.replica_reads.measure(metrics)
+    if parts.services.boards.sharing is not None:
+        parts.services.boards.sharing.measure(metrics)
     batches: list[Batch] = [batch for store in parts.services.stores for batch in store.batches]
 
     def of_batches(attribute: str) -> Iterable[Sample]:

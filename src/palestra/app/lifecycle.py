@@ -24,7 +24,7 @@ from palestra.database.migrate import migrate
 from palestra.database.pool import Database, check_pooler
 from palestra.database.replicas import Replicas
 from palestra.database.sealed import KeyRing, Sealer
-from palestra.database.watch import ASK_SECONDS_ALONE, Watch
+from palestra.database.watch import Watch
 from palestra.gateway.server import Listener
 from palestra.gateway.shared_port import SharedPort
 from palestra.sdk.game import Game
@@ -133,7 +133,7 @@ class Node:
         await parts.services.money.ledger.start()
         await parts.services.account_store.check_key_ring()
         await parts.services.sessions.load()
-        await parts.services.boards.start()
+        await parts.services.boards.known.start()
         parts.sockets.start()
         parts.runtime.bounds.start()
         parts.services.live.matchmaker.start()
@@ -142,7 +142,7 @@ class Node:
             parts.services.live.running.scheduler.start()
         progress("starting the game")
         await self._bind(self.games)
-        parts.services.announcer.start()
+        parts.services.boards.announcer.start()
         await self._listen(parts)
         parts.tasks.spawn(self._housekeeping(), "housekeeping")
         if settings.database_url:
@@ -183,6 +183,7 @@ class Node:
         cluster = parts.cluster
         if cluster.bus.up:
             cluster.members.leave()
+        await parts.services.caches.stop()
         await cluster.bus.stop()
         await cluster.tasks.stop()
         await parts.services.nodes.leave()
@@ -239,9 +240,7 @@ class Node:
     def _watch_servers(self, parts: Parts, database: Database) -> None:
         """Notice when the database moves to another machine, and how far its replicas are."""
         replicas = database.replicas
-        watches = [Watch(database, lambda at, position: None, ASK_SECONDS_ALONE)]
-        if replicas is not None:
-            watches = [Watch(database, replicas.ends_at), *replicas.watches()]
+        watches = [Watch(database)] if replicas is None else [Watch(database, replicas.ends_at), *replicas.watches()]
         for watch in watches:
             parts.tasks.spawn(watch.run(), "database watch")
 
@@ -340,6 +339,10 @@ class Node:
     async def _drain(self, parts: Parts) -> None:
         """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
+        members = parts.cluster.members
+        members.draining = True
+        if parts.cluster.bus.up:
+            members.say()
         parts.services.live.matchmaker.stop()
         await parts.services.live.running.drain(self.settings.drain_seconds)
         await move_sessions(parts, until - time.monotonic())

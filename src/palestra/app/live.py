@@ -22,19 +22,27 @@ from palestra.features.events.service import EventService
 from palestra.features.friends.contract import Friends
 from palestra.features.groups.contract import Groups
 from palestra.features.matches import feature as matches_feature
+from palestra.features.matches.adoption import Adoption, owner_of
+from palestra.features.matches.checkpoints import Checkpoints
+from palestra.features.matches.directory import Directory
+from palestra.features.matches.elsewhere import Elsewhere
+from palestra.features.matches.handover import HandOver
 from palestra.features.matches.messages import MatchesMessages
 from palestra.features.matches.recording import Recordings
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.service import MatchesService
 from palestra.features.matchmaker import feature as matchmaker_feature
-from palestra.features.matchmaker.carrying import TicketCarrier
+from palestra.features.matchmaker.asking import TicketQuestions
 from palestra.features.matchmaker.messages import MatchmakerMessages
+from palestra.features.matchmaker.moving import TicketMoves
 from palestra.features.matchmaker.routes import MatchmakerRoutes
 from palestra.features.matchmaker.service import MatchmakerService
 from palestra.features.matchmaker.sharing import TicketSharing
 from palestra.features.nodes.contract import Leases
 from palestra.features.parties import feature as parties_feature
+from palestra.features.parties.actions import PartyActions
+from palestra.features.parties.elsewhere import OtherParties
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
 from palestra.features.parties.service import PartyService
@@ -116,6 +124,8 @@ class Live:
     matches: MatchesService
     matchmaker: MatchmakerService
     parties: PartyService
+    ticket_moves: TicketMoves | None
+    other_parties: OtherParties | None
     moving: Moving | None = None
     """Sessions that come from other nodes and go to them; None for a node alone."""
 
@@ -126,7 +136,7 @@ class Live:
             *status_feature.messages(StatusMessages(self.status)),
             *matches_feature.messages(MatchesMessages(self.matches)),
             *matchmaker_feature.messages(MatchmakerMessages(self.matchmaker)),
-            *parties_feature.messages(PartyMessages(self.parties)),
+            *parties_feature.messages(PartyMessages(self.parties, self.other_parties)),
         ]
 
     def operations(self) -> list[Operation]:
@@ -146,7 +156,7 @@ class Live:
                     session.send(last)
                 session.close(DISCONNECTED)
 
-    def follow(self, gateway: SocketGateway, events: EventService, cluster: Cluster, clock: Clock) -> None:
+    def follow(self, gateway: SocketGateway, events: EventService, cluster: Cluster) -> None:
         """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
         self.open_sockets.gateway = gateway
 
@@ -171,13 +181,15 @@ class Live:
 
         def gone(session: Session) -> None:
             """A session that was here once has ended elsewhere."""
+            self.matchmaker.session_ended(session.id)
             self.status.ended(session.id)
 
         if others is not None:
             others.on_end(gone)
             self.moving = gateway.elsewhere = Moving(cluster, others, self.presences, gateway)
             self.moving.carry("status", self.status)
-            self.moving.carry("tickets", TicketCarrier(self.matchmaker, clock))
+            if self.ticket_moves is not None:
+                self.moving.carry("tickets", self.ticket_moves)
         gateway.on_open(opened)
         gateway.on_open(events.session_started)
         gateway.on_resume(connected)
@@ -200,22 +212,24 @@ def build_live(
     everywhere = sockets if others is None else AllSockets(sockets, others)
     addresses = Addresses(asked.users, asked.friends, asked.groups)
     chat = ChatService(messages, presences, addresses, asked.groups, clock)
-    recordings = Recordings(settings.match, settings.data_dir)
-    running = RunningMatches(
-        presences, asked.games, settings.match, settings.node, tasks=tasks, clock=clock, recordings=recordings
-    )
-    matches = MatchesService(presences, running, settings.session, clock)
+    forwarding = None if others is None else Forwarding(cluster.calls, others)
+    running, matches = _matches(settings, presences, asked.games, cluster, forwarding, tasks, clock)
     matchmaker = MatchmakerService(settings.matchmaker, matches, asked.games, tasks, clock)
-    if others is not None:
-        TicketSharing(cluster, asked.leases, matchmaker, tasks, clock)
-        others.on_end(lambda session: matchmaker.session_ended(session.id))
-    single = settings.session.single_party
+    parties = PartyService(
+        presences, matchmaker, settings.party, settings.node, clock, single=settings.session.single_party
+    )
+    other_parties = ticket_moves = None
+    if forwarding is not None:
+        sharing = TicketSharing(cluster, asked.leases, matchmaker, tasks, clock)
+        TicketQuestions(cluster, matchmaker, sharing)
+        ticket_moves = TicketMoves(cluster, matchmaker, sharing, everywhere, clock)
+        other_parties = OtherParties(cluster, forwarding, parties, PartyActions(parties).table())
     return Live(
         presences=presences,
         open_sockets=sockets,
         all_sockets=everywhere,
         others=others,
-        forwarding=None if others is None else Forwarding(cluster.calls, others),
+        forwarding=forwarding,
         streams=StreamsService(presences, everywhere),
         sockets=SocketsService(everywhere),
         status=StatusService(presences, asked.users, sockets),
@@ -224,5 +238,44 @@ def build_live(
         running=running,
         matches=matches,
         matchmaker=matchmaker,
-        parties=PartyService(presences, matchmaker, settings.party, settings.node, clock, single=single),
+        parties=parties,
+        ticket_moves=ticket_moves,
+        other_parties=other_parties,
     )
+
+
+def _matches(
+    settings: Settings,
+    presences: PresenceEngine,
+    games: Runtime,
+    cluster: Cluster,
+    forwarding: Forwarding | None,
+    tasks: Tasks,
+    clock: Clock,
+) -> tuple[RunningMatches, MatchesService]:
+    """The matches of this node, and the way to those of others."""
+    recordings = Recordings(settings.match, settings.data_dir)
+    directory = None if forwarding is None else Directory(cluster, presences)
+    running = RunningMatches(
+        presences,
+        games,
+        settings.match,
+        settings.node,
+        tasks=tasks,
+        clock=clock,
+        recordings=recordings,
+        directory=directory,
+    )
+    if forwarding is None or directory is None:
+        return running, MatchesService(presences, running, settings.session, clock)
+    running.mover = mover = HandOver(cluster, presences, directory, running)
+    elsewhere = Elsewhere(cluster, forwarding, presences, directory, running, mover.settled, tasks)
+    checkpoints = None
+    if settings.redis_url:
+        checkpoints = Checkpoints(
+            settings.redis_url, settings.cluster.name, lambda: owner_of(cluster.node, cluster.bus.epoch)
+        )
+        run = checkpoints.run
+        cluster.on_start.append(lambda: tasks.spawn(run(), "checkpoints of matches"))
+    Adoption(cluster, presences, directory, running, checkpoints, tasks)
+    return running, MatchesService(presences, running, settings.session, clock, elsewhere)

@@ -13,14 +13,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import Context
 from time import monotonic
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from palestra.cluster.bus import Bus
 from palestra.cluster.caches.memory import Memory
-from palestra.cluster.caches.shared import Lease, Shared, State
+from palestra.cluster.caches.shared import Codec, Lease, Shared, State
+from palestra.core.config import CacheSettings
 from palestra.core.errors import PalestraError, Unavailable
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics, Sample
@@ -53,16 +55,8 @@ class Terms(NamedTuple):
     bytes_max: int
 
 
-class Codec(Protocol[Value]):
-    """How values look in the shared cache."""
-
-    def encode(self, key: str, value: Value) -> bytes:
-        """A value as bytes, of which there is at least one."""
-        ...
-
-    def decode(self, key: str, data: bytes) -> Value:
-        """The value again. Raises ValueError when these are not its bytes."""
-        ...
+class _Stopping(Unavailable):
+    """Loads were ended together with the node."""
 
 
 class _Load(Generic[Value]):
@@ -80,7 +74,10 @@ class _Load(Generic[Value]):
 
 
 class Cache(Generic[Value]):
-    """Values by key, read through `load`, which reads the truth and leaves out what does not exist."""
+    """Values by key, read through `load`, which reads the truth and leaves out what does not exist.
+
+    For a key that cannot be loaded it may answer an exception, which is raised where the key was asked for.
+    """
 
     def __init__(
         self,
@@ -114,18 +111,32 @@ class Cache(Generic[Value]):
         self.hits += len(found)
         if unknown:
             self.misses += len(unknown)
-            for key, load in [(key, self._loading.get(key) or self._begin(key)) for key in unknown]:
-                value = await _outcome(key, load)
-                if value is not None:
-                    found[key] = value
+            try:
+                for key, load in [(key, self._loading.get(key) or self._begin(key)) for key in unknown]:
+                    value = await _outcome(key, load)
+                    if value is not None:
+                        found[key] = value
+            except _Stopping:
+                raise
+            except Unavailable:
+                # The caller's own context may know of a replica that answers: shown, and not kept.
+                return found | await self._ask_here(unknown)
         return found
+
+    async def _ask_here(self, keys: list[str]) -> dict[str, Value]:
+        values = await self._load_truth(keys)
+        for value in values.values():
+            if isinstance(value, Exception):
+                raise value
+        return dict(values)
 
     def _begin(self, key: str) -> _Load[Value]:
         """Load a key along with all others that are asked for in this turn of the loop."""
         load = self._next
         if load is None or len(load.keys) >= LOAD_KEYS_MAX:
             load = self._next = _Load()
-            asyncio.get_running_loop().call_soon(self._launch, load)
+            # In nobody's context: what is kept for all must not come from where one of them may read.
+            asyncio.get_running_loop().call_soon(self._launch, load, context=Context())
         load.keys[key] = True
         self._loading[key] = load
         return load
@@ -149,7 +160,7 @@ class Cache(Generic[Value]):
                 if self._loading.get(key) is load:
                     del self._loading[key]
                 if key not in load.outcomes and (load.later is None or key not in load.later.keys):
-                    load.outcomes.setdefault(key, Unavailable("This node is stopping, try again."))
+                    load.outcomes[key] = _Stopping("This node is stopping, try again.")
             load.done.set_result(None)
         await self._share(load, leases)
 
@@ -187,7 +198,7 @@ class Cache(Generic[Value]):
             later.keys[key] = load.keys[key]
             if self._loading.get(key) is load:
                 self._loading[key] = later
-        asyncio.get_running_loop().call_later(WAIT_SECONDS[load.tries], self._launch, later)
+        asyncio.get_running_loop().call_later(WAIT_SECONDS[load.tries], self._launch, later, context=Context())
 
     async def _ask_truth(self, load: _Load[Value], wanted: list[str]) -> None:
         try:
@@ -205,9 +216,10 @@ class Cache(Generic[Value]):
             load.outcomes.update((key, values.get(key)) for key in wanted)  # type: ignore[misc]
 
     def _keep(self, load: _Load[Value]) -> None:
+        now = self._caches.monotonic()
         for key, outcome in load.outcomes.items():
             if load.keys[key] and not isinstance(outcome, Exception):
-                self._memory.put(key, outcome, self._caches.monotonic() + self._seconds(outcome))
+                self._memory.put(key, outcome, now + self._seconds(outcome), now)
 
     async def _share(self, load: _Load[Value], leases: dict[str, Lease]) -> None:
         codec, shared = self._codec, self._caches.shared
@@ -293,11 +305,22 @@ class _Message(msgspec.Struct, array_like=True):
 
 
 class Caches:
-    """All caches of a node: what they hear from other nodes, and their way to the shared cache, if there is one."""
+    """All caches of a node: what they hear from other nodes by `bus`, and their way to the cache that these share."""
 
     def __init__(
-        self, bus: Bus, tasks: Tasks, shared: Shared | None = None, monotonic: Callable[[], float] = monotonic
+        self,
+        tasks: Tasks,
+        settings: CacheSettings,
+        *,
+        bus: Bus | None = None,
+        shared: Shared | None = None,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
+        limits = settings.entries_max, settings.bytes_max
+        self.terms = Terms(settings.seconds, settings.absent_seconds, *limits)
+        """What is usual for things that are invalidated one by one."""
+        self.page_terms = Terms(settings.page_seconds, settings.page_seconds, *limits)
+        """What is usual for pages that are made of many rows."""
         self.shared = shared
         self.tasks = tasks
         self.monotonic = monotonic
@@ -308,11 +331,13 @@ class Caches:
         self._leaving: dict[tuple[str, str], bool] = {}
         """What is to be deleted from the shared cache, and whether others are to be told afterwards."""
         self._deleting: dict[tuple[str, str], bool] = {}
+        self._deletion: asyncio.Task[None] | None = None
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(_Message).decode
-        bus.on(TOPIC, self._hear)
-        bus.on_gap(lambda node: self.flush())
-        bus.on_change(self._bus_changed)
+        if bus is not None:
+            bus.on(TOPIC, self._hear)
+            bus.on_gap(lambda node: self.flush())
+            bus.on_change(self._bus_changed)
 
     def add(self, cache: Cache[Value]) -> None:
         """Tell a cache what other nodes change."""
@@ -326,7 +351,10 @@ class Caches:
             await self.shared.start()
 
     async def stop(self) -> None:
-        """Disconnect from it."""
+        """Delete and tell what is left, then disconnect."""
+        self._begin_to_delete()
+        if self._deletion is not None:
+            await self._deletion
         if self.shared is not None:
             await self.shared.stop()
 
@@ -342,7 +370,8 @@ class Caches:
         for key in keys:
             self.invalidated += 1
             _forget(cache, key)
-            self._leave(cache.name, key, True)
+            if self._bus is not None or self.shared is not None:
+                self._leave(cache.name, key, True)
 
     def is_leaving(self, name: str, key: str) -> bool:
         """Whether a key is still to be deleted from the shared cache."""
@@ -371,8 +400,8 @@ class Caches:
         if self.shared is None:
             leaving, self._leaving = self._leaving, {}
             self._tell(leaving, True)
-        else:
-            self.tasks.spawn(self._delete(self.shared), "deletions from the shared cache")
+        elif self._leaving and not self._deleting:
+            self._deletion = self.tasks.spawn(self._delete(self.shared), "deletions from the shared cache")
 
     async def _delete(self, shared: Shared) -> None:
         while self._leaving:
@@ -384,6 +413,8 @@ class Caches:
             self._deleting = {}
 
     def _tell(self, places: Mapping[tuple[str, str], bool], deleted: bool) -> None:
+        if self._bus is None:
+            return
         told = [place for place, tells in places.items() if tells]
         for start in range(0, len(told), MESSAGE_KEYS_MAX):
             keys: dict[str, list[str]] = {}

@@ -152,6 +152,17 @@ class ClusterSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     dead_seconds: float = 4.0
 
 
+class CacheSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[cache]`: what is kept of the database; limits are those of each cache. `memcached`: such as `host:11211`."""
+
+    seconds: float = 60.0
+    absent_seconds: float = 5.0
+    page_seconds: float = 2.0
+    entries_max: int = 100_000
+    bytes_max: int = 134_217_728
+    memcached: tuple[str, ...] = ()
+
+
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
@@ -187,6 +198,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     social: SocialSettings = SocialSettings()
     iap: IapSettings = IapSettings()
     cluster: ClusterSettings = ClusterSettings()
+    cache: CacheSettings = CacheSettings()
     log: LogSettings = LogSettings()
     providers: dict[str, ProviderSettings] = {}
 
@@ -215,6 +227,7 @@ MAY_BE_ZERO = frozenset(
     (
         *("port", "console_port", "notice_seconds", "drain_seconds", "socket.proxy_count", "match.max_empty_seconds"),
         *("resume.seconds", "resume.match_seconds", "resume.party_seconds"),
+        *("cache.seconds", "cache.absent_seconds", "cache.page_seconds"),
         *("resume.matchmaker_seconds", "resume.status_seconds", "resume.chat_seconds"),
     )
 )

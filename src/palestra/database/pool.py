@@ -12,6 +12,7 @@ import asyncpg
 
 from palestra.core.errors import DeadlineExceeded, OutcomeUnknown, Overloaded, SetupError, Unavailable
 from palestra.database.primary import AWAY, Primary
+from palestra.database.transaction import Connection, ending
 
 if TYPE_CHECKING:
     from palestra.database.replicas import Replicas
@@ -95,6 +96,7 @@ class Database:
             reset=_nothing if self.pooled else None,
             min_size=0,
             max_size=self._connections_max,
+            connection_class=Connection,
         )
 
     async def close(self) -> None:
@@ -128,7 +130,9 @@ class Database:
             connection = await connecting
         except (*AWAY, *_REFUSED, asyncpg.InterfaceError) as error:
             raise self._translated(error, None) from error
-        self._available = True
+        if not self.pooled:
+            # A pooler lets anybody in, whether or not there is a server.
+            self._available = True
         self._made_at[connection] = asyncio.get_running_loop().time()
         return connection
 
@@ -156,24 +160,25 @@ class Database:
         runs too long, OutcomeUnknown when the connection is lost during the commit. Costs three round trips.
         """
         async with self._acquired() as connection:
-            transaction = connection.transaction(isolation=isolation)
-            await transaction.start()
-            try:
-                yield connection
-            except BaseException:
-                if not _is_gone(connection):
-                    await transaction.rollback()
-                raise
-            if _is_gone(connection):
-                self._away()
-                raise Unavailable("The database went away before the commit, try again.")
-            try:
-                await transaction.commit()
-            except BaseException as error:
-                if connection_lost(error, connection):
-                    self._away()
-                    raise OutcomeUnknown("The database went away during the commit.") from error
-                raise
+            with ending(connection):
+                transaction = connection.transaction(isolation=isolation)
+                await transaction.start()
+                try:
+                    yield connection
+                except BaseException:
+                    if not _is_gone(connection):
+                        await transaction.rollback()
+                    raise
+                if _is_gone(connection):
+                    self.seems_away()
+                    raise Unavailable("The database went away before the commit, try again.")
+                try:
+                    await transaction.commit()
+                except BaseException as error:
+                    if connection_lost(error, connection):
+                        self.seems_away()
+                        raise OutcomeUnknown("The database went away during the commit.") from error
+                    raise
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """All rows of one statement."""
@@ -239,7 +244,7 @@ class Database:
             await pool.release(cast(Any, connection))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             # The work is done and answered; a connection that fails its reset is thrown away by the pool.
-            self._away()
+            self.seems_away()
 
     def _translated(self, error: BaseException, connection: asyncpg.Connection | None) -> BaseException:
         """What callers should see instead of `error`; `error` itself when it is not about the way to the server."""
@@ -248,11 +253,11 @@ class Database:
         if isinstance(error, asyncpg.QueryCanceledError):
             return DeadlineExceeded("The database took too long.")
         if connection_lost(error, connection):
-            self._away()
+            self.seems_away()
             return Unavailable("The database is away, try again.", retry_after_seconds=1.0)
         return error
 
-    def _away(self) -> None:
+    def seems_away(self) -> None:
         """Remember that the server does not answer, and ask it until it does."""
         self._available = False
         if self._probe is None or self._probe.done():
@@ -264,7 +269,6 @@ class Database:
             try:
                 connection = await self._primary.connect()
                 try:
-                    # A pooler lets anybody in, whether or not there is a server.
                     await connection.fetchval("SELECT 1", timeout=self._connect_timeout)
                 finally:
                     connection.terminate()

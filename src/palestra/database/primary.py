@@ -9,6 +9,7 @@ import asyncpg
 
 from palestra.core.errors import SetupError
 from palestra.core.log import get_logger
+from palestra.database.transaction import Connection
 
 log = get_logger(__name__)
 HOST_SECONDS_MIN = 1.0
@@ -46,6 +47,7 @@ class Primary:
 
     async def connect(self, **options: Any) -> asyncpg.Connection:
         """A new connection. Raises what the last host that was tried said, all of them having failed."""
+        options.setdefault("connection_class", Connection)
         last = len(self._hosts) - 1
         for number in range(len(self._hosts)):
             at = (self._first + number) % len(self._hosts)

@@ -32,21 +32,23 @@ _FAILURES = (
     asyncpg.InternalClientError,
 )
 
+PING = "SELECT 0"
+"""What is asked where the position matters to nobody; servers that only resemble PostgreSQL know no such position."""
 Told = Callable[[float, int], None]
 """Called with the loop's time at which it was asked, and how far the log of changes is, in bytes."""
 
 
 class Watch:
-    """A connection over which a server is asked where its log of changes ends, again and again.
+    """A connection over which a server is asked over and over where its log of changes ends, or just whether it lives.
 
     A machine that is gone says nothing, and its connections hang for minutes. When an answer has not come and a new
     connection brings one, all older connections of this database are cut; what is in flight on them ends as lost.
     """
 
-    def __init__(self, database: Database, told: Told, ask_seconds: float = ASK_SECONDS) -> None:
+    def __init__(self, database: Database, told: Told | None = None) -> None:
         self._database = database
         self._told = told
-        self._ask_seconds = ask_seconds
+        self._ask_seconds = ASK_SECONDS if told is not None else ASK_SECONDS_ALONE
         self._connection: asyncpg.Connection | None = None
         self._silent = False
         """Since a connection was given up, none has been answered."""
@@ -67,9 +69,10 @@ class Watch:
                 self._connection = await self._database.connect()
             await self._told_by(self._connection)
         except _FAILURES as error:
-            # Away, starting, or refusing: whoever needs it says so. Silence is what nobody else notices.
+            # Silence is what nobody else notices, and nobody at all notices a server that is away behind a pooler.
             self._silent = self._silent or (self._connection is not None and isinstance(error, TimeoutError))
             self._hang_up()
+            self._database.seems_away()
             return
         if self._silent:
             self._silent = False
@@ -78,9 +81,10 @@ class Watch:
 
     async def _told_by(self, connection: asyncpg.Connection) -> None:
         asked_at = asyncio.get_running_loop().time()
-        position = await connection.fetchval(POSITION, timeout=ANSWER_SECONDS_MAX)
-        # A replica that has applied nothing yet, or one of a kind that has no such position, is of no use.
-        if position is not None:
+        statement = PING if self._told is None else POSITION
+        position = await connection.fetchval(statement, timeout=ANSWER_SECONDS_MAX)
+        # A replica that has applied nothing yet is of no use.
+        if position is not None and self._told is not None:
             self._told(asked_at, int(position))
 
     def _hang_up(self) -> None:

@@ -97,6 +97,11 @@ class Call:
         return self.caller
 
     @property
+    def unseen(self) -> bool:
+        """Whether the answer is encoded without game code looking at it: parts of it may be JSON already."""
+        return self.operation.after is None
+
+    @property
     def connection(self) -> Session:
         """The session of a message that came over a socket."""
         if self.session is None:

@@ -19,7 +19,7 @@ class Synced:
 
     def __init__(self, code: type, match: type, encoding: Encoding, place: str) -> None:
         self.has_views = getattr(code, "view") is not getattr(match, "view")  # noqa: B009
-        seen = _result_of_view(code, place) if self.has_views else _state_of(code, match)
+        seen = _result_of_view(code, place) if self.has_views else state_of(code, match)
         if seen is None or seen is Any or isinstance(seen, TypeVar):
             what = "the type of what `view` returns" if self.has_views else "the type of the state: Match[State]"
             raise SetupError(f"{place}: sync needs {what}")
@@ -60,7 +60,7 @@ class Followers:
             self._desk.broadcast(message.op_code, message.data, to=to, sender=None, reliable=True, deferred=False)
 
 
-def _state_of(code: type, match: type) -> Any:
+def state_of(code: type, match: type) -> Any:
     """`State` of the nearest `Match[State]` that a class is made of."""
     for ancestor in code.__mro__:
         for parent in getattr(ancestor, "__orig_bases__", ()):

@@ -349,20 +349,27 @@ class Game:
         return code
 
     def match(
-        self, name: str, *, ticks_per_second: int = 10, record: bool = False, sync: Encoding | None = None
+        self,
+        name: str,
+        *,
+        ticks_per_second: int = 10,
+        record: bool = False,
+        sync: Encoding | None = None,
+        checkpoint_ticks: int = 0,
     ) -> Callable[[M], M]:
         """Declare matches that this server runs: `@game.match("arena", ticks_per_second=20)` on a class of `Match`.
 
         `await ctx.matches.create("arena", params)` begins one. 1 to 60 ticks a second. With `record`, what happens to
         each is written to a file that `palestra replay` can run again. With `sync`, "json" or "binary", clients are
-        told how the state changes, each what its `view` shows.
+        told how the state changes, each what its `view` shows. With `checkpoint_ticks` and a redis_url, what there is
+        of each match is kept there every so many ticks, and another node goes on from it when this one dies.
         """
 
         if not isinstance(name, str):
             raise SetupError('@game.match needs the name of the match: @game.match("arena")')
 
         def declare(code: M) -> M:
-            declared = match_type(name, code, ticks_per_second, record, sync)
+            declared = match_type(name, code, ticks_per_second, record, sync, checkpoint_ticks)
             if name in self.matches:
                 raise SetupError(f"{declared.place}: {name!r} is already the name of {self.matches[name].place}")
             self.matches[name] = declared

@@ -18,12 +18,14 @@ from palestra.features.matches.contract import (
     TICKS_PER_SECOND_MAX,
     BadLabel,
     BadMatchParams,
+    CannotMove,
     MatchDesk,
     MatchMessage,
     MatchPlayer,
 )
 from palestra.sdk.bounds import Bounds, GameCodeTooSlow
 from palestra.sdk.followers import Followers, Synced
+from palestra.sdk.moving import Moving
 from palestra.sdk.sync import Encoding
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ _CALLBACKS = {
     "tick": ("(self, messages)",),
     "terminate": ("(self, grace_seconds)",),
     "signal": ("(self, data)",),
+    "snapshot": ("(self)",),
+    "restore": ("(self, snapshot)",),
 }
 
 
@@ -115,6 +119,14 @@ class Match(Generic[State]):
     def signal(self, data: str) -> Any:
         """Answer text from the server, given by `ctx.matches.signal`; a GameError raised here goes back there."""
         return ""
+
+    def snapshot(self) -> Any:
+        """What another node needs to go on with this match, of types that msgspec can write: the state."""
+        return self.state
+
+    def restore(self, snapshot: Any) -> Any:
+        """The state made of a snapshot, in the place of `init`; write it with the type: `snapshot: Kept`."""
+        return snapshot
 
     # -- for the game to use
 
@@ -236,11 +248,18 @@ class MatchType:
     record: bool
     read: Callable[[bytes], Any] | None
     synced: Synced | None
+    moving: Moving
+    checkpoint_ticks: int
     place: str
 
 
 def match_type(
-    name: str, code: type[Match[Any]], ticks_per_second: int, record: bool, sync: Encoding | None
+    name: str,
+    code: type[Match[Any]],
+    ticks_per_second: int,
+    record: bool,
+    sync: Encoding | None,
+    checkpoint_ticks: int = 0,
 ) -> MatchType:
     """Look a class over. Raises SetupError, which names the place and what to do."""
     if not (isinstance(code, type) and issubclass(code, Match)):
@@ -262,7 +281,13 @@ def match_type(
     synced = None if sync is None else Synced(code, Match, sync, place)
     if synced is None and code.view is not Match.view:
         raise SetupError(f'{place}: nobody asks for view: declare @game.match({name!r}, sync="json") or "binary"')
-    return MatchType(name, code, ticks_per_second, record, _reader(code, place), synced, place)
+    moving = Moving(code, Match, place)
+    if checkpoint_ticks < 0:
+        raise SetupError(f"{place}: checkpoint_ticks is 0 or more, not {checkpoint_ticks}")
+    if checkpoint_ticks and moving.reason:
+        raise SetupError(f"{place}: checkpoint_ticks needs snapshots: {moving.reason}")
+    read = _reader(code, place)
+    return MatchType(name, code, ticks_per_second, record, read, synced, moving, checkpoint_ticks, place)
 
 
 def _reader(code: type[Match[Any]], place: str) -> Callable[[bytes], Any] | None:
@@ -325,6 +350,7 @@ class BoundHandler:
         self.name = declared.name
         self.ticks_per_second = declared.ticks_per_second
         self.record = declared.record
+        self.checkpoint_ticks = declared.checkpoint_ticks
         self.module = str(game.file)
         self.version = game.version
         self._bounds = bounds
@@ -345,6 +371,7 @@ class BoundMatch:
         match._context = context
         self._match = match
         self._read = declared.read
+        self._moving = declared.moving
         self._bounds = bounds
         self._followers = Followers(declared.synced, desk, match.view) if declared.synced else None
 
@@ -440,6 +467,21 @@ class BoundMatch:
     def written_state(self) -> bytes:
         """The state, always written in the same way."""
         return _write(self._match.state)
+
+    def snapshot(self) -> bytes:
+        """All that the code knows. Raises CannotMove."""
+        try:
+            return self._bounds.step(self._moving.write, self._match)
+        except GameCodeTooSlow as error:
+            raise CannotMove(error.message) from None
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot."""
+        match = self._match
+        own, written = self._moving.read(snapshot)
+        match.__init__()
+        vars(match).update(own)
+        self._begin_with(self._bounds.step(match.restore, written))
 
 
 def _answer(result: Any) -> str:

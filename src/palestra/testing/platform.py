@@ -81,7 +81,7 @@ class Platform:
         """
         parts = self.node.parts
         assert parts is not None, "start it first"
-        await parts.services.announcer.announce()
+        await parts.services.boards.announcer.announce()
 
     def relax(self) -> None:
         """Let the matchmaker look at the time; for tests that move a ManualClock past a relaxation."""

@@ -9,14 +9,18 @@ from typing import Any, cast
 
 import pytest
 
+from palestra.cluster.cache import Caches
 from palestra.core.clock import ManualClock
+from palestra.core.config import CacheSettings, DatabaseSettings
 from palestra.core.events import EventBus
 from palestra.core.tasks import Tasks
+from palestra.database.pool import Database
 from palestra.features.chat import feature
 from palestra.features.chat.addresses import Addresses
 from palestra.features.chat.channels import ChannelService
 from palestra.features.chat.messages import ChatMessages
 from palestra.features.chat.service import ChatService
+from palestra.features.chat.store import ChatStore
 from palestra.features.groups.contract import GroupDeleted, Happening, MemberChanged, State
 from palestra.features.streams.contract import GROUP, ROOM, Stream
 from palestra.features.streams.engine import PresenceEngine
@@ -52,7 +56,8 @@ class Hall(Node):
         self.engine, self.club = PresenceEngine(), Club()
         nobody = cast(Any, None)
         addresses = Addresses(nobody, nobody, cast(Any, self.club))
-        chat = ChatService(nobody, self.engine, addresses, nobody, ManualClock())
+        messages = ChatStore(Database(""), DatabaseSettings(), Caches(Tasks(), CacheSettings()))
+        chat = ChatService(messages, self.engine, addresses, nobody, ManualClock())
         self.channels = ChannelService(chat, self.engine, addresses, EventBus(), Tasks())
         self.messages = feature.messages(ChatMessages(self.channels))
         super().__init__(self.messages)

@@ -30,10 +30,10 @@ class World(GroupWorld):
 
     def __init__(self, database: Database, folder: Path) -> None:
         super().__init__(database, folder)
-        self.messages = ChatStore(database, DatabaseSettings())
+        self.messages = ChatStore(database, DatabaseSettings(), self.players.caches)
         self.presences = PresenceEngine()
         self.tasks = Tasks()
-        self.friendships = FriendStore(database, DatabaseSettings())
+        self.friendships = FriendStore(database, DatabaseSettings(), self.players.caches)
         self.friends = FriendService(self.friendships, self.players.users, self.events, self.clock)
         addresses = Addresses(self.players.users, self.friends, self.groups)
         self.chat = ChatService(self.messages, self.presences, addresses, self.groups, self.clock)

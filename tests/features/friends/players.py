@@ -9,9 +9,11 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from palestra.core.config import DatabaseSettings
+from palestra.cluster.cache import Caches
+from palestra.core.config import CacheSettings, DatabaseSettings
 from palestra.core.events import EventBus
 from palestra.core.ids import new_id
+from palestra.core.tasks import Tasks
 from palestra.database.pool import Database
 from palestra.database.sealed import KeyRing, Sealer
 from palestra.features.accounts.service import AccountService
@@ -30,7 +32,8 @@ class Players:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         sealer = Sealer(KeyRing.load_or_create(folder / "keys.json"))
-        self._store = AccountStore(database, DatabaseSettings(), sealer)
+        self.caches = Caches(Tasks(), CacheSettings())
+        self._store = AccountStore(database, DatabaseSettings(), sealer, self.caches)
         nothing = cast(Any, None)
         self.users = AccountService(self._store, nothing, nothing, EventBus(), PresenceEngine(), nothing)
 

@@ -35,7 +35,7 @@ class World:
         self.events = EventBus()
         self.told = Recorder(self.events, *TOLD)
         self.players = Players(database, folder)
-        self.store = FriendStore(database, DatabaseSettings())
+        self.store = FriendStore(database, DatabaseSettings(), self.players.caches)
         self.friends = FriendService(self.store, self.players.users, self.events, self.clock)
         self._operations = operations(FriendRoutes(self.friends, FriendImport(self.friends, self.players.users, {})))
 

@@ -145,7 +145,8 @@ async def test_players_of_a_group_come_by_state_then_time_of_joining(world: Worl
     for limit in (1, 2, 100):
         found = await pages(people[1][1], path, "group_users", limit)
         assert [(one["user"]["id"], one["state"]) for one in found] == expected
-    await world.database.execute("UPDATE users SET edge_count = 7 WHERE id = $1", ann)
+    async with world.database.transaction() as tx:
+        await world.players.users.add_edges(tx, {ann: 7})
     assert (await as_ann("GET", path, state=0))["group_users"][0]["user"]["edge_count"] == 7
     members = await pages(as_ann, path, "group_users", 2, state=2)
     assert [one["user"]["id"] for one in members] == ids[:3]

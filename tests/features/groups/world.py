@@ -26,7 +26,7 @@ class World:
         self.events = EventBus()
         self.told = Recorder(self.events, MemberChanged, JoinRequested, GroupDeleted)
         self.players = Players(database, folder)
-        self.store = GroupStore(database, DatabaseSettings())
+        self.store = GroupStore(database, DatabaseSettings(), self.players.caches)
         self.groups = GroupService(self.store, self.players.users, self.events, self.clock)
         self._operations = operations(GroupRoutes(self.groups))
 

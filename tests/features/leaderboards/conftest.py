@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from palestra.cluster.cache import Caches
 from palestra.core.clock import ManualClock
-from palestra.core.config import DatabaseSettings
+from palestra.core.config import CacheSettings, DatabaseSettings
 from palestra.core.events import EventBus
 from palestra.core.tasks import Tasks
 from palestra.database.pool import Database
@@ -37,7 +38,7 @@ class Bench:
         self.events = EventBus()
         self.tasks = Tasks()
         self.store = LeaderboardStore(database, DatabaseSettings())
-        self.tournament_store = TournamentStore(database, DatabaseSettings())
+        self.tournament_store = TournamentStore(database, DatabaseSettings(), Caches(Tasks(), CacheSettings()))
         self.boards = KnownBoards(self.store, self.tasks, clock)
         self.service = LeaderboardService(self.store, self.boards, clock)
         self.tournaments = TournamentService(self.tournament_store, self.store, self.boards, self.service, clock)

@@ -33,7 +33,7 @@ async def platform(database_url: str, clock: ManualClock) -> AsyncIterator[Platf
 def tournaments(platform: Platform) -> TournamentService:
     parts = platform.node.parts
     assert parts is not None
-    return parts.services.tournaments
+    return parts.services.boards.tournaments
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ async def test_each_refusal_of_a_score_has_its_status_and_text(
     await bob.call("POST", "/v2/tournament/joined/join")
     parts = platform.node.parts
     assert parts is not None
-    await parts.services.leaderboards.create("board")
+    await parts.services.boards.leaderboards.create("board")
     writing = "Error writing score to tournament."
     for id, body, answer in (
         ("later", {"score": 1}, (400, 9, "Tournament is not active and cannot accept new scores.")),

@@ -34,7 +34,8 @@ class Line:
     def __init__(self, name: str) -> None:
         self.id = f"session-{name}"
         self.caller = Caller(f"user-{name}", name, {}, "", 0, 0)
-        self.language, self.client_ip, self.closing = "en", "", False
+        self.language, self.client_ip, self.closing, self.away = "en", "", False, False
+        self.node, self.moves = "", 0
         self.sent: list[Push] = []
         self.after: list[Callable[[], None]] = []
 

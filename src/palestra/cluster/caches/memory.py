@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
+SWEPT_ENTRIES = 2
+"""How many of the oldest are looked at with each that is put: so they go when their time is over, and nobody waits."""
 ENTRY_BYTES = 400
 """About what an entry takes beside its value."""
 
@@ -54,7 +57,7 @@ class Memory(Generic[Value]):
                     found[key] = entry.value
         return found, unknown
 
-    def put(self, key: str, value: Value | None, expires_at: float) -> None:
+    def put(self, key: str, value: Value | None, expires_at: float, now: float) -> None:
         """Keep a value, or that there is none; one that is larger than everything may be is not kept."""
         self.drop(key)
         size = ENTRY_BYTES + len(key) + (0 if value is None else self._size_bytes(value))
@@ -64,6 +67,9 @@ class Memory(Generic[Value]):
         self.bytes += size
         while len(self._entries) > self._entries_max or self.bytes > self._bytes_max:
             self._evict()
+        for key, entry in list(islice(self._entries.items(), SWEPT_ENTRIES)):
+            if entry.expires_at <= now:
+                self.drop(key)
 
     def drop(self, key: str) -> None:
         """Forget a key."""

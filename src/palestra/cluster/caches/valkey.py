@@ -25,7 +25,7 @@ class ValkeyCache:
         except ImportError:
             raise SetupError('a Valkey or Redis URL needs its client: pip install "palestra[valkey]"') from None
         pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url,
+            url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
             max_connections=CONNECTIONS_MAX,
             timeout=REPLY_SECONDS_MAX,
             socket_timeout=REPLY_SECONDS_MAX,

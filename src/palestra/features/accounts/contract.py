@@ -5,13 +5,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, Protocol, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from palestra.core.clock import timestamp
 from palestra.core.errors import AlreadyExists, Internal, NotFound, Overloaded, PermissionDenied, Unauthenticated
 from palestra.gateway.fields import JsonText
+
+_encode = msgspec.json.Encoder().encode
 
 
 class IdentityKind(enum.IntEnum):
@@ -28,7 +32,7 @@ class IdentityKind(enum.IntEnum):
     STEAM = 9
 
 
-class UserRecord(msgspec.Struct, frozen=True):
+class UserRecord(msgspec.Struct, frozen=True, dict=True):
     """A player as everybody may see them, with the provider ids that are public by protocol.
 
     `metadata` is the text of a JSON object. `identities` are identifiers in the clear, (kind, text) pairs: in an
@@ -58,6 +62,18 @@ class UserRecord(msgspec.Struct, frozen=True):
             if found == kind:
                 return text
         return ""
+
+    # Records are kept and shown many times over, so what is made of them is kept with them.
+
+    @cached_property
+    def as_online(self) -> UserRecord:
+        """The same player while they show a status."""
+        return self if self.online else replace(self, online=True)
+
+    @cached_property
+    def json(self) -> msgspec.Raw:
+        """`user_wire`, encoded."""
+        return msgspec.Raw(_encode(user_wire(self)))
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -118,6 +134,11 @@ PUBLIC_IDENTITIES = {
     IdentityKind.FACEBOOK_INSTANT: "facebook_instant_game_id",
     IdentityKind.APPLE: "apple_id",
 }
+
+
+def user_json(record: UserRecord) -> UserWire:
+    """As `user_wire`, already encoded: for answers that nobody looks at (`Call.unseen`)."""
+    return cast(UserWire, record.json)
 
 
 def user_wire(record: UserRecord) -> UserWire:
@@ -239,8 +260,12 @@ class LastIdentity(PermissionDenied):
 class Users(Protocol):
     """Players, as other features see them."""
 
-    async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
-        """The players with these ids, without order; unknown ones are absent. One batched round trip."""
+    async def get_many(self, ids: Iterable[str], *, fresh: bool = False) -> list[UserRecord]:
+        """The players with these ids, without order; unknown ones are absent.
+
+        From memory as a rule: changes of this node are seen at once, those of others when it hears of them.
+        With `fresh` from the database.
+        """
         ...
 
     async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:

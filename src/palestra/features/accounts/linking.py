@@ -73,7 +73,8 @@ class Linking:
             await tx.execute(SQL["touch"], user_id)
 
     async def _lock(self, tx: asyncpg.Connection, user_id: str) -> bool:
-        """Hold the player's row; whether they have a password."""
+        """Hold the player's row, which is about to be changed; whether they have a password."""
+        self._store.changes(tx, (user_id,))
         has_password: bool | None = await tx.fetchval(SQL["lock_account"], user_id)
         if has_password is None:
             raise AccountNotFound

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from palestra.core.errors import InvalidArgument
 from palestra.features.accounts import rules, wire
 from palestra.features.accounts.contract import AccountExport, IdentityKind, user_wire
@@ -60,7 +62,10 @@ class AccountRoutes:
             ids += (await self._accounts.ids_of_usernames(request.usernames)).values()
         if request.facebook_ids:
             ids += await self._accounts.ids_of_identities(IdentityKind.FACEBOOK, request.facebook_ids)
-        return wire.UsersWire([user_wire(user) for user in await self._accounts.get_many(dict.fromkeys(ids))])
+        found = await self._accounts.get_many(dict.fromkeys(ids))
+        if call.unseen:
+            return wire.UsersWire(cast(Any, [user.json for user in found]))
+        return wire.UsersWire([user_wire(user) for user in found])
 
     # -- log-in
 

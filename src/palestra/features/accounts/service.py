@@ -180,16 +180,17 @@ class AccountService:
         (user_id,) = _canonical([user_id])
         return await self._exports.make(user_id)
 
-    async def get_many(self, ids: Iterable[str]) -> list[UserRecord]:
+    async def get_many(self, ids: Iterable[str], *, fresh: bool = False) -> list[UserRecord]:
         """The players with these ids, unknown ones absent."""
         wanted = tuple(ids)
-        found = await self._store.read(wanted) if wanted else []
-        return [self._seen(user) for user in found] if self._presences.of_mode(STATUS) else found
+        if not wanted:
+            return []
+        found = await self._store.read(wanted) if fresh else (await self._store.read_cached(wanted)).values()
+        return [self._seen(user) for user in found] if self._presences.of_mode(STATUS) else list(found)
 
     def _seen(self, user: UserRecord) -> UserRecord:
         """A record as it is now: players are online while they show a status."""
-        online = bool(self._presences.visible(Stream(STATUS, user.id)))
-        return replace(user, online=True) if online else user
+        return user.as_online if self._presences.visible(Stream(STATUS, user.id)) else user
 
     async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:
         """Username → id of those that exist."""

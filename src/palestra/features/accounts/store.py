@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.cluster.cache import Caches
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import SetupError
 from palestra.core.ids import parse_id
@@ -16,7 +17,9 @@ from palestra.database.lookup import Lookups
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
 from palestra.database.sealed import Sealer
+from palestra.database.transaction import at_end
 from palestra.features.accounts.contract import PUBLIC_IDENTITIES, Account, IdentityKind, UsernameTaken, UserRecord
+from palestra.features.accounts.profiles import profiles
 
 SQL = load_queries(__file__)
 ID_BYTES = 64
@@ -48,7 +51,7 @@ class NewAccount(NamedTuple):
 class AccountStore:
     """Players and identities. Hot single-purpose work goes through batches, the rest through transactions."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings, sealer: Sealer) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings, sealer: Sealer, caches: Caches) -> None:
         self.database = database
         self._sealer = sealer
         limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
@@ -79,6 +82,7 @@ class AccountStore:
             idempotent=True,
             **limits,
         )
+        self._profiles = profiles(caches, self._load, sealer)
         lookups = Lookups("accounts.lookup", database, settings)
         self._by_name = lookups.of(SQL["ids_of_usernames"])
         self.batches = [self._find, self._create, self._read, self._read_own, self._update, *lookups.batches]
@@ -119,6 +123,22 @@ class AccountStore:
     def read(self, user_ids: Sequence[str]) -> Awaitable[list[UserRecord]]:
         """Players by id, in that order, each once; of their identifiers the public ones. The unknown are absent."""
         return self._read.submit(user_ids)
+
+    def read_cached(self, user_ids: Iterable[str]) -> Awaitable[dict[str, UserRecord]]:
+        """As `read`, by id and without order, from what is kept: see `cluster/cache.py` for how old that may be."""
+        return self._profiles.get_many(user_ids)
+
+    async def _load(self, ids: list[str]) -> dict[str, UserRecord]:
+        return {user.id: user for user in await self._read.submit(ids)}
+
+    def changed(self, user_ids: Iterable[str]) -> None:
+        """Rows of these players were changed, and it is committed, or may be: nobody is to see the old ones."""
+        self._profiles.invalidate(user_ids)
+
+    def changes(self, tx: asyncpg.Connection, user_ids: Iterable[str]) -> None:
+        """As `changed`, for when the transaction has ended."""
+        ids = list(user_ids)
+        at_end(tx, lambda: self.changed(ids))
 
     def read_own(self, user_id: str) -> Any:
         """(awaitable) A player's account, or None."""
@@ -179,25 +199,36 @@ class AccountStore:
                 await self._update.submit(tuple(change))
         except asyncpg.UniqueViolationError:
             raise UsernameTaken from None
+        finally:
+            self.changed((user_id,))
 
     async def fill_profile(self, user_id: str, display_name: str | None, avatar_url: str | None, email: str) -> None:
         """Set what the player has not set; take an e-mail address, unless it is "", if nobody has it."""
-        await self.database.execute(SQL["fill_profile"], user_id, display_name, avatar_url)
+        try:
+            await self.database.execute(SQL["fill_profile"], user_id, display_name, avatar_url)
+        finally:
+            self.changed((user_id,))
         if email:
+            # Nobody else is shown it.
             lookup = self.lookup(IdentityKind.EMAIL, email)
             sealed = self.seal(IdentityKind.EMAIL, user_id, lookup, email)
             await self.database.execute(SQL["add_identity_if_free"], IdentityKind.EMAIL, lookup, user_id, sealed)
 
     async def delete(self, tx: asyncpg.Connection, user_id: str) -> bool:
         """Delete a player; False if there was none."""
+        self.changes(tx, (user_id,))
         return await tx.execute(SQL["delete_account"], user_id) != "DELETE 0"
 
     async def set_disabled(self, user_ids: list[str], disabled: bool) -> list[str]:
         """Ban, or lift bans; the ids of those that exist."""
-        return [row[0] for row in await self.database.fetch(SQL["set_disabled"], user_ids, disabled)]
+        try:
+            return [row[0] for row in await self.database.fetch(SQL["set_disabled"], user_ids, disabled)]
+        finally:
+            self.changed(user_ids)
 
     async def add_edges(self, tx: asyncpg.Connection, changes: Mapping[str, int]) -> None:
         """Change edge counters."""
+        self.changes(tx, changes)
         await tx.execute(SQL["add_edges"], list(changes), list(changes.values()))
 
 

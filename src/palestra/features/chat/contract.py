@@ -54,7 +54,7 @@ class ConversationOpened(msgspec.Struct, frozen=True):
     from_username: str
 
 
-class HistoryPage(msgspec.Struct, frozen=True):
+class HistoryPage(msgspec.Struct, frozen=True, dict=True):
     """Some messages of a channel. The cursors are empty where they would lead nowhere.
 
     `cacheable_cursor` stands behind the last message of the page: with it, later messages can be asked for.

@@ -20,4 +20,4 @@ class ChatRoutes:
         page = await self._chat.history(
             request.channel_id, limit, forward, request.cursor, caller_id=call.player.user_id
         )
-        return wire.history_of(page)
+        return wire.history_json(page) if call.unseen else wire.history_of(page)

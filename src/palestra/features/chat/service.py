@@ -42,6 +42,7 @@ class ChatService:
         self._addresses = addresses
         self._groups = groups
         self._clock = clock
+        self._pages = store.pages(self._read_page)
         self._sent_at = datetime(1970, 1, 1, tzinfo=UTC)
 
     async def channel_id(self, target: str, kind: int, sender_id: str = "") -> str:
@@ -147,7 +148,11 @@ class ChatService:
             raise BadLimit
         if caller_id is not None:
             await self._check_reader(channel, caller_id)
-        start = rules.history_start(rules.channel_id(channel), forward, cursor)
+        found_id = rules.channel_id(channel)
+        return await self._pages.page(found_id, found_id, limit, forward, cursor)
+
+    async def _read_page(self, channel_id: str, limit: int, forward: bool, cursor: str) -> HistoryPage:
+        start = rules.history_start(channel_id, forward, cursor)
         # One more than asked for tells whether there is more.
         found = await self._store.list(start, limit + 1)
         return rules.history_page(start, bool(cursor), found, limit)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import asyncpg
 
+from palestra.cluster.cache import Caches
+from palestra.cluster.pages import Pages
 from palestra.core.config import DatabaseSettings
 from palestra.database.batch import Batch
 from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
-from palestra.features.chat.contract import BadContent, Message
+from palestra.database.transaction import at_end
+from palestra.features.chat.contract import BadContent, HistoryPage, Message
 from palestra.features.chat.rules import HistoryCursor
 
 SQL = load_queries(__file__)
+HISTORY_PAGE_BYTES = 16_384
+"""About what a page takes in memory, also in JSON."""
 
 # Well-formed JSON that PostgreSQL cannot hold all the same: NULs, numbers beyond its range, nesting beyond its stack.
 _UNSTORABLE = (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.ProgramLimitExceededError)
@@ -23,8 +29,10 @@ _UNSTORABLE = (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.Prog
 class ChatStore:
     """Reads and writes rows of `messages`."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings, caches: Caches) -> None:
         self._database = database
+        self._caches = caches
+        self._pages: Pages[HistoryPage] | None = None
         self._send: Batch[Message, None] = Batch(
             "chat.send",
             database,
@@ -44,12 +52,23 @@ class ChatStore:
         for batch in self.batches:
             await batch.stop()
 
+    def pages(self, load: Callable[..., Awaitable[HistoryPage]]) -> Pages[HistoryPage]:
+        """Pages of histories as `load` makes them, kept until something changes in their channel."""
+        self._pages = Pages("chat_history", self._caches, load, HISTORY_PAGE_BYTES, self._caches.terms)
+        return self._pages
+
+    def _changed(self, channel_id: str) -> None:
+        if self._pages is not None:
+            self._pages.invalidate((channel_id,))
+
     async def send(self, message: Message) -> None:
         """Store a message, in a round trip shared with others. Raises BadContent."""
         try:
             await self._send.submit(message)
         except _UNSTORABLE:
             raise BadContent from None
+        finally:
+            self._changed(message.channel_id)
 
     async def update(
         self, channel_id: str, message_id: str, sender_id: str, content: str, username: str, at: datetime
@@ -59,11 +78,16 @@ class ChatStore:
             row = await self._database.fetchrow(SQL["update"], message_id, channel_id, sender_id, content, username, at)
         except _UNSTORABLE:
             raise BadContent from None
+        finally:
+            self._changed(channel_id)
         return Message(*row) if row else None
 
     async def remove(self, channel_id: str, message_id: str, sender_id: str) -> Message | None:
         """Delete a sender's message, if there is one."""
-        row = await self._database.fetchrow(SQL["remove"], message_id, channel_id, sender_id)
+        try:
+            row = await self._database.fetchrow(SQL["remove"], message_id, channel_id, sender_id)
+        finally:
+            self._changed(channel_id)
         return Message(*row) if row else None
 
     async def list(self, start: HistoryCursor, limit: int) -> list[Message]:
@@ -74,6 +98,8 @@ class ChatStore:
 
     async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
         """Delete what a player wrote."""
+        if self._pages is not None:
+            at_end(tx, self._pages.invalidate_all)
         await tx.execute(SQL["forget"], user_id)
 
 

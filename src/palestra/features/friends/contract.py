@@ -37,7 +37,7 @@ class Friend(msgspec.Struct, frozen=True):
     metadata: str
 
 
-class FriendPage(msgspec.Struct, frozen=True):
+class FriendPage(msgspec.Struct, frozen=True, dict=True):
     """Some edges of a player; `cursor` leads to the next page and is empty on the last."""
 
     friends: Sequence[Friend]

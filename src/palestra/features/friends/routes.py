@@ -22,7 +22,7 @@ class FriendRoutes:
         """The caller's edges."""
         limit = PAGE_FRIENDS_MAX if request.limit is None else request.limit
         page = await self._friends.list(call.player.user_id, limit, request.state, request.cursor)
-        return wire.friends_of(page)
+        return wire.friends_json(page) if call.unseen else wire.friends_of(page)
 
     async def add(self, call: Call, request: wire.AddRequest) -> Empty:
         """Invite players or accept their invitations."""
@@ -48,7 +48,7 @@ class FriendRoutes:
         """Friends of the caller's friends."""
         limit = 10 if request.limit is None else request.limit
         page = await self._friends.friends_of_friends(call.player.user_id, limit, request.cursor)
-        return wire.friends_of_friends_of(page)
+        return wire.friends_of_friends_of(page, call.unseen)
 
     async def import_facebook(self, call: Call, request: wire.ImportRequest) -> Empty:
         """Make friends of those who are friends on Facebook."""

@@ -13,7 +13,7 @@ import msgspec
 from palestra.core.clock import Clock
 from palestra.core.errors import Unavailable
 from palestra.core.events import EventBus
-from palestra.features.accounts.contract import AccountNotFound, Users
+from palestra.features.accounts.contract import AccountNotFound, UserRecord, Users
 from palestra.features.friends import rules
 from palestra.features.friends.contract import (
     PAGE_FRIENDS_MAX,
@@ -35,7 +35,7 @@ from palestra.features.friends.contract import (
     State,
 )
 from palestra.features.friends.rules import Act, Edges, Outcome
-from palestra.features.friends.store import Edge, FriendStore, PairChange
+from palestra.features.friends.store import Edge, EdgeRow, FriendStore, PairChange
 
 ATTEMPTS_MAX = 3
 """How often a change is tried while players it names disappear."""
@@ -61,15 +61,16 @@ class FriendService:
         if not 1 <= limit <= PAGE_FRIENDS_MAX:
             raise BadLimit(PAGE_FRIENDS_MAX)
         start, last_state = rules.friends_start(user_id, state, cursor)
+        kept = None if cursor else await self._store.beginning(user_id)
+        fits = None if state is None else lambda row: row[1] == state
         # One more than asked for is where the next page begins.
-        rows = await self._store.list(user_id, start, last_state, limit + 1)
-        shown = rows[:limit]
-        users = {user.id: user for user in await self._users.get_many([row[0] for row in shown])}
-        friends = [Friend(users[row[0]], row[1], row[3], row[4]) for row in shown if row[0] in users]
-        if len(rows) <= limit:
-            return FriendPage(friends)
-        then = rows[limit]
-        return FriendPage(friends, rules.friends_cursor(user_id, rules.Position(then[1], then[2], then[0])))
+        rows = kept.first(limit + 1, fits) if kept is not None else None
+        if rows is None:
+            kept, rows = None, await self._store.list(user_id, start, last_state, limit + 1)
+        users = await self._users.get_many([row[0] for row in rows[:limit]])
+        if kept is None:
+            return _page(user_id, rows, limit, users)
+        return kept.page((limit, state, users), lambda: _page(user_id, rows, limit, users))
 
     async def friends_of_friends(self, user_id: str, limit: int = 10, cursor: str = "") -> FriendOfFriendPage:
         """See Friends.friends_of_friends."""
@@ -158,8 +159,8 @@ class FriendService:
     async def _carry_out(
         self, act: Act, user_id: str, username: str, targets: Sequence[str], metadata: str, reset: bool = False
     ) -> None:
-        for _ in range(ATTEMPTS_MAX):
-            known = {user.id for user in await self._users.get_many([user_id, *targets])}
+        for attempt in range(ATTEMPTS_MAX):
+            known = {user.id for user in await self._users.get_many([user_id, *targets], fresh=attempt > 0)}
             if user_id not in known:
                 raise AccountNotFound
             present = [target for target in targets if target in known]
@@ -244,6 +245,15 @@ class FriendService:
             elif outcome is Outcome.JOINED:
                 happened.append(FriendJoined(target, user_id, username))
         await asyncio.gather(*map(self._events.publish, happened))
+
+
+def _page(user_id: str, rows: Sequence[EdgeRow], limit: int, users: Iterable[UserRecord]) -> FriendPage:
+    known = {user.id: user for user in users}
+    friends = [Friend(known[row[0]], row[1], row[3], row[4]) for row in rows[:limit] if row[0] in known]
+    if len(rows) <= limit:
+        return FriendPage(friends)
+    then = rows[limit]
+    return FriendPage(friends, rules.friends_cursor(user_id, rules.Position(then[1], then[2], then[0])))
 
 
 class _Work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,11 +10,16 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.cluster.beginnings import KEPT_ROWS_MAX, Beginning
+from palestra.cluster.cache import Cache, Caches
+from palestra.cluster.pages import Pages
 from palestra.core.config import DatabaseSettings
 from palestra.database.batch import Batch
 from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
+from palestra.database.transaction import at_end, transaction
+from palestra.features.friends import rules
 from palestra.features.friends.contract import BadMetadata
 from palestra.features.friends.rules import Act, Edges, Outcome, Position, Referral
 
@@ -32,6 +38,15 @@ class Edge(NamedTuple):
     metadata: str
 
 
+EdgeRow = tuple[Any, ...]
+"""(friend_id, state, position, updated_at, metadata)"""
+EDGE_BYTES = 650
+"""About what an edge takes in memory, and in the page that is kept."""
+
+
+SUGGESTIONS_BYTES = 4_000
+
+
 class PairChange(NamedTuple):
     """What one player does to another. `metadata` goes on the player's side."""
 
@@ -48,11 +63,18 @@ Pair = tuple[str, str]
 class FriendStore:
     """Reads and writes rows of `friends`."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings, caches: Caches) -> None:
         self._database = database
         lookups = Lookups("friends.lookup", database, settings)
         self._edges = lookups.of(SQL["list_edges"], by_limit)
+        self._kept: Cache[Beginning[EdgeRow]] = Cache(
+            "friends", caches, self._load_beginnings, caches.terms, lambda kept: EDGE_BYTES * len(kept.rows)
+        )
         self._referrals = lookups.of(SQL["list_friends_of_friends"], by_limit)
+        # What a player does shows at once; what the friends do, when these seconds are over.
+        self._suggestions: Pages[list[Referral]] = Pages(
+            "friends_of_friends", caches, self._load_referrals, SUGGESTIONS_BYTES, caches.terms
+        )
         self.batches: list[Batch[Any, Any]] = [*lookups.batches]
         self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
 
@@ -71,7 +93,7 @@ class FriendStore:
         """A batch whose rounds each `change` edges in one transaction; changes of one pair never share a round."""
 
         async def execute(connection: asyncpg.Connection, changes: list[PairChange]) -> list[Outcome | Exception]:
-            async with connection.transaction():
+            async with transaction(connection):
                 return await change(connection, changes)
 
         batch: Batch[PairChange, Outcome] = Batch(
@@ -101,6 +123,7 @@ class FriendStore:
         """Make or change edges. Raises BadMetadata; ForeignKeyViolationError if a player is gone by now."""
         if not edges:
             return
+        self._changes(tx, [edge.user_id for edge in edges])
         try:
             await tx.execute(SQL["set_edges"], *map(list, zip(*edges, strict=True)))
         except (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.ProgramLimitExceededError):
@@ -109,15 +132,34 @@ class FriendStore:
     async def delete(self, tx: asyncpg.Connection, edges: Sequence[tuple[str, str]]) -> None:
         """Remove edges."""
         if edges:
+            self._changes(tx, [owner for owner, _ in edges])
             await tx.execute(SQL["delete_edges"], *map(list, zip(*edges, strict=True)))
 
-    async def list(self, user_id: str, start: Position, last_state: int, limit: int) -> list[tuple[Any, ...]]:
-        """Edges from a position on: (friend_id, state, position, updated_at, metadata)."""
+    async def list(self, user_id: str, start: Position, last_state: int, limit: int) -> list[EdgeRow]:
+        """Edges from a position on."""
         return await self._edges(user_id, start.state, start.position, start.friend_id, last_state, limit)
+
+    async def beginning(self, user_id: str) -> Beginning[EdgeRow]:
+        """The first of all edges of a player, as kept on this node."""
+        found = await self._kept.get(user_id)
+        return found or Beginning(())
+
+    async def _load_beginnings(self, user_ids: Sequence[str]) -> dict[str, Beginning[EdgeRow]]:
+        start, last_state = rules.friends_start("", None, "")
+        lists = await asyncio.gather(*[self.list(one, start, last_state, KEPT_ROWS_MAX) for one in user_ids])
+        return {user_id: Beginning(rows) for user_id, rows in zip(user_ids, lists, strict=True)}
+
+    def _changes(self, tx: asyncpg.Connection, user_ids: Iterable[str]) -> None:
+        owners = set(user_ids)
+        at_end(tx, lambda: self._kept.invalidate(owners))
+        at_end(tx, lambda: self._suggestions.invalidate(owners))
 
     async def list_referrals(self, user_id: str, after: Referral, limit: int) -> list[Referral]:
         """Friends of friends behind a position."""
-        rows = await self._referrals(user_id, after.referrer_id, after.friend_id, limit)
+        return await self._suggestions.page(user_id, user_id, after.referrer_id, after.friend_id, limit)
+
+    async def _load_referrals(self, *arguments: Any) -> list[Referral]:
+        rows = await self._referrals(*arguments)
         return [Referral(*row) for row in rows]
 
     async def blocked_among(self, user_id: str, others: Iterable[str]) -> set[str]:

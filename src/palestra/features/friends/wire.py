@@ -7,7 +7,8 @@ from datetime import datetime
 import msgspec
 
 from palestra.core.clock import timestamp
-from palestra.features.accounts.contract import UserWire, user_wire
+from palestra.core.encoded import encoded
+from palestra.features.accounts.contract import UserWire, user_json, user_wire
 from palestra.features.friends import contract
 from palestra.gateway.fields import Int32, JsonText
 
@@ -86,17 +87,21 @@ class FriendsOfFriendsList(msgspec.Struct, omit_defaults=True):
     cursor: str = ""
 
 
+def friends_json(page: contract.FriendPage) -> FriendList:
+    """As `friends_of`, already encoded: for answers that nobody looks at. Kept with the page."""
+    return encoded(page, lambda: friends_of(page))
+
+
 def friends_of(page: contract.FriendPage) -> FriendList:
     """A page of edges in its wire form."""
     friends = [Friend(_user(one.user), one.state, timestamp(one.updated_at), one.metadata) for one in page.friends]
     return FriendList(friends, page.cursor)
 
 
-def friends_of_friends_of(page: contract.FriendOfFriendPage) -> FriendsOfFriendsList:
-    """A page of friends of friends in its wire form."""
-    return FriendsOfFriendsList(
-        [FriendOfFriend(one.referrer_id, user_wire(one.user)) for one in page.found], page.cursor
-    )
+def friends_of_friends_of(page: contract.FriendOfFriendPage, unseen: bool) -> FriendsOfFriendsList:
+    """A page of friends of friends in its wire form; players in JSON if it is `unseen`."""
+    shape = user_json if unseen else user_wire
+    return FriendsOfFriendsList([FriendOfFriend(one.referrer_id, shape(one.user)) for one in page.found], page.cursor)
 
 
 def _user(record: contract.UserRecord) -> UserWire:

@@ -69,7 +69,7 @@ class Membership(msgspec.Struct, frozen=True):
     state: int
 
 
-class GroupPage(msgspec.Struct, frozen=True):
+class GroupPage(msgspec.Struct, frozen=True, dict=True):
     """Some groups; `cursor` leads to the next page and is empty on the last."""
 
     groups: Sequence[Group]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from palestra.features.accounts.contract import user_json, user_wire
 from palestra.features.groups import wire
 from palestra.features.groups.contract import PAGE_MAX, GroupFilter, Groups
 from palestra.gateway.operation import Call, Empty
@@ -83,13 +84,14 @@ class GroupRoutes:
         """Groups that fit."""
         wanted = GroupFilter(request.name, request.lang_tag, request.members, request.open)
         limit = 1 if request.limit is None else request.limit
-        return wire.groups_of(await self._groups.list(wanted, limit, request.cursor))
+        page = await self._groups.list(wanted, limit, request.cursor)
+        return wire.groups_json(page) if call.unseen else wire.groups_of(page)
 
     async def list_users(self, call: Call, request: wire.ListUsersRequest) -> wire.GroupUserList:
         """Players of a group."""
         limit = PAGE_MAX if request.limit is None else request.limit
         page = await self._groups.list_users(request.group_id, limit, request.state, request.cursor)
-        return wire.members_of(page)
+        return wire.members_of(page, user_json if call.unseen else user_wire)
 
     async def list_of_user(self, call: Call, request: wire.ListOfUserRequest) -> wire.UserGroupList:
         """Groups of a player, not necessarily the caller."""

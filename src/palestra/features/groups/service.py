@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -12,7 +12,7 @@ import msgspec
 from palestra.core.clock import Clock
 from palestra.core.events import EventBus
 from palestra.core.ids import new_id
-from palestra.features.accounts.contract import AccountNotFound, Users
+from palestra.features.accounts.contract import AccountNotFound, UserRecord, Users
 from palestra.features.groups import rules
 from palestra.features.groups.contract import (
     MEMBERS_DEFAULT,
@@ -44,7 +44,7 @@ from palestra.features.groups.contract import (
     UsersNotFound,
 )
 from palestra.features.groups.doors import Doors
-from palestra.features.groups.rules import Verb
+from palestra.features.groups.rules import Position, Verb
 from palestra.features.groups.store import GroupStore, NewGroup
 
 
@@ -58,6 +58,7 @@ class GroupService:
         self._clock = clock
         self._deleted_with: dict[str, list[str]] = {}
         self._doors = Doors(store, clock)
+        self._pages = store.pages(self._read_page)
 
     # -- groups
 
@@ -270,7 +271,7 @@ class GroupService:
             or (rules.counts(place.state) and place.edge_count == 1)
         ]
         await self._store.delete(tx, deleted)
-        await self._store.leave_all(tx, user_id)
+        await self._store.leave_all(tx, user_id, places)
         if deleted:
             self._deleted_with[user_id] = deleted
 
@@ -284,6 +285,11 @@ class GroupService:
     async def list(self, wanted: GroupFilter, limit: int = 1, cursor: str = "") -> GroupPage:
         """See Groups.list."""
         rules.check_limit(limit)
+        rules.order_of(wanted)
+        return await self._pages.page("", msgspec.structs.astuple(wanted), limit, cursor)
+
+    async def _read_page(self, fields: Sequence[Any], limit: int, cursor: str) -> GroupPage:
+        wanted = GroupFilter(*fields)
         order = rules.order_of(wanted)
         after = rules.groups_start(wanted, cursor)
         # One more than asked for tells whether there is a next page.
@@ -299,13 +305,15 @@ class GroupService:
         found_id = rules.group_id(group_id)
         rules.check_limit(limit)
         start, last_state = rules.members_start(found_id, state, cursor)
-        rows = await self._store.list_members(found_id, start, last_state, limit + 1)
-        shown = rows[:limit]
-        users = {user.id: user for user in await self._users.get_many([row.id for row in shown])}
-        members = [Member(users[row.id], row.state) for row in shown if row.id in users]
-        if len(rows) <= limit:
-            return MemberPage(members)
-        return MemberPage(members, rules.members_cursor(found_id, rows[limit]))
+        kept = None if cursor or state == State.BANNED else await self._store.beginning(found_id)
+        fits = None if state is None else lambda row: row.state == state
+        rows = kept.first(limit + 1, fits) if kept is not None else None
+        if rows is None:
+            kept, rows = None, await self._store.list_members(found_id, start, last_state, limit + 1)
+        users = await self._users.get_many([row.id for row in rows[:limit]])
+        if kept is None:
+            return _member_page(found_id, rows, limit, users)
+        return kept.page((limit, state, users), lambda: _member_page(found_id, rows, limit, users))
 
     async def list_of_user(
         self, user_id: str, limit: int = PAGE_MAX, state: int | None = None, cursor: str = ""
@@ -328,3 +336,11 @@ class GroupService:
 
     def _now_ns(self) -> int:
         return int(self._clock.now() * 1e9)
+
+
+def _member_page(group_id: str, rows: Sequence[Position], limit: int, users: Iterable[UserRecord]) -> MemberPage:
+    known = {user.id: user for user in users}
+    members = [Member(known[row.id], row.state) for row in rows[:limit] if row.id in known]
+    if len(rows) <= limit:
+        return MemberPage(members)
+    return MemberPage(members, rules.members_cursor(group_id, rows[limit]))

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.cluster.beginnings import KEPT_ROWS_MAX, Beginning
+from palestra.cluster.cache import Cache, Caches
+from palestra.cluster.pages import Pages
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Code
 from palestra.database.batch import Batch
 from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
-from palestra.features.groups.contract import CreationRefused, Group, GroupFilter, ListRefused, NameInUse
-from palestra.features.groups.rules import INT32_MAX, GroupPosition, Order, Position, name_pattern
+from palestra.database.transaction import at_end, transaction
+from palestra.features.groups.contract import CreationRefused, Group, GroupFilter, GroupPage, ListRefused, NameInUse
+from palestra.features.groups.rules import INT32_MAX, GroupPosition, Order, Position, members_start, name_pattern
 
 SQL = load_queries(__file__)
 LOCKS = 0x677270
 """The class of this feature's advisory locks."""
+
+
+MEMBER_BYTES = 250
+GROUP_PAGE_BYTES = 16_384
+"""About what a page takes in memory, also in JSON."""
 
 
 class NewGroup(NamedTuple):
@@ -56,11 +66,16 @@ class Passage(NamedTuple):
 class GroupStore:
     """Reads and writes rows of `groups` and `group_members`."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings, caches: Caches) -> None:
         self._database = database
+        self._caches = caches
+        self._pages: Pages[GroupPage] | None = None
         lookups = Lookups("groups.lookup", database, settings)
         names = ("list_members", "list_groups_of_user", *(order.value for order in Order))
         self._lists = {name: lookups.of(SQL[name], by_limit) for name in names}
+        self._kept: Cache[Beginning[Position]] = Cache(
+            "group_members", caches, self._load_beginnings, caches.terms, lambda kept: MEMBER_BYTES * len(kept.rows)
+        )
         self._states = lookups.of(SQL["state_of"])
         self._limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
         self.batches: list[Batch[Any, Any]] = [*lookups.batches]
@@ -78,7 +93,7 @@ class GroupStore:
         """A batch whose rounds `let` players in and out in one transaction, no player twice at one group's door."""
 
         async def execute(connection: asyncpg.Connection, passages: list[Passage]) -> list[Any]:
-            async with connection.transaction():
+            async with transaction(connection):
                 return await let(connection, passages)
 
         batch: Batch[Passage, Any] = Batch(
@@ -86,6 +101,11 @@ class GroupStore:
         )
         self.batches.append(batch)
         return batch
+
+    def pages(self, load: Callable[..., Awaitable[GroupPage]]) -> Pages[GroupPage]:
+        """Lists of groups as `load` makes them, kept until any group changes."""
+        self._pages = Pages("group_pages", self._caches, load, GROUP_PAGE_BYTES, self._caches.terms)
+        return self._pages
 
     # -- locks: players first, then groups
 
@@ -109,6 +129,7 @@ class GroupStore:
 
     async def create(self, tx: asyncpg.Connection, group: NewGroup) -> Group:
         """Make a group. Raises NameInUse, CreationRefused."""
+        self._changes(tx, [group.id])
         try:
             row = await tx.fetchrow(SQL["create_group"], *group)
         except asyncpg.UniqueViolationError:
@@ -121,6 +142,7 @@ class GroupStore:
 
     async def update(self, tx: asyncpg.Connection, group_id: str, changes: Sequence[Any]) -> None:
         """Set name, description, picture, language and openness, where not None. Raises NameInUse."""
+        self._changes(tx, [group_id])
         try:
             await tx.execute(SQL["update_group"], group_id, *changes)
         except asyncpg.UniqueViolationError:
@@ -129,6 +151,7 @@ class GroupStore:
     async def delete(self, tx: asyncpg.Connection, group_ids: Sequence[str]) -> None:
         """Delete groups."""
         if group_ids:
+            self._changes(tx, group_ids)
             await tx.execute(SQL["delete_groups"], group_ids)
 
     async def set_members(self, tx: asyncpg.Connection, members: Sequence[tuple[str, str, int]], at_ns: int) -> None:
@@ -137,12 +160,14 @@ class GroupStore:
         Raises ForeignKeyViolationError if a player does not exist.
         """
         if members:
+            self._changes(tx, [member[0] for member in members])
             positions = list(range(at_ns, at_ns + len(members)))
             await tx.execute(SQL["set_members"], *map(list, zip(*members, strict=True)), positions)
 
     async def delete_members(self, tx: asyncpg.Connection, members: Sequence[tuple[str, str]]) -> None:
         """Remove players from groups."""
         if members:
+            self._changes(tx, [group_id for group_id, _ in members])
             await tx.execute(SQL["delete_members"], *map(list, zip(*members, strict=True)))
 
     async def add_to_counts(self, tx: asyncpg.Connection, changes: Mapping[str, int]) -> None:
@@ -151,8 +176,9 @@ class GroupStore:
         if changed:
             await tx.execute(SQL["add_to_count"], list(changed), list(changed.values()))
 
-    async def leave_all(self, tx: asyncpg.Connection, user_id: str) -> None:
-        """Take a player out of all groups."""
+    async def leave_all(self, tx: asyncpg.Connection, user_id: str, places: Iterable[Place]) -> None:
+        """Take a player out of all groups, which are those of `places`."""
+        self._changes(tx, [place.group_id for place in places])
         await tx.execute(SQL["leave_all"], user_id)
 
     # -- what is needed to decide
@@ -190,6 +216,22 @@ class GroupStore:
         return rows[0][0] if rows else None
 
     # -- lists
+
+    async def beginning(self, group_id: str) -> Beginning[Position]:
+        """The first of the players of a group but for the banned, as kept on this node."""
+        found = await self._kept.get(group_id)
+        return found or Beginning(())
+
+    async def _load_beginnings(self, group_ids: Sequence[str]) -> dict[str, Beginning[Position]]:
+        start, last_state = members_start("", None, "")
+        lists = await asyncio.gather(*[self.list_members(one, start, last_state, KEPT_ROWS_MAX) for one in group_ids])
+        return {group_id: Beginning(rows) for group_id, rows in zip(group_ids, lists, strict=True)}
+
+    def _changes(self, tx: asyncpg.Connection, group_ids: Iterable[str]) -> None:
+        changed = set(group_ids)
+        at_end(tx, lambda: self._kept.invalidate(changed))
+        if self._pages is not None:
+            at_end(tx, self._pages.invalidate_all)
 
     async def list_members(self, group_id: str, start: Position, last_state: int, limit: int) -> list[Position]:
         """Players of a group from a position on."""

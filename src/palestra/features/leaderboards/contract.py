@@ -123,7 +123,7 @@ class Tournament(msgspec.Struct, frozen=True):
     prev_reset: int
 
 
-class TournamentPage(msgspec.Struct, frozen=True):
+class TournamentPage(msgspec.Struct, frozen=True, dict=True):
     """Tournaments in order of start, end (the latest first, then those without), category and id."""
 
     tournaments: list[Tournament]

@@ -48,12 +48,17 @@ class Neighbours:
         self._boards = boards
         self._bus.on(CHANGED, self._heard)
         self._bus.answer(SETTLED, self._when_settled)
-        self._bus.on_gap(lambda node: self._check_all())
+        self._bus.on_gap(lambda node: self.missed())
         self._bus.on_change(self._bus_changed)
 
     def changed(self, board_id: str) -> None:
         """This node has made or deleted a board."""
         self._bus.broadcast(CHANGED, board_id.encode())
+
+    def missed(self) -> None:
+        """Something another node said may have been lost."""
+        self._all = True
+        self._check()
 
     async def settled(self, board_id: str, at: int) -> None:
         """Wait until no other node has a write under way to what ended at a moment (unix seconds).
@@ -86,19 +91,15 @@ class Neighbours:
         self._ids.add(payload.decode())
         self._check()
 
-    def _check_all(self) -> None:
-        self._all = True
-        self._check()
-
     def _bus_changed(self, up: bool) -> None:
         if up:
-            self._check_all()
+            self.missed()
         else:
             self._tasks.spawn(self._while_down(), "boards of nodes that cannot be heard")
 
     async def _while_down(self) -> None:
         while not self._bus.up:
-            self._check_all()
+            self.missed()
             await asyncio.sleep(BUS_DOWN_SECONDS)
 
     def _check(self) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from palestra.cluster.scripts import Call, Scripts
 from palestra.core.errors import Unavailable
 from palestra.core.log import get_logger
+from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
+from palestra.database.batch import Batch
 from palestra.features.leaderboards.contract import Leaderboard
 from palestra.features.leaderboards.rank_builder import RankBuilder
 from palestra.features.leaderboards.shared_ranks import Question, SharedRanks, Standing
@@ -49,11 +52,11 @@ class SharedRanking:
         self._prefix = prefix
         # In order of arrival.
         self._waiting: dict[SharedRanks, None] = {}
-        self._refused: dict[SharedRanks, None] = {}
         self._sending: asyncio.Task[None] | None = None
         self._stopping = False
         self._down_at: float | None = None
         self._told_away = 0
+        self.batches: list[Batch] = []
         self.rounds = self.items = self.failures = 0
         scripts.on_up = self._up
 
@@ -73,8 +76,11 @@ class SharedRanking:
     async def stop(self) -> None:
         """Tell what waits, then disconnect."""
         self._stopping = True
-        if self._sending is not None:
-            await asyncio.wait([self._sending], timeout=STOP_SECONDS_MAX)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS_MAX):
+                if self._sending is not None:
+                    await asyncio.wait([self._sending])
+                await self._send()
         if left := sum(len(ranks.news) for ranks in self._waiting):
             log.warning("ranks were not brought up to date in Valkey", owners=left)
         await self._scripts.stop()
@@ -82,7 +88,7 @@ class SharedRanking:
     def told(self, ranks: SharedRanks) -> None:
         """There is news, to be sent when this turn of the loop is over."""
         if not self._scripts.up:
-            self._away()
+            self._away(1)
         self.asked(ranks)
 
     def asked(self, ranks: SharedRanks) -> None:
@@ -114,10 +120,10 @@ class SharedRanking:
 
     # -- when Valkey is away
 
-    def _away(self) -> None:
+    def _away(self, told: int) -> None:
         if self._down_at is None:
             self._down_at = time.monotonic()
-        self._told_away += 1
+        self._told_away += told
         if self._told_away > WAITING_MAX:
             self._doubt_all()
 
@@ -148,6 +154,10 @@ class SharedRanking:
                 await self._round(round_of)
         finally:
             self._sending = None
+            for ranks in self._waiting:
+                # Nobody waits for a server that is away.
+                _answer(ranks.questions, None)
+                ranks.questions = []
 
     async def _round(self, round_of: list[_Taken]) -> None:
         life_of, calls = self._scripts.life_of, []
@@ -199,31 +209,50 @@ class SharedRanking:
         self._give_back(taken)
         ranks = taken.ranks
         if isinstance(error, Unavailable):
-            self._waiting[ranks] = None
-            self._away()
+            self._away(len(taken.news))
             return
-        # The server is there and refuses, as one that is full does.
+        # The server is there and refuses, as one that is full does: no ranks are better than old ones.
         log.warning("Valkey refuses ranks", leaderboard=ranks.id, reason=str(error))
-        ranks.doubted = True
-        ranks.news.clear()
+        self.forget(ranks)
+        ranks.refused = ranks.doubted = True
         self._waiting.pop(ranks, None)
-        if not self._refused:
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry)
-        self._refused[ranks] = None
+        asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, ranks)
 
-    def _retry(self) -> None:
-        refused, self._refused = self._refused, {}
+    def _retry(self, ranks: SharedRanks) -> None:
+        ranks.refused = False
         if not self._stopping:
-            for ranks in refused:
-                self.asked(ranks)
+            self.asked(ranks)
 
     def _give_back(self, taken: _Taken) -> None:
         ranks = taken.ranks
         ranks.doubted = ranks.doubted or taken.doubted
         ranks.news = {**taken.news, **ranks.news}
-        for question in taken.questions:
-            if not question.answer.done():
-                question.answer.set_result(None)
+        self._waiting[ranks] = None
+        _answer(taken.questions, None)
+
+    # -- metrics
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show whether ranks are there, and what they cost."""
+        counts: dict[str, Callable[[], int]] = {
+            "rounds": lambda: self.rounds,
+            "written": lambda: self.items,
+            "failures": lambda: self.failures,
+            "built": lambda: self._builder.built,
+        }
+        metrics.gauge("palestra_ranks_up", "Whether shared ranks can be asked for", (), lambda: [((), int(self.up))])
+        metrics.counter(
+            "palestra_ranks",
+            "What is done with shared ranks",
+            ("what",),
+            lambda: [((what,), read()) for what, read in counts.items()],
+        )
+
+
+def _answer(questions: Iterable[Question], standing: Standing | None) -> None:
+    for question in questions:
+        if not question.answer.done():
+            question.answer.set_result(standing)
 
 
 class _Taken(NamedTuple):

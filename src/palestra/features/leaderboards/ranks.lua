@@ -147,13 +147,9 @@ local function finish(token, life)
     return 1
 end
 
--- What is there may lack something: it is to be built anew, and what is being built as well.
+-- What is there may lack something: it is to be built anew, and what is being built as well. A full server allows it.
 local function doubt()
-    if call('EXISTS', STATE) == 1 then
-        call('HDEL', STATE, 'token', 'until')
-        call('HSET', STATE, 'life', '')
-    end
-    return 1
+    return call('HDEL', STATE, 'token', 'until', 'life')
 end
 
 -- A node died that wrote here of late: it may have had news that nobody else has.

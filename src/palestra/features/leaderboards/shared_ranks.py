@@ -62,7 +62,7 @@ class SharedRanks:
     Whoever asks after that has them counted in.
     """
 
-    __slots__ = ("_sharing", "descending", "doubted", "ends_at", "id", "keys", "news", "questions")
+    __slots__ = ("_sharing", "descending", "doubted", "ends_at", "id", "keys", "news", "questions", "refused")
 
     def __init__(self, sharing: Sharing, prefix: str, board: Leaderboard, ends_at: int) -> None:
         self._sharing = sharing
@@ -78,16 +78,16 @@ class SharedRanks:
         self.questions: list[Question] = []
         self.doubted = False
         """Whether some news was lost, so that the ranks are to be built anew."""
+        self.refused = False
+        """Whether the server would not have it; for a moment nothing is asked of it."""
 
     def set(self, owner: bytes, score: int, subscore: int, created_at: datetime, changes: int) -> None:
         """An owner's record is stored so; `changes` counts how often it was changed since it was created."""
-        self.news[owner] = news_of(owner, score, subscore, created_at, changes)
-        self._sharing.told(self)
+        self._tell(owner, news_of(owner, score, subscore, created_at, changes))
 
     def remove(self, owner: bytes, created_at: datetime) -> None:
         """An owner's record that was created then is gone."""
-        self.news[owner] = news_of(owner, 0, 0, created_at, _NO_RECORD)
-        self._sharing.told(self)
+        self._tell(owner, news_of(owner, 0, 0, created_at, _NO_RECORD))
 
     def doubt(self) -> None:
         """It is unknown what is stored: build the ranks anew. Those that are there are answered meanwhile."""
@@ -97,12 +97,17 @@ class SharedRanks:
     def look(self, owners: Sequence[bytes]) -> asyncio.Future[Standing | None]:
         """The ranks of some owners; None when they are not known now: Valkey is away, or they are being built."""
         answer: asyncio.Future[Standing | None] = asyncio.get_running_loop().create_future()
-        if self._sharing.up:
+        if self._sharing.up and not self.refused:
             self.questions.append(Question(owners, answer))
             self._sharing.asked(self)
         else:
             answer.set_result(None)
         return answer
+
+    def _tell(self, owner: bytes, news: bytes) -> None:
+        if not self.refused:
+            self.news[owner] = news
+            self._sharing.told(self)
 
     def forget(self) -> None:
         """The board is deleted."""

@@ -26,7 +26,7 @@ class TournamentRoutes:
             TOURNAMENTS_LIMIT_MAX if request.limit is None else request.limit,
             request.cursor,
         )
-        return wire.list_of(page)
+        return wire.list_json(page) if call.unseen else wire.list_of(page)
 
     async def join(self, call: Call, request: wire.TournamentRequest) -> Empty:
         """Take a seat."""

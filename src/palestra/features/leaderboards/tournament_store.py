@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from palestra.cluster.cache import Caches
+from palestra.cluster.pages import Pages
 from palestra.core.clock import utc
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import PalestraError
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.features.leaderboards.boards import Period
-from palestra.features.leaderboards.contract import LeaderboardRecord, TournamentNotFound
+from palestra.features.leaderboards.contract import LeaderboardRecord, TournamentNotFound, TournamentPage
 from palestra.features.leaderboards.pages import record_of
 from palestra.features.leaderboards.ranked import Ranked, owner_bytes
 from palestra.features.leaderboards.rules import (
@@ -32,6 +34,8 @@ from palestra.features.leaderboards.store import SQL, delete_records, places
 
 ENTRY_BYTES = 256
 """What an entry counts in a round trip beside its metadata."""
+PAGE_BYTES = 32_768
+"""About what a page takes in memory, also in JSON."""
 
 
 class Attempt(NamedTuple):
@@ -79,14 +83,18 @@ Outcome = LeaderboardRecord | PalestraError | None
 class TournamentStore:
     """Rows of `leaderboards` that are tournaments, and their records; keeps ranks in step with what is committed."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings, ranked: Ranked | None = None) -> None:
+    def __init__(
+        self, database: Database, settings: DatabaseSettings, caches: Caches, ranked: Ranked | None = None
+    ) -> None:
         self._database = database
+        self._caches = caches
         self._ranked = ranked
+        self._pages: Pages[TournamentPage] | None = None
         # One lane, so that ranks are brought up to date in the order of commits.
         self._entries: Batch[Entry, LeaderboardRecord | None] = Batch(
             "tournaments.write",
             database,
-            _write,
+            self._write,
             key=lambda entry: (entry.period.board_id, entry.owner_id),
             size_bytes=lambda entry: ENTRY_BYTES + (len(entry.metadata or "") if isinstance(entry, Attempt) else 0),
             rows_max=settings.batch_rows_max,
@@ -98,6 +106,20 @@ class TournamentStore:
         """Finish what is queued and close the connections of the batches."""
         for batch in self.batches:
             await batch.stop()
+
+    def pages(self, load: Callable[..., Awaitable[TournamentPage]]) -> Pages[TournamentPage]:
+        """Lists of tournaments as `load` makes them, kept until seats are taken or given up."""
+        self._pages = Pages("tournament_pages", self._caches, load, PAGE_BYTES, self._caches.page_terms)
+        return self._pages
+
+    async def _write(self, connection: asyncpg.Connection, entries: list[Entry]) -> list[Outcome]:
+        taken = True
+        try:
+            outcomes, taken = await _write(connection, entries)
+            return outcomes
+        finally:
+            if taken and self._pages is not None:
+                self._pages.invalidate_all()
 
     def write(self, entry: Entry) -> Awaitable[Any]:
         """Make an attempt, join, or the like; answers the record it leads to, with its rank, or None."""
@@ -131,8 +153,11 @@ def _seats(row: asyncpg.Record) -> Seats:
     return Seats(row[1], int(row[2].timestamp()))
 
 
-async def _write(connection: asyncpg.Connection, entries: list[Entry]) -> list[Outcome]:
-    """Lock the tournaments, look, decide each entry by itself, write what may happen. One transaction."""
+async def _write(connection: asyncpg.Connection, entries: list[Entry]) -> tuple[list[Outcome], bool]:
+    """Lock the tournaments, look, decide each entry by itself, write what may happen. One transaction.
+
+    Answers what came of each, and whether seats are counted anew.
+    """
     async with connection.transaction():
         rows = await connection.fetch(SQL["lock_tournaments"], list({entry.period.board_id for entry in entries}))
         seats = {row[0]: _seats(row) for row in rows}
@@ -148,10 +173,11 @@ async def _write(connection: asyncpg.Connection, entries: list[Entry]) -> list[O
             changed = [(id, now.taken, utc(now.ends_at)) for id, now in counted.items() if now != seats[id]]
             await connection.execute(SQL["set_seats"], *zip(*changed, strict=True))
     _rank(entries, written, removed, gone)
-    return [
+    outcomes = [
         _outcome(entry, decision, written.get((entry.period.board_id, entry.owner_id)) or row)
         for entry, decision, row in zip(entries, decisions, stored, strict=True)
     ]
+    return outcomes, counted != seats
 
 
 async def _stored(connection: asyncpg.Connection, entries: list[Entry]) -> list[tuple[Any, ...] | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -74,6 +74,7 @@ class TournamentService:
         self._boards = boards
         self._leaderboards = leaderboards
         self._now = clock.now
+        self._pages = store.pages(self._read_page)
 
     # -- tournaments
 
@@ -129,6 +130,7 @@ class TournamentService:
             raise InvalidTournament("A text or number of this tournament cannot be stored.") from None
         if created is not None:
             self._boards.made(created)
+            self._pages.invalidate_all()
         found = await self.get([id])
         if not found:
             raise InvalidTournament(f"{id!r} is the id of a leaderboard.")
@@ -136,7 +138,10 @@ class TournamentService:
 
     async def delete(self, id: str) -> None:
         """See Tournaments.delete."""
-        await self._boards.delete(id, tournament=True)
+        try:
+            await self._boards.delete(id, tournament=True)
+        finally:
+            self._pages.invalidate_all()
 
     async def get(self, ids: Iterable[str]) -> list[Tournament]:
         """See Tournaments.get."""
@@ -155,7 +160,13 @@ class TournamentService:
         """See Tournaments.list."""
         if not 1 <= limit <= rules.TOURNAMENTS_LIMIT_MAX:
             raise InvalidTournament(f"Limit must be between 1 and {rules.TOURNAMENTS_LIMIT_MAX}.")
-        wanted = rules.tournament_filter(category_start, category_end, start_time, end_time, self._now())
+        asked = (category_start, category_end, start_time, end_time)
+        # Everything in a page depends on the time, in whole seconds.
+        return await self._pages.page("", asked, limit, cursor, math.floor(self._now()))
+
+    async def _read_page(self, asked: Sequence[Any], limit: int, cursor: str, now: int) -> TournamentPage:
+        category_start, category_end, start_time, end_time = asked
+        wanted = rules.tournament_filter(category_start, category_end, start_time, end_time, now)
         asked = (category_start, category_end, start_time, end_time)
         if cursor:
             wanted = wanted._replace(after=_place(cursor, asked))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from palestra.core.config import MatchSettings
 from palestra.core.errors import PalestraError
 from palestra.core.log import get_logger
 from palestra.core.query import Document
-from palestra.core.tasks import Tasks, ends_task
+from palestra.core.tasks import ends_task
 from palestra.features.matches.contract import (
     EndMatch,
     JoinRejected,
@@ -20,47 +19,26 @@ from palestra.features.matches.contract import (
     MatchCode,
     MatchFailed,
     MatchMessage,
+    MatchMoved,
     MatchNotFound,
     MatchPlayer,
     NotAcceptingJoins,
 )
 from palestra.features.matches.desk import Desk, Sending
-from palestra.features.matches.pace import Pace
 from palestra.features.matches.recording import Recording
+from palestra.features.matches.snapshot import Received, Since, Snapshot, messages_of, received_of
+from palestra.features.matches.steps import Step, Surroundings, in_time, player_of, refuse
 from palestra.features.matches.wire import MatchData, Origin, origin_of
-from palestra.features.streams.contract import Audience, Member, Presence, Presences, Stream
+from palestra.features.streams.contract import Audience, Member, Presence, Stream
 from palestra.gateway.operation import Session
 from palestra.gateway.push import Push
 
 log = get_logger(__name__)
 
 DISCONNECTED = "server-side session disconnect"
-ANSWER_SECONDS_MAX = 10.0
-"""How long a join attempt or a signal may wait for the match."""
 OWED_MAX = 128
 """Messages kept for a player whose join has not been answered yet."""
-A = TypeVar("A")
 _ASKED = ("join_attempt", "signal")
-
-
-class Step(NamedTuple):
-    """A callback that is to be run, and what to do when it is done: with its result, or with what it raised."""
-
-    name: str
-    code: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    then: Callable[[Any, BaseException | None], None]
-
-
-class Surroundings(NamedTuple):
-    """What the matches of a node share."""
-
-    presences: Presences
-    settings: MatchSettings
-    tasks: Tasks
-    pace: Pace
-    over: Callable[[Actor], None]
-    """Called when a match has ended, before its members learn of it."""
 
 
 class Actor:
@@ -80,10 +58,11 @@ class Actor:
         self.failed = False
         self.indexed: tuple[int, Document] | None = None
         """What a listing keeps of the label, and of which version of it."""
+        self.checkpoint_ticks = 0
         self._around = around
         self._presences = around.presences
         self._recording = recording
-        self._busy = self._awaiting = False
+        self._busy = self._awaiting = self._frozen = False
         self._waiting: deque[Step] = deque()
         self._waiting_calls = self._waiting_attempts = self._waiting_signals = 0
         self._due: float | None = None
@@ -119,13 +98,12 @@ class Actor:
             return member.presence, False
         if self._waiting_attempts >= self._around.settings.join_attempt_queue_max:
             raise NotAcceptingJoins
-        caller = session.caller
-        player = MatchPlayer(caller.user_id, session.id, caller.username, caller.vars, session.client_ip)
+        player = player_of(session)
         answer: asyncio.Future[tuple[Presence, bool]] = asyncio.get_running_loop().create_future()
         then = partial(self._attempted, session, player, answer)
         self._waiting_attempts += 1
         self._do(Step("join_attempt", self.code.join_attempt, (player, metadata), then))
-        return await self._in_time(answer, JoinRejected())
+        return await in_time(answer, JoinRejected())
 
     def _attempted(
         self,
@@ -137,12 +115,13 @@ class Actor:
     ) -> None:
         self._waiting_attempts -= 1
         if error is not None and not isinstance(error, PalestraError):
-            self._refuse(answer, MatchNotFound() if isinstance(error, EndMatch) else MatchFailed())
+            refuse(answer, MatchNotFound() if isinstance(error, EndMatch) else MatchFailed())
             self._raised(error)
         elif answer.done():
             return
         elif error is not None:
-            answer.set_exception(error if isinstance(error, JoinRejected) else JoinRejected(str(error)))
+            known = isinstance(error, JoinRejected | MatchMoved)
+            answer.set_exception(error if known else JoinRejected(str(error)))
         elif self.desk.ended:
             answer.set_exception(MatchNotFound())
         else:
@@ -160,10 +139,16 @@ class Actor:
         """A session is on the stream: the match's `join` is the next thing that happens."""
         player = self._admitting
         if player is None:
-            raise RuntimeError("a session is on the stream of a match that did not let it in")
+            self.arrive(player_of(member.session))
+            return
         self._owed[member.session.id] = []
         self._waiting_calls += 1
         self._waiting.appendleft(Step("join", self._join, (player,), self._called))
+
+    def arrive(self, player: MatchPlayer) -> None:
+        """A player is there whose admission this node knows nothing of: another node gave it."""
+        if player.session_id not in self.desk.players:
+            self._call(Step("arrive", self._join, (player,), self._called))
 
     def _join(self, player: MatchPlayer) -> Any:
         self.desk.arrive(player)
@@ -178,7 +163,10 @@ class Actor:
         session_id = member.presence.session_id
         self._owed.pop(session_id, None)
         gone = member.session.closing or member.session.away
-        reason = "kick" if self._kicking else "disconnect" if gone else "leave"
+        self.depart(session_id, "kick" if self._kicking else "disconnect" if gone else "leave")
+
+    def depart(self, session_id: str, reason: str) -> None:
+        """A player is no longer there."""
         if self._waiting and self._waiting[-1].name == "leave":
             # However many leave while the match is busy, it is one call.
             self._waiting[-1].arguments[0].append((session_id, reason))
@@ -186,7 +174,9 @@ class Actor:
             self._call(Step("leave", self._leave, ([(session_id, reason)],), self._called))
 
     def _leave(self, departures: list[tuple[str, str]]) -> Any:
-        return self.code.leave([self.desk.depart(session_id, reason) for session_id, reason in departures])
+        present = self.desk.players
+        left = [self.desk.depart(session_id, reason) for session_id, reason in departures if session_id in present]
+        return self.code.leave(left) if left else None
 
     def receive(self, session_id: str, op_code: int, data: bytes, reliable: bool, now: float) -> bool:
         """Queue what a member sent; False for anybody else."""
@@ -206,7 +196,7 @@ class Actor:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting_signals += 1
         self._do(Step("signal", self.code.signal, (data,), partial(self._signalled, answer)))
-        return await self._in_time(answer, MatchBusy())
+        return await in_time(answer, MatchBusy())
 
     def _signalled(self, answer: asyncio.Future[str], result: Any, error: BaseException | None) -> None:
         self._waiting_signals -= 1
@@ -218,7 +208,7 @@ class Actor:
             else:
                 answer.set_exception(error)
             return
-        self._refuse(answer, MatchNotFound() if isinstance(error, EndMatch) else MatchFailed())
+        refuse(answer, MatchNotFound() if isinstance(error, EndMatch) else MatchFailed())
         self._raised(error)
 
     def terminate(self, grace_seconds: float) -> None:
@@ -262,6 +252,8 @@ class Actor:
             self._raised(error)
             return
         desk.tick_number += 1
+        if self.checkpoint_ticks and desk.tick_number % self.checkpoint_ticks == 0:
+            self._around.checkpoint(self)
         if desk.players:
             self._empty_ticks = 0
             return
@@ -275,7 +267,7 @@ class Actor:
     def _call(self, step: Step) -> None:
         """Do a step that nobody waits for; a match that has too many of them before it is beyond help."""
         self._waiting_calls += 1
-        if self._busy and self._waiting_calls > self._around.settings.call_queue_max:
+        if self._busy and not self._frozen and self._waiting_calls > self._around.settings.call_queue_max:
             log.error(
                 "match stopped: it does not get round to its players", match=self.desk.name, match_id=self.desk.id
             )
@@ -392,6 +384,67 @@ class Actor:
         finally:
             self._kicking = False
 
+    def relabelled(self) -> None:
+        """The label is another one."""
+        self._around.relabelled(self)
+
+    # -- going to another node
+
+    async def freeze(self, seconds: float) -> bool:
+        """Come to rest and stay there: what happens from now on waits. False if it did not come to rest in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._busy and not self.over:
+                    await self.at_rest()
+        except TimeoutError:
+            return False
+        if self.over:
+            return False
+        self._busy = self._frozen = True
+        return True
+
+    def thaw(self) -> None:
+        """Go on here after all."""
+        if not self.over:
+            self._frozen = False
+            self._work(self._next())
+
+    def snapshot(self) -> Snapshot:
+        """All that there is; between two callbacks. Raises CannotMove."""
+        desk = self.desk
+        return Snapshot(
+            desk.id,
+            desk.name,
+            desk.started_at,
+            desk.tick_number,
+            self._empty_ticks,
+            desk.label,
+            desk.random.getstate(),
+            list(desk.players.values()),
+            received_of(self._input, desk.players),
+            self.code.snapshot(),
+        )
+
+    def since(self, snapshot: Snapshot) -> Since:
+        """What has happened while it was frozen."""
+        arrivals = [step.arguments[0] for step in self._waiting if step.name == "arrive"]
+        departures = [one for step in self._waiting if step.name == "leave" for one in step.arguments[0]]
+        fresh = self._input[len(snapshot.received.messages) :]
+        return Since(self.desk.id, received_of(fresh, self.desk.players), arrivals, departures)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on where a snapshot was made, in the place of `begin`. Raises CannotMove, and what the code raises."""
+        if self._recording is not None:
+            self._recording.note("restore", (snapshot,))
+        self.desk.go_on(snapshot)
+        self.code.restore(snapshot.code)
+        self._empty_ticks = snapshot.empty_ticks
+        self.take_in(snapshot.received)
+
+    def take_in(self, received: Received) -> None:
+        """Queue what came in at another node."""
+        self._input += messages_of(received, self.desk.players)
+
     # -- the end
 
     def _raised(self, error: BaseException) -> None:
@@ -421,23 +474,17 @@ class Actor:
         self.desk.send_deferred()
         self._around.over(self)
         self._presences.close(self.stream)
+        self._close(EndMatch(), "over")
+
+    def let_go(self, otherwise: BaseException, reason: str) -> None:
+        """End here without a word to anybody: the match is another node's. Who waits for an answer is told."""
+        self.over = True
+        self._close(otherwise, reason)
+
+    def _close(self, otherwise: BaseException, reason: str) -> None:
         waiting, self._waiting = self._waiting, deque()
         for step in waiting:
             if step.name in _ASKED:
-                step.then(None, EndMatch())
+                step.then(None, otherwise)
         if self._recording is not None:
-            self._recording.close(whole=not (self.failed or self._awaiting))
-
-    @staticmethod
-    async def _in_time(answer: asyncio.Future[A], otherwise: PalestraError) -> A:
-        if answer.done():
-            return answer.result()
-        try:
-            return await asyncio.wait_for(answer, ANSWER_SECONDS_MAX)
-        except TimeoutError:
-            raise otherwise from None
-
-    @staticmethod
-    def _refuse(answer: asyncio.Future[Any], error: PalestraError) -> None:
-        if not answer.done():
-            answer.set_exception(error)
+            self._recording.close(whole=not (self.failed or self._awaiting), reason=reason)

@@ -8,7 +8,16 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from palestra.core.errors import GameError, InvalidArgument, NotFound, Overloaded, PalestraError, Unavailable
+from palestra.core.errors import (
+    FailedPrecondition,
+    GameError,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    PalestraError,
+    Unavailable,
+)
+from palestra.features.streams.contract import Presence
 
 T = TypeVar("T")
 
@@ -64,6 +73,17 @@ class MatchMessage(msgspec.Struct, frozen=True, eq=False):
             return msgspec.json.decode(self.data, type=kind)
         except (msgspec.DecodeError, RecursionError):
             return None
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """A session in a match: its own presence, whether it is new, and everybody to be seen there, itself included."""
+
+    match_id: str
+    own: Presence
+    new: bool
+    everybody: list[Presence]
+    label: str | None = None
+    """Of an authoritative match, None of a relayed one."""
 
 
 # -- errors
@@ -129,6 +149,21 @@ class MatchFailed(PalestraError):
 
     def __init__(self) -> None:
         super().__init__("The match failed; the server's log says how.")
+
+
+class MatchMoved(PalestraError):
+    """The match was handed over to another node, the one named by the message: ask there. Callers never see it."""
+
+
+class CannotMove(FailedPrecondition):
+    """What there is of a match cannot be written for another node, or not be read there."""
+
+
+class SignalTooLong(InvalidArgument):
+    """A signal goes to another node as one message."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"A signal to a match of another node has at most {bytes_max} bytes.")
 
 
 class ShuttingDown(Unavailable):
@@ -261,13 +296,25 @@ class MatchCode(Protocol):
         """The state as bytes that are the same for the same state. Raises TypeError where it cannot be written."""
         ...
 
+    def snapshot(self) -> bytes:
+        """All that the code knows, between two callbacks. Raises CannotMove."""
+        ...
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot, in the place of `init`. Raises CannotMove, and what the game's code raises."""
+        ...
+
 
 class MatchHandler(Protocol):
-    """Matches of one kind, as a game declares them. `module` is the file of the game, `version` which code it is."""
+    """Matches of one kind, as a game declares them. `module` is the file of the game, `version` which code it is.
+
+    A snapshot is kept every `checkpoint_ticks` ticks, with 0 never.
+    """
 
     name: str
     ticks_per_second: int
     record: bool
+    checkpoint_ticks: int
     module: str
     version: str
 

@@ -15,6 +15,7 @@ from palestra.features.matches.contract import (
     MatchPlayer,
     TooManyDeferred,
 )
+from palestra.features.matches.snapshot import Snapshot
 
 OP_CODE_MAX = 2**63 - 1
 
@@ -40,6 +41,10 @@ class Outlet(Protocol):
         """Remove members."""
         ...
 
+    def relabelled(self) -> None:
+        """The label is another one."""
+        ...
+
 
 class NoOutlet:
     """Nothing happens: the match is replayed."""
@@ -49,6 +54,9 @@ class NoOutlet:
 
     def kick(self, players: Iterable[MatchPlayer]) -> None:
         """The record says who left."""
+
+    def relabelled(self) -> None:
+        """Nobody looks for it."""
 
 
 class Desk:
@@ -140,12 +148,21 @@ class Desk:
         if label != self.label:
             self.label = label
             self.label_version += 1
+            self.outlet.relabelled()
 
     def end(self) -> None:
         """End the match after the present callback."""
         self.ended = True
 
     # -- between callbacks
+
+    def go_on(self, snapshot: Snapshot) -> None:
+        """Be where a snapshot was made."""
+        self.started_at = snapshot.started_at
+        self.tick_number = snapshot.tick_number
+        self.label = snapshot.label
+        self.random.setstate(snapshot.chance)
+        self._players.update((player.session_id, player) for player in snapshot.players)
 
     def arrive(self, player: MatchPlayer) -> None:
         """Count a player in."""

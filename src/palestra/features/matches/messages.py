@@ -6,9 +6,9 @@ from binascii import a2b_base64
 
 from palestra.core.ids import parse_id
 from palestra.features.matches import wire
-from palestra.features.matches.contract import NoMatchNamed
+from palestra.features.matches.contract import Joined, NoMatchNamed
 from palestra.features.matches.rules import plain_data, plain_data_binary, split_match_id
-from palestra.features.matches.service import Joined, MatchesService
+from palestra.features.matches.service import MatchesService
 from palestra.gateway.fields import BadInput, canonical_base64
 from palestra.gateway.operation import Call, Session
 
@@ -84,7 +84,8 @@ class MatchesMessages:
 
 
 def _match(joined: Joined, size: int) -> Reply:
-    shown = [one for one in joined.everybody if not joined.new or one is not joined.own]
+    own = joined.own.session_id if joined.new else ""
+    shown = [one for one in joined.everybody if one.session_id != own]
     return "match", wire.Match(
         joined.match_id,
         joined.label is not None,

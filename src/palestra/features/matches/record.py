@@ -42,9 +42,16 @@ class Attempt(msgspec.Struct, tag="join_attempt", array_like=True):
 
 
 class Join(msgspec.Struct, tag="join", array_like=True):
-    """`join` of a player whose attempt came before."""
+    """`join` of a player whose attempt came before, or was on another node: then with the player."""
 
     session_id: str
+    player: MatchPlayer | None = None
+
+
+class Restored(msgspec.Struct, tag="restore", array_like=True):
+    """The match goes on from a snapshot of another node, in MessagePack, in the place of `init`."""
+
+    snapshot: bytes
 
 
 class Leave(msgspec.Struct, tag="leave", array_like=True):
@@ -100,7 +107,7 @@ class End(msgspec.Struct, tag="end", array_like=True):
     reason: str
 
 
-Entry = Init | Attempt | Join | Leave | Tick | Signal | Terminate | State | Failed | End
+Entry = Init | Restored | Attempt | Join | Leave | Tick | Signal | Terminate | State | Failed | End
 
 write = msgspec.json.Encoder().encode
 read_heading = msgspec.json.Decoder(Heading).decode
@@ -118,6 +125,10 @@ def entry_of(name: str, arguments: tuple[Any, ...]) -> Entry:
             return Attempt(*arguments)
         case "join":
             return Join(arguments[0].session_id)
+        case "arrive":
+            return Join(arguments[0].session_id, arguments[0])
+        case "restore":
+            return Restored(msgspec.msgpack.encode(arguments[0]))
         case "leave":
             return Leave(*arguments)
         case "signal":

@@ -44,8 +44,8 @@ class Recordings:
         self._folder = Path(settings.record_dir or Path(data_dir) / "matches")
         self._thread = ThreadPoolExecutor(1, "match records")
 
-    def begin(self, desk: Desk, handler: MatchHandler, seed: int) -> Recording | None:
-        """The record of a new match, None where it is not to be recorded."""
+    def begin(self, desk: Desk, handler: MatchHandler, seed: int, ticks: int = 0) -> Recording | None:
+        """The record of a match, None where it is not to be recorded; of one that had `ticks` on another node."""
         if not (handler.record or self.settings.record_dir):
             return None
         name = re.sub(r"[^A-Za-z0-9_-]", "_", desk.name)
@@ -61,7 +61,8 @@ class Recordings:
             desk.started_at,
             seed,
         )
-        return Recording(self, self._folder / f"{name}-{desk.id.partition('.')[0]}{SUFFIX}", desk, heading)
+        file = f"{name}-{desk.id.partition('.')[0]}{f'-{ticks}' if ticks else ''}{SUFFIX}"
+        return Recording(self, self._folder / file, desk, heading)
 
     def append(self, recording: Recording, piece: bytes, *, first: bool) -> None:
         """Have a piece written, in its turn."""
@@ -136,11 +137,11 @@ class Recording:
         """It has raised something, which ends the match."""
         self._add(Failed(error_text(error)))
 
-    def close(self, *, whole: bool) -> None:
+    def close(self, *, whole: bool, reason: str = "over") -> None:
         """The match is over. `whole` tells whether its state is: nothing was cut off."""
         if whole:
             self._add_state()
-        self._end("over")
+        self._end(reason)
 
     def broken(self, error: OSError) -> None:
         """A piece could not be written."""

@@ -20,6 +20,7 @@ from palestra.features.matches.record import (
     Init,
     Join,
     Leave,
+    Restored,
     Signal,
     State,
     Terminate,
@@ -29,6 +30,7 @@ from palestra.features.matches.record import (
     read_entry,
     read_heading,
 )
+from palestra.features.matches.snapshot import Snapshot, decode_snapshot
 
 
 class Replayed(msgspec.Struct):
@@ -128,12 +130,18 @@ class _Run:
             case Attempt():
                 self._players[entry.player.session_id] = entry.player
                 await _done(code.join_attempt, entry.player, entry.metadata)
+            case Restored():
+                self._restore(decode_snapshot(entry.snapshot))
             case Join():
-                player = self._players[entry.session_id]
+                player = entry.player or self._players[entry.session_id]
+                self._players[player.session_id] = player
                 self._desk.arrive(player)
                 await _done(code.join, [player])
             case Leave():
-                await _done(code.leave, [self._desk.depart(*departure) for departure in entry.departures])
+                present = self._desk.players
+                left = [self._desk.depart(*departure) for departure in entry.departures if departure[0] in present]
+                if left:
+                    await _done(code.leave, left)
             case Tick():
                 await _done(code.tick, [self._message(*msgspec.structs.astuple(one)) for one in entry.messages])
             case Signal():
@@ -142,6 +150,11 @@ class _Run:
                 await _done(code.terminate, entry.grace_seconds)
             case _:
                 raise AssertionError(entry)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self._desk.go_on(snapshot)
+        self._code.restore(snapshot.code)
+        self._players = {one.session_id: one for one in (*snapshot.received.gone, *snapshot.players)}
 
     def _message(self, session_id: str, op_code: int, data: bytes, reliable: bool, received_at: float) -> MatchMessage:
         return MatchMessage(self._players[session_id], op_code, data, reliable, received_at)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-import msgspec
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from palestra.core.clock import Clock
 from palestra.core.config import SessionSettings
@@ -16,9 +14,12 @@ from palestra.features.matches.actor import Actor
 from palestra.features.matches.contract import (
     InvalidMatchId,
     InvalidMatchToken,
+    Joined,
     MatchInfo,
+    MatchMoved,
     MatchNotFound,
 )
+from palestra.features.matches.elsewhere import MOVES_MAX, Elsewhere
 from palestra.features.matches.listing import choose
 from palestra.features.matches.rules import (
     RELAYED_NODE,
@@ -30,19 +31,10 @@ from palestra.features.matches.rules import (
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.tokens import MatchClaims
 from palestra.features.matches.wire import MatchData, match_id_of, match_presence_event, origin_of
-from palestra.features.streams.contract import MATCH, RELAYED_MATCH, Presence, Presences, Stream
+from palestra.features.streams.contract import MATCH, RELAYED_MATCH, Presences, Stream
 from palestra.gateway.operation import Session
 
-
-class Joined(msgspec.Struct, frozen=True):
-    """A session in a match: its own presence, whether it is new, and everybody to be seen there, itself included."""
-
-    match_id: str
-    own: Presence
-    new: bool
-    everybody: list[Presence]
-    label: str | None = None
-    """Of an authoritative match, None of a relayed one."""
+A = TypeVar("A")
 
 
 class MatchesService:
@@ -51,9 +43,17 @@ class MatchesService:
     An authoritative one is a stream of mode 6 whose label is the node it runs on.
     """
 
-    def __init__(self, presences: Presences, running: RunningMatches, settings: SessionSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        presences: Presences,
+        running: RunningMatches,
+        settings: SessionSettings,
+        clock: Clock,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self._presences = presences
         self._running = running
+        self._elsewhere = elsewhere
         self._tokens = Signer(settings.encryption_key, MatchClaims)
         self._clock = clock
         self._turns = Turns(clock.monotonic)
@@ -70,8 +70,10 @@ class MatchesService:
         """A running match, None where there is none."""
         match, node = split_match_id(match_id)
         if node != RELAYED_NODE:
-            actor = self._running.find(match, node)
-            return None if actor is None else self._info(actor, self._size(actor))
+            found = self._running.look(match, node)
+            if found is not None:
+                return self._running.info(found)
+            return None if self._elsewhere is None else await self._elsewhere.look(match, node)
         stream = Stream(RELAYED_MATCH, match)
         size = len(self._presences.audience(stream))
         return MatchInfo(match_id_of(stream), size) if size else None
@@ -79,11 +81,34 @@ class MatchesService:
     async def signal(self, match_id: str, data: str) -> str:
         """Hand text to an authoritative match; its answer."""
         match, node = split_match_id(match_id)
-        return await self._running.found(match, node).signal(data)
+        return await self._where_it_is(
+            match, node, lambda here: here.signal(data), lambda elsewhere, at: elsewhere.signal(match, node, data, at)
+        )
+
+    async def _where_it_is(
+        self,
+        match: str,
+        node: str,
+        here: Callable[[Actor], Awaitable[A]],
+        there: Callable[[Elsewhere, str], Awaitable[A]],
+    ) -> A:
+        """Do something to an authoritative match, here or on its node, and after it where it moves."""
+        at = ""
+        for _ in range(MOVES_MAX):
+            actor = self._running.find(match, node)
+            try:
+                if actor is not None or self._elsewhere is None:
+                    return await here(self._running.found(match, node))
+                return await there(self._elsewhere, at)
+            except MatchMoved as moved:
+                at = moved.message
+        raise MatchNotFound
 
     def receive(self, session: Session, match: str, node: str, op_code: int, data: bytes, reliable: bool) -> bool:
         """Hand data of a member to its match; False if it is no member, or there is no such match."""
-        return self._running.receive(session, match, node, op_code=op_code, data=data, reliable=reliable)
+        if self._elsewhere is None:
+            return self._running.receive(match, node, session.id, op_code, data, reliable)
+        return self._elsewhere.receive(session, match, node, op_code, data, reliable)
 
     # -- being in a match
 
@@ -129,9 +154,12 @@ class MatchesService:
         return Joined(match_id_of(stream), own, new, self._presences.visible(stream))
 
     async def _enter(self, session: Session, match: str, node: str, metadata: dict[str, str]) -> Joined:
-        actor = self._running.found(match, node)
-        own, new = await actor.join(session, metadata)
-        return Joined(actor.desk.id, own, new, self._presences.visible(actor.stream), actor.desk.label)
+        return await self._where_it_is(
+            match,
+            node,
+            lambda here: self._running.join(here, session, metadata),
+            lambda elsewhere, at: elsewhere.join(session, match, node, metadata, at),
+        )
 
     def relay(
         self,
@@ -181,8 +209,8 @@ class MatchesService:
         found: list[MatchInfo] = []
         if authoritative is not False:
             chosen = await choose(
-                list(self._running.newest_first()),
-                self._size,
+                self._running.newest_first(),
+                self._running.size,
                 self._turns,
                 limit=limit,
                 label=label,
@@ -191,7 +219,7 @@ class MatchesService:
                 max_size=max_size,
                 quotes=quotes,
             )
-            found = [self._info(actor, size) for actor, size in chosen]
+            found = [self._running.info(match, size) for match, size in chosen]
         if authoritative or label is not None or query is not None:
             return found
         for stream, audience in self._presences.of_mode(RELAYED_MATCH).items():
@@ -201,11 +229,3 @@ class MatchesService:
             if (min_size or 0) <= size and (max_size is None or size <= max_size):
                 found.append(MatchInfo(match_id_of(stream), size))
         return found
-
-    def _size(self, actor: Actor) -> int:
-        return len(self._presences.audience(actor.stream))
-
-    @staticmethod
-    def _info(actor: Actor, size: int) -> MatchInfo:
-        desk = actor.desk
-        return MatchInfo(desk.id, size, True, desk.label, desk.ticks_per_second, desk.name)

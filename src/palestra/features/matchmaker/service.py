@@ -77,9 +77,21 @@ class Sharing(Protocol):
         """A session of this node has been away for longer than its tickets wait for it."""
         ...
 
+    def stop(self) -> None:
+        """Let another node make the matches."""
+        ...
+
     def others(self) -> Sequence[Ticket]:
         """Tickets of other nodes, on the node that makes the matches."""
         ...
+
+    def find(self, ticket_id: str) -> Ticket | None:
+        """One of these."""
+        ...
+
+
+class Asking(Protocol):
+    """Questions about the tickets of all nodes."""
 
     def stats(self) -> Awaitable[Stats]:
         """As Matchmaking.stats. Raises Unavailable while nobody makes matches."""
@@ -121,6 +133,7 @@ class MatchmakerService:
         self.maker.formed = self._formed
         self.own = Tickets()
         self.sharing: Sharing | None = None
+        self.asking: Asking | None = None
         self._number = 0
         self._completions: deque[Completion] = deque(maxlen=COMPLETIONS_MAX)
         self._accepting = True
@@ -160,7 +173,7 @@ class MatchmakerService:
         ticket.members = tuple(members)
         self.own.add(ticket)
         # The ticket's own reply comes before anything that it leads to.
-        caller.after_reply(lambda: self.enter(ticket))
+        caller.after_reply(lambda: self._enter(ticket))
         return ticket.id
 
     def add_one(self, session: Session, request: TicketRequest) -> str:
@@ -168,8 +181,12 @@ class MatchmakerService:
         caller = session.caller
         return self.add(session, [Member(session, Presence(caller.user_id, session.id, caller.username))], "", request)
 
-    def enter(self, ticket: Ticket) -> None:
-        """A ticket of this node may be matched."""
+    def adopt(self, ticket: Ticket) -> None:
+        """A ticket has come from another node, with its session."""
+        self.own.add(ticket)
+        self._enter(ticket)
+
+    def _enter(self, ticket: Ticket) -> None:
         if ticket.alive:
             self.own.enter(ticket)
             if self.sharing is None:
@@ -182,23 +199,23 @@ class MatchmakerService:
         ticket = self.own.of_session(session.id).get(ticket_id)
         if ticket is None or ticket.party_id:
             raise TicketNotFound("Matchmaker ticket not found")
-        self.withdraw(ticket)
+        self._withdraw(ticket)
 
     def remove_party(self, party_id: str, ticket: str | None = None) -> None:
         """See Matchmaker.remove_party."""
         tickets = self.own.of_party(party_id)
         if ticket is None:
             for one in list(tickets.values()):
-                self.withdraw(one)
+                self._withdraw(one)
         elif ticket in tickets:
-            self.withdraw(tickets[ticket])
+            self._withdraw(tickets[ticket])
         else:
             raise TicketNotFound
 
     def session_ended(self, session_id: str) -> None:
         """Withdraw all tickets of this node that a session is in, those of its parties too."""
         for ticket in list(self.own.of_session(session_id).values()):
-            self.withdraw(ticket)
+            self._withdraw(ticket)
 
     def session_away(self, session_id: str) -> None:
         """The same on all nodes, for a session of this one that is not heard of."""
@@ -209,12 +226,11 @@ class MatchmakerService:
     def drop(self) -> None:
         """Withdraw everything."""
         for ticket in list(self.own):
-            self.withdraw(ticket)
+            self._withdraw(ticket)
         for backfill in list(self.own.backfills):
             self.end_own_backfill(backfill)
 
-    def withdraw(self, ticket: Ticket) -> None:
-        """A ticket of this node is to be matched no more."""
+    def _withdraw(self, ticket: Ticket) -> None:
         self.own.remove(ticket)
         self.maker.remove(ticket)
         if self.sharing is not None:
@@ -227,8 +243,10 @@ class MatchmakerService:
         self.maker.start()
 
     def stop(self) -> None:
-        """Take no more tickets."""
+        """Take no more tickets, and leave it to other nodes to make matches."""
         self._accepting = False
+        if self.sharing is not None:
+            self.sharing.stop()
 
     def games_changed(self) -> None:
         """Other games are in force, and what they declare."""
@@ -294,7 +312,7 @@ class MatchmakerService:
 
     async def stats(self) -> Stats:
         """See Matchmaking.stats."""
-        return self.stats_here() if self.sharing is None else await self.sharing.stats()
+        return self.stats_here() if self.asking is None else await self.asking.stats()
 
     def stats_here(self) -> Stats:
         """Figures of all tickets that this node knows."""
@@ -305,7 +323,7 @@ class MatchmakerService:
 
     async def tickets(self, limit: int = 100) -> list[TicketInfo]:
         """See Matchmaking.tickets."""
-        return self.tickets_here(limit) if self.sharing is None else await self.sharing.tickets(limit)
+        return self.tickets_here(limit) if self.asking is None else await self.asking.tickets(limit)
 
     def tickets_here(self, limit: int) -> list[TicketInfo]:
         """The oldest tickets that this node knows."""
@@ -319,12 +337,13 @@ class MatchmakerService:
 
     async def explain(self, ticket: str, limit: int = 100) -> WhyNot:
         """See Matchmaking.explain."""
-        if self.sharing is not None:
-            return await self.sharing.explain(ticket, limit)
-        return await self.explain_here(self.own.get(ticket), limit)
+        return await (self.explain_here if self.asking is None else self.asking.explain)(ticket, limit)
 
-    async def explain_here(self, ticket: Ticket | None, limit: int) -> WhyNot:
+    async def explain_here(self, ticket_id: str, limit: int) -> WhyNot:
         """Why a ticket that this node knows still waits. Raises TicketNotFound."""
+        ticket = self.own.get(ticket_id)
+        if ticket is None and self.sharing is not None:
+            ticket = self.sharing.find(ticket_id)
         if ticket is None:
             raise TicketNotFound
         return await explain(
@@ -338,14 +357,14 @@ class MatchmakerService:
 
     async def remove(self, ticket: str) -> None:
         """See Matchmaking.remove."""
-        if not self.remove_own(ticket) and not (self.sharing is not None and await self.sharing.remove(ticket)):
+        if not self.remove_own(ticket) and not (self.asking is not None and await self.asking.remove(ticket)):
             raise TicketNotFound
 
     def remove_own(self, ticket_id: str) -> bool:
         """Withdraw a ticket if it is of this node."""
         ticket = self.own.get(ticket_id)
         if ticket is not None:
-            self.withdraw(ticket)
+            self._withdraw(ticket)
         return ticket is not None
 
     async def backfill(
@@ -387,7 +406,7 @@ class MatchmakerService:
         """See Matchmaking.end_backfill."""
         open = self.end_own_backfill(backfill)
         if open is None:
-            return 0 if self.sharing is None else await self.sharing.end_backfill(backfill)
+            return 0 if self.asking is None else await self.asking.end_backfill(backfill)
         return open
 
     def end_own_backfill(self, backfill_id: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -27,13 +27,13 @@ from palestra.features.matchmaker.between import (
     parts_of,
     waiting,
 )
-from palestra.features.matchmaker.contract import Stats, TicketInfo, WhyNot
 from palestra.features.matchmaker.engine import Backfill, Group
 from palestra.features.matchmaker.pool import Ticket
 from palestra.features.matchmaker.service import MatchmakerService
 from palestra.features.matchmaker.views import Views
 from palestra.features.nodes.contract import Lease, Leases
 
+LEASE = "matchmaker"
 LOOK_SECONDS = 0.1
 """How often a node looks whether it is the one."""
 CLAIM_SECONDS = 2.0
@@ -41,16 +41,7 @@ RETRY_SECONDS = 0.2
 
 log = get_logger(__name__)
 
-T = TypeVar("T")
-
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class NobodyMakesMatches(Unavailable):
-    """The node that made matches is gone, and no other has begun yet."""
-
-    def __init__(self) -> None:
-        super().__init__("No node makes matches at the moment, try again.")
 
 
 class _Attempt(msgspec.Struct, eq=False):
@@ -87,6 +78,8 @@ class TicketSharing:
         self._term = 0
         """Tells one time of a node as the maker from another."""
         self._terms = self._life = 0
+        self.follows: Callable[[Ticket], bool] = lambda ticket: False
+        """Is given a ticket that is free again; whether it has gone to another node, where its session is by now."""
         self._views = Views(service.maker, clock)
         self._attempts: dict[str, _Attempt] = {}
         service.sharing = self
@@ -107,11 +100,6 @@ class TicketSharing:
             ("tickets.claim", Wanted, self._claimed),
             ("tickets.release", Wanted, self._released),
             ("tickets.matched", Matched, self._matched),
-            ("tickets.stats", None, self._stats_for),
-            ("tickets.list", int, self._tickets_for),
-            ("tickets.explain", tuple[str, int], self._explain_for),
-            ("tickets.remove", str, self._remove_for),
-            ("tickets.end_backfill", str, self._end_backfill_for),
         ):
             self._calls.serve(name, request, answer)
         members = self._members
@@ -131,8 +119,14 @@ class TicketSharing:
 
     def _begin(self) -> None:
         if self._members.serves:
-            self._lease = self._leases.lease("matchmaker")
+            self._lease = self._leases.lease(LEASE)
         self._tasks.spawn(self._look(), "maker of matches")
+
+    def stop(self) -> None:
+        """See Sharing.stop."""
+        self._lease = None
+        self.look()
+        self._tasks.spawn(self._leases.give_up(LEASE), "leaving the making of matches")
 
     async def _look(self) -> None:
         while True:
@@ -253,6 +247,10 @@ class TicketSharing:
     def others(self) -> Sequence[Ticket]:
         """See Sharing.others."""
         return self._views.tickets()
+
+    def find(self, ticket_id: str) -> Ticket | None:
+        """See Sharing.find."""
+        return self._views.find(ticket_id)
 
     def _waits(self, sender: str, told: Waiting) -> None:
         if self.maker == self._me:
@@ -385,7 +383,7 @@ class TicketSharing:
         if claim is None:
             return
         for ticket in claim.tickets:
-            if self._own.get(ticket.id) is ticket:
+            if self._own.get(ticket.id) is ticket and not self.follows(ticket):
                 self._offer(ticket)
         backfill = claim.backfill
         if backfill is not None:
@@ -413,60 +411,3 @@ class TicketSharing:
         entries = [entry for ticket in tickets for entry in ticket.entries()]
         told = [members.get((entry.ticket, entry.presence.session_id)) for entry in entries]
         self._service.tell(entries, told, match_id, token)
-
-    # -- questions
-
-    def _require_maker(self) -> None:
-        if self.maker != self._me:
-            raise NobodyMakesMatches
-
-    async def _stats_for(self, sender: str, _: None) -> Stats:
-        self._require_maker()
-        return self._service.stats_here()
-
-    async def _tickets_for(self, sender: str, limit: int) -> list[TicketInfo]:
-        self._require_maker()
-        return self._service.tickets_here(limit)
-
-    async def _explain_for(self, sender: str, asked: tuple[str, int]) -> WhyNot:
-        self._require_maker()
-        ticket_id, limit = asked
-        return await self._service.explain_here(self._own.get(ticket_id) or self._views.find(ticket_id), limit)
-
-    async def _remove_for(self, sender: str, ticket_id: str) -> bool:
-        return self._service.remove_own(ticket_id)
-
-    async def _end_backfill_for(self, sender: str, backfill_id: str) -> int | None:
-        return self._service.end_own_backfill(backfill_id)
-
-    async def stats(self) -> Stats:
-        """See Sharing.stats."""
-        return await self._ask_maker("tickets.stats", None, Stats)
-
-    async def tickets(self, limit: int) -> list[TicketInfo]:
-        """See Sharing.tickets."""
-        return await self._ask_maker("tickets.list", limit, list[TicketInfo])
-
-    async def explain(self, ticket: str, limit: int) -> WhyNot:
-        """See Sharing.explain."""
-        return await self._ask_maker("tickets.explain", (ticket, limit), WhyNot)
-
-    async def _ask_maker(self, name: str, request: Any, answer: type[T]) -> T:
-        if not self.maker:
-            raise NobodyMakesMatches
-        return await self._calls.call(self.maker, name, request, answer)
-
-    async def remove(self, ticket: str) -> bool:
-        """See Sharing.remove."""
-        return True in await self._ask_all("tickets.remove", ticket, bool)
-
-    async def end_backfill(self, backfill: str) -> int:
-        """See Sharing.end_backfill."""
-        answers = await self._ask_all("tickets.end_backfill", backfill, int | None)  # type: ignore[arg-type]
-        return next((open for open in answers if open is not None), 0)
-
-    async def _ask_all(self, name: str, request: Any, answer: type[T]) -> list[T]:
-        """The answers of those other nodes that give one."""
-        asked = [self._calls.call(info.name, name, request, answer) for info in self._members]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        return [answer for answer in answers if not isinstance(answer, BaseException)]

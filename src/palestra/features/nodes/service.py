@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 
-from palestra.cluster.bus import Bus
+from palestra.cluster.cluster import Cluster
 from palestra.core.clock import Clock
 from palestra.core.errors import PalestraError, SetupError
 from palestra.core.log import get_logger
 from palestra.core.processes import this_process
-from palestra.core.tasks import Tasks
 from palestra.features.nodes.contract import NODE_CHARS_MAX, AloneTogether, NameTaken
 from palestra.features.nodes.store import NodeStore
 
@@ -45,18 +44,19 @@ class _Lease:
 class NodeService:
     """Implements `Leases`. Keeps this node's row and leases; a name that was lost ends the node (`on_lost`)."""
 
-    def __init__(self, store: NodeStore, bus: Bus, clock: Clock, tasks: Tasks, *, alone: bool) -> None:
+    def __init__(self, store: NodeStore, cluster: Cluster, clock: Clock) -> None:
         self._store = store
-        self._bus = bus
+        self._bus = cluster.bus
         self._now = clock.monotonic
-        self._tasks = tasks
-        self._alone = alone
+        self._tasks = cluster.tasks
+        self._alone = cluster.alone
         self.serves = True
         self._leases: dict[str, _Lease] = {}
         self._claimed = False
         self.on_lost: Callable[[], None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
         """What the node says of itself in the database, for operators."""
+        cluster.members.on_fenced(self._drop_leases)
 
     # -- the name
 
@@ -138,9 +138,20 @@ class NodeService:
                 lease.until = float("inf")
         return self._leases[name]
 
+    async def give_up(self, name: str) -> None:
+        """See Leases.give_up."""
+        lease = self._leases.pop(name, None)
+        if lease is not None:
+            lease.until = 0.0
+            try:
+                await self._store.give_back(name, self._bus.node, self._bus.epoch)
+            except PalestraError as error:
+                log.warning("a lease is free later", lease=name, reason=error.message)
+
     async def _keep_leases(self) -> None:
         while True:
-            for lease in list(self._leases.values()):
+            # Whom the others cannot hear does nothing for them; its leases run out.
+            for lease in list(self._leases.values()) if self._bus.up else ():
                 asked_at, epoch = self._now(), self._bus.epoch
                 try:
                     held = await self._store.hold(lease.name, self._bus.node, epoch, LEASE_SECONDS)
@@ -150,10 +161,11 @@ class NodeService:
                 if held and not lease.held:
                     log.info("lease taken", lease=lease.name, node=self._bus.node)
                 # The database counts from later than we do; in an epoch that is over nothing is ours.
-                lease.until = asked_at + LEASE_SECONDS if held and epoch == self._bus.epoch else 0.0
+                ours = held and epoch == self._bus.epoch and lease.name in self._leases
+                lease.until = asked_at + LEASE_SECONDS if ours else 0.0
             await asyncio.sleep(RENEW_SECONDS)
 
-    def drop_leases(self) -> None:
+    def _drop_leases(self) -> None:
         """This node was given up by the others: what it held is not its own any more."""
         if not self._alone:
             for lease in self._leases.values():

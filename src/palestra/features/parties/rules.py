@@ -78,8 +78,8 @@ class Party:
     """Who is in a party, who leads it, who asks to come in, and what listings tell of it.
 
     `members` are in the order of their coming, `requests` in that of their asking, both by session id. The leader is a
-    member from the first coming to the last going. `number` counts the parties of the node, `created_at` is in unix
-    seconds.
+    member from the first coming to the last going. `number` is its place in the order of making, on all nodes
+    alike; `created_at` is in unix seconds.
     """
 
     stream: Stream

@@ -1,9 +1,12 @@
-"""Parties of this node: who may do what is the party's word, here it is carried out and told to whom it concerns."""
+"""Parties of this node: who may do what is the party's word, here it is carried out and told to whom it concerns.
+
+Members may be on any node.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from palestra.core.clock import Clock
@@ -14,9 +17,9 @@ from palestra.core.turns import Turns
 from palestra.features.matchmaker.contract import InvalidTicket, Matchmaker, TicketRequest
 from palestra.features.parties import wire
 from palestra.features.parties.contract import PartyNotFound, PartyPage, RequesterGone, TooManyParties
-from palestra.features.parties.listing import Place, read_listing
+from palestra.features.parties.listing import Found, Listing, ListingRequest
 from palestra.features.parties.rules import Party, check_max_size, check_presence, split_party_id
-from palestra.features.streams.contract import PARTY, Member, Presences, SessionClosing, Stream
+from palestra.features.streams.contract import PARTY, Member, Presence, Presences, SessionClosing, Stream
 from palestra.gateway.operation import Session
 from palestra.gateway.presence import UserPresence
 from palestra.gateway.push import Push
@@ -48,20 +51,22 @@ class PartyService:
         self._clock = clock
         self._single = single
         self._turns = Turns(clock.monotonic)
-        self._made = 0
+        self._number = 0
         self._parties: dict[Stream, Party] = {}
-        self._counts: Counter[str] = Counter()
+        self.find_elsewhere: Callable[[ListingRequest], Awaitable[list[Found]]] | None = None
+        """Looks for the parties of other nodes, where there may be any."""
+        # Its presence events are told from here as well, to members on all nodes, in order with all else.
         presences.watch(PARTY, self._moved)
-        presences.announce(PARTY, wire.party_presence_event)
 
     # -- coming and going
 
     def create(self, session: Session, *, open: bool, max_size: int, label: str, hidden: bool) -> Party:
         """A new party, led by the session. Raises InvalidMaxSize, LabelTooLong, LabelNotObject, TooManyParties."""
         check_max_size(max_size)
-        self._made += 1
+        now = self._clock.now()
+        self._number = max(self._number + 1, int(now * 1e9))
         stream = Stream(PARTY, new_id(), label=self._node)
-        party = Party(stream, self._made, int(self._clock.now()), session, max_size)
+        party = Party(stream, self._number, int(now), session, max_size)
         party.describe(label, open=open, hidden=hidden)
         self._parties[stream] = party
         try:
@@ -103,7 +108,7 @@ class PartyService:
         member = party.remove(session, named)
         if member is not None:
             self._presences.leave(member.id, party.stream)
-            member.send(wire.close_push(party))
+            member.send(wire.close_push(party.stream))
 
     def close(self, session: Session, party_id: str) -> None:
         """End the party. Raises LeaderOnly."""
@@ -113,7 +118,7 @@ class PartyService:
         self._presences.close(party.stream)
         for member in members:
             self._gone(party, member)
-        self._tell(members, wire.close_push(party), session)
+        self._tell(members, wire.close_push(party.stream), session)
 
     # -- what members do
 
@@ -173,17 +178,42 @@ class PartyService:
         cursor: str = "",
         quotes: bool = True,
     ) -> PartyPage:
-        """A page of the parties of this node. Raises BadListing, BadQuery, TooCostly."""
-        listing = read_listing(limit, open, show_hidden, query, cursor, quotes)
-        found: list[tuple[Place, Party]] = []
+        """A page of the parties of all nodes. Raises BadListing, BadQuery, TooCostly."""
+        asked = ListingRequest(limit, open, show_hidden, query, cursor, quotes)
+        listing = asked.read()
+        if self.find_elsewhere is None:
+            return listing.page(await self.find(listing))
+        own, others = await asyncio.gather(self.find(listing), self.find_elsewhere(asked))
+        return listing.page(own + others)
+
+    async def find(self, listing: Listing) -> list[Found]:
+        """The first parties of a listing that live here. Raises TooCostly."""
+        found: list[Found] = []
 
         def look_at(party: Party) -> bool:
             if (place := listing.place_of(party)) is not None:
-                found.append((place, party))
+                found.append((place, party.info))
             return False
 
         await self._turns.each(list(self._parties.values()), look_at)
-        return listing.page(found)
+        return listing.first(found)
+
+    # -- nodes that go
+
+    def node_gone(self, node: str) -> None:
+        """A node is no more, and its parties with it: our players among their members are told."""
+        for stream, audience in list(self._presences.of_mode(PARTY).items()):
+            if stream.label == node:
+                for member in [one for one in audience.values() if not one.node]:
+                    self._presences.leave(member.session.id, stream)
+                    member.session.send(wire.close_push(stream))
+
+    def drop(self) -> None:
+        """The others take our parties for gone, and have told their members so."""
+        for party in list(self._parties.values()):
+            self._presences.close(party.stream)
+            self._matchmaker.remove_party(party.id)
+        self._parties.clear()
 
     def measure(self, metrics: Metrics) -> None:
         """Show how many there are."""
@@ -198,7 +228,8 @@ class PartyService:
         return party
 
     def _enter(self, party: Party, session: Session) -> None:
-        if self._counts[session.id] >= self._per_session_max and session.id not in party.members:
+        parties = sum(stream.mode == PARTY for stream in self._presences.of_session(session.id))
+        if parties >= self._per_session_max and session.id not in party.members:
             raise TooManyParties
         self._presences.join(session, party.stream, persistence=False)
         if self._single:
@@ -212,13 +243,22 @@ class PartyService:
             return
         for member in joins:
             self._come(party, member.session)
+            member.session.after_reply(partial(self._announce, stream, member, (member.presence,), ()))
         for member in leaves:
             self._go(party, member.session)
+            member.session.after_reply(partial(self._announce, stream, member, (), (member.presence,)))
+
+    def _announce(self, stream: Stream, member: Member, joins: Sequence[Presence], leaves: Sequence[Presence]) -> None:
+        """Tell who came or went to whoever is in the party then."""
+        audience = self._presences.audience(stream)
+        if audience and not member.silent:
+            push = wire.party_presence_event(stream, joins, leaves)
+            for one in audience.values():
+                one.session.send(push)
 
     def _come(self, party: Party, session: Session) -> None:
         party.came(session)
         self._matchmaker.remove_party(party.id)
-        self._counts[session.id] += 1
         session.after_reply(partial(self._show, party, session))
 
     def _show(self, party: Party, session: Session) -> None:
@@ -234,9 +274,6 @@ class PartyService:
         """Note that a session is out; the last one ends the party. Whether another leads now."""
         led_anew = party.went(session)
         self._matchmaker.remove_party(party.id)
-        self._counts[session.id] -= 1
-        if not self._counts[session.id]:
-            del self._counts[session.id]
         if not party.members:
             del self._parties[party.stream]
         return led_anew

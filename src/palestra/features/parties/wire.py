@@ -178,9 +178,9 @@ def leader_push(party: Party) -> Push:
     return Push("party_leader", PartyLeader(party.id, presence_of(party.leader)))
 
 
-def close_push(party: Party) -> Push:
+def close_push(stream: Stream) -> Push:
     """Tells that the party is over for whoever reads it."""
-    return Push("party_close", PartyNamed(party.id))
+    return Push("party_close", PartyNamed(f"{stream.subject}.{stream.label}"))
 
 
 def update_push(party: Party) -> Push:

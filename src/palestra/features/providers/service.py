@@ -91,7 +91,7 @@ class ProviderService:
         """
         self._check_enabled(provider)
         launch = await self._launched(provider, request)
-        found = await self._users.get_many((launch.uid,))
+        found = await self._users.get_many((launch.uid,), fresh=True)
         if not found:
             raise UnknownPlayer
         assets = (launch.ast,) if launch.ast else self._settings[provider].assets
@@ -317,7 +317,7 @@ class ProviderService:
             raise AssetNotOffered(f"{provider} plays for {', '.join(assets)}, not for {asset[:64]!r}.")
 
     async def _check_exists(self, player_id: str) -> None:
-        if not await self._users.get_many((player_id,)):
+        if not await self._users.get_many((player_id,), fresh=True):
             raise UnknownPlayer
 
     async def _available(self, player_id: str, assets: Iterable[str]) -> dict[str, str]:

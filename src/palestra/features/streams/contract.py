@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -58,6 +58,8 @@ class Member(msgspec.Struct, eq=False):
 
 Audience = Mapping[str, Member]
 """The members of a stream by session id, in the order of joining. A live view: look, do not keep across awaits."""
+
+T = TypeVar("T")
 
 Watcher = Callable[[Stream, Sequence[Member], Sequence[Member]], None]
 """Is told of a stream's joins and leaves, the hidden included, as they happen."""
@@ -300,4 +302,18 @@ class ConnectedSockets(Protocol):
 
     def of_user(self, user_id: str) -> Sequence[Session]:
         """Those of a player."""
+        ...
+
+
+class Forwards(Protocol):
+    """Messages of sessions handled on another node than theirs, as if the session were there."""
+
+    def serve(self, name: str, request: Any, handler: Callable[[Session, Any], Awaitable[Any]]) -> None:
+        """Handle messages `name` of other nodes' sessions by `handler(session, request)`."""
+        ...
+
+    async def call(
+        self, session: Session, node: str, name: str, request: Any, answer: type[T], seconds: float = ...
+    ) -> T:
+        """Have `node` handle a message of one of our sessions. Raises what it raised there, Unreachable."""
         ...

@@ -431,6 +431,13 @@ class Replication:
     def measure(self, metrics: Metrics) -> None:
         """Show what is known of other nodes."""
         metrics.gauge("palestra_remote_sessions", "Sessions of other nodes", (), lambda: [((), len(self.remote))])
+        counts = self._engine.counts
+        metrics.gauge(
+            "palestra_remote_presences",
+            "Presences of other nodes",
+            (),
+            lambda: [((), counts.total() - counts[""])],
+        )
         metrics.counter(
             "palestra_remote_deliveries", "Envelopes that came from other nodes", (), lambda: [((), self.delivered)]
         )
