@@ -18,6 +18,7 @@ from palestra.features.streams.replication import Left, Opened
 from palestra.gateway.websocket.socket import Socket
 from palestra.testing import Bot, Platform
 from tests.cluster.several import QUICK, Town, others, several
+from tests.cluster.tally import add, asked, heard, hears_of_leaves, player, tally_game
 from tests.waiting import until
 
 KEY = "a-key-of-the-client"
@@ -375,3 +376,43 @@ async def test_what_a_former_node_says_of_a_session_is_not_believed(database_url
         await until(lambda: numbers(bob) == [1])
         await settled(a, b, c)
         assert not any("leaves" in one for one in events(bob, "match_presence_event"))
+
+
+async def test_a_seat_in_a_match_of_the_server_moves_back_and_forth(database_url: str) -> None:
+    async with several(database_url, tally_game(), names="abc") as (a, b, c):
+        ada, bob = await player(a, "ada"), await a.bot("bob")
+        await bob.connect(resume=KEY)
+        match_id = await ada.rpc_text("make")
+        for bot in (ada, bob):
+            await bot.ask(match_join={"match_id": match_id})
+            assert await heard(bot) == {"welcome": 0}
+        place = a
+        for turn, target in enumerate((b, c, a, b), 1):
+            await move(bob, place, target, resume=KEY)
+            place = target
+            for bot in (ada, bob):
+                await add(bot, match_id, turn)
+                assert await heard(ada) == await heard(bob)
+        state = await asked(ada, match_id)
+        assert (state["players"], state["left"], state["total"]) == (["ada", "bob"], [], 20)
+        assert not hears_of_leaves(ada)
+
+
+async def test_a_node_that_goes_leaves_its_matches_and_their_players_to_others(database_url: str) -> None:
+    settings = Settings(cluster=QUICK, drain_seconds=1.0)
+    async with several(database_url, tally_game(), names="abc", settings=settings) as (a, b, c):
+        ada, bob = await player(a, "ada"), await player(b, "bob")
+        match_id = await ada.rpc_text("make")
+        for bot in (ada, bob):
+            await bot.ask(match_join={"match_id": match_id})
+            assert await heard(bot) == {"welcome": 0}
+        client = Returning(ada, [c])
+        await a.node.stop()
+        await client.staying
+        for number, bot in enumerate((ada, bob), 1):
+            await add(bot, match_id, number)
+            assert await heard(ada) == await heard(bob)
+        state = await asked(bob, match_id)
+        assert (state["players"], state["left"], state["total"]) == (["ada", "bob"], [], 3)
+        assert state["node"] in ("b", "c")
+        assert not hears_of_leaves(bob)
