@@ -20,39 +20,18 @@ from palestra.core.config import ClusterSettings, Settings
 from palestra.testing import Platform
 from tests.waiting import until
 
-
-class SlowTransport(LocalTransport):
-    """Packets take some milliseconds, each pair of nodes its own; those of one pair arrive in their order."""
-
-    def __init__(self, broker: LocalBroker, seconds: Callable[[], float]) -> None:
-        super().__init__(broker)
-        self._of = broker
-        self._seconds = seconds
-        self._last: dict[str, float] = {}
-
-    def publish(self, to: str, packet: bytes) -> bool:
-        """Hand a packet over after a while."""
-        loop = asyncio.get_running_loop()
-        for node in self._of.nodes:
-            if to in (node, EVERYBODY):
-                at = max(self._last.get(node, 0.0) + 1e-6, loop.time() + self._seconds())
-                self._last[node] = at
-                loop.call_at(at, self._arrive, node, packet)
-        return True
-
-    def _arrive(self, node: str, packet: bytes) -> None:
-        if (deliver := self._of.nodes.get(node)) is not None:
-            deliver(packet)
-
-
 QUICK = ClusterSettings(beat_seconds=0.05, dead_seconds=1.0)
 
 
 class Town(LocalBroker):
-    """The bus and the key ring of nodes that are started one after the other."""
+    """The bus and the key ring of nodes that are started one after the other.
 
-    def __init__(self) -> None:
+    `seconds` draws how long each packet takes, in order for each pair of nodes; else it is a turn of the loop.
+    """
+
+    def __init__(self, seconds: Callable[[], float] | None = None) -> None:
         super().__init__()
+        self.seconds = seconds
         self.folder = Path(tempfile.mkdtemp(prefix="palestra-test-"))
         self.mute: set[str] = set()
 
@@ -73,25 +52,34 @@ class Line(LocalTransport):
     def __init__(self, town: Town) -> None:
         super().__init__(town)
         self._town = town
+        self._last: dict[str, float] = {}
 
     def publish(self, to: str, packet: bytes) -> bool:
         """Hand a packet over, if the node is not cut off."""
-        return self._node in self._town.mute or super().publish(to, packet)
+        if self._node in self._town.mute:
+            return True
+        if self._town.seconds is None:
+            return super().publish(to, packet)
+        loop = asyncio.get_running_loop()
+        for node in self._town.nodes:
+            if to in (node, EVERYBODY):
+                at = max(self._last.get(node, 0.0) + 1e-6, loop.time() + self._town.seconds())
+                self._last[node] = at
+                loop.call_at(at, self._arrive, node, packet)
+        return True
+
+    def _arrive(self, node: str, packet: bytes) -> None:
+        if (deliver := self._town.nodes.get(node)) is not None:
+            deliver(packet)
 
 
 @asynccontextmanager
 async def several(
-    database_url: str,
-    *games: Game,
-    names: str = "ab",
-    settings: Settings | None = None,
-    town: Town | None = None,
-    packet_seconds: Callable[[], float] | None = None,
+    database_url: str, *games: Game, names: str = "ab", settings: Settings | None = None, town: Town | None = None
 ) -> AsyncIterator[list[Platform]]:
     """Nodes of these one-letter names that know each other, in a `town` perhaps with those that are there.
 
-    With a redis_url in `settings` and no town the bus is there. `packet_seconds` draws how long each packet takes; else
-    they take one turn of the loop.
+    With a redis_url in `settings` and no town the bus is there.
     """
     given = settings or Settings(cluster=QUICK)
     local = town is not None or not given.redis_url
@@ -111,8 +99,7 @@ async def several(
                 database_url=database_url,
                 database=ring,
             )
-            line = SlowTransport(town, packet_seconds) if packet_seconds else Line(town)
-            node = Node(own, [], list(games), transport=line if local else None)
+            node = Node(own, [], list(games), transport=Line(town) if local else None)
             stack.push_async_callback(node.stop)
             await node.start()
             platforms.append(Platform(node, http))

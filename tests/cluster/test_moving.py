@@ -17,7 +17,8 @@ from palestra.features.streams.moving import Gave, Moved
 from palestra.features.streams.replication import Left, Opened
 from palestra.gateway.websocket.socket import Socket
 from palestra.testing import Bot, Platform
-from tests.cluster.several import QUICK, others, several
+from tests.cluster.several import QUICK, Town, others, several
+from tests.cluster.tally import add, asked, heard, hears_of_leaves, player, tally_game
 from tests.waiting import until
 
 KEY = "a-key-of-the-client"
@@ -147,9 +148,8 @@ class Speaker:
 @FORMATS
 async def test_what_is_sent_during_a_move_arrives_once_and_in_order(database_url: str, format: str) -> None:
     draw = random.Random(format)
-    async with several(
-        database_url, names="abcd", packet_seconds=lambda: draw.choice((0.0, 0.002, 0.01, 0.03))
-    ) as platforms:
+    town = Town(lambda: draw.choice((0.0, 0.002, 0.01, 0.03)))
+    async with several(database_url, names="abcd", town=town) as platforms:
         a, b, c, d = platforms
         bots = [await on(platform) for platform in (a, b, c, d)]
         bob = await a.bot()
@@ -250,12 +250,13 @@ async def test_the_last_node_says_goodbye_as_ever(database_url: str) -> None:
 
 async def test_two_connections_that_come_to_two_nodes_get_one_session_each(database_url: str) -> None:
     draw = random.Random(7)
-    async with several(database_url, names="abc", packet_seconds=lambda: draw.choice((0.0, 0.01))) as (a, b, c):
+    async with several(database_url, names="abc", town=Town(lambda: draw.choice((0.0, 0.01)))) as (a, b, c):
         ada, bob = await on(a), await on(a)
         match_id = (await bob.ask(match_create={}))["match"]["match_id"]
         await ada.ask(match_join={"match_id": match_id})
         former = socket_of(a, ada)
         assert former is not None
+        await settled(a, b, c)
         await lose(a, ada)
         twin = Bot(b.http, b.url, "defaultkey", ada.device_id)
         twin.token, twin.id = ada.token, ada.id
@@ -322,11 +323,12 @@ async def test_a_party_leader_and_a_member_move_and_the_party_stays(database_url
 
 async def test_a_ticket_that_is_matched_while_its_player_moves_is_told_to_the_player(database_url: str) -> None:
     draw = random.Random(3)
-    async with several(database_url, names="abc", packet_seconds=lambda: draw.choice((0.0, 0.01))) as (a, b, c):
+    async with several(database_url, names="abc", town=Town(lambda: draw.choice((0.0, 0.01)))) as (a, b, c):
         for _ in range(5):
             ada, bob = await on(a), await on(c)
             wanted = {"min_count": 2, "max_count": 2, "query": "*"}
             ticket = (await ada.ask(matchmaker_add=wanted))["matchmaker_ticket"]["ticket"]
+            await settled(a, b, c)
             await lose(a, ada)
             await asyncio.gather(ada.connect(url=b.url), bob.ask(matchmaker_add=wanted))
             mine, other = await ada.push("matchmaker_matched"), await bob.push("matchmaker_matched")
@@ -374,3 +376,43 @@ async def test_what_a_former_node_says_of_a_session_is_not_believed(database_url
         await until(lambda: numbers(bob) == [1])
         await settled(a, b, c)
         assert not any("leaves" in one for one in events(bob, "match_presence_event"))
+
+
+async def test_a_seat_in_a_match_of_the_server_moves_back_and_forth(database_url: str) -> None:
+    async with several(database_url, tally_game(), names="abc") as (a, b, c):
+        ada, bob = await player(a, "ada"), await a.bot("bob")
+        await bob.connect(resume=KEY)
+        match_id = await ada.rpc_text("make")
+        for bot in (ada, bob):
+            await bot.ask(match_join={"match_id": match_id})
+            assert await heard(bot) == {"welcome": 0}
+        place = a
+        for turn, target in enumerate((b, c, a, b), 1):
+            await move(bob, place, target, resume=KEY)
+            place = target
+            for bot in (ada, bob):
+                await add(bot, match_id, turn)
+                assert await heard(ada) == await heard(bob)
+        state = await asked(ada, match_id)
+        assert (state["players"], state["left"], state["total"]) == (["ada", "bob"], [], 20)
+        assert not hears_of_leaves(ada)
+
+
+async def test_a_node_that_goes_leaves_its_matches_and_their_players_to_others(database_url: str) -> None:
+    settings = Settings(cluster=QUICK, drain_seconds=1.0)
+    async with several(database_url, tally_game(), names="abc", settings=settings) as (a, b, c):
+        ada, bob = await player(a, "ada"), await player(b, "bob")
+        match_id = await ada.rpc_text("make")
+        for bot in (ada, bob):
+            await bot.ask(match_join={"match_id": match_id})
+            assert await heard(bot) == {"welcome": 0}
+        client = Returning(ada, [c])
+        await a.node.stop()
+        await client.staying
+        for number, bot in enumerate((ada, bob), 1):
+            await add(bot, match_id, number)
+            assert await heard(ada) == await heard(bob)
+        state = await asked(bob, match_id)
+        assert (state["players"], state["left"], state["total"]) == (["ada", "bob"], [], 3)
+        assert state["node"] in ("b", "c")
+        assert not hears_of_leaves(bob)

@@ -50,6 +50,10 @@ class Client:
         await self.bot.leave()
         await self._staying
 
+    async def own_presence(self) -> dict[str, Any]:
+        """What this client is in its match, which it joins if it is not in it."""
+        return (await self.bot.ask(match_join={"match_id": self.match_id}))["match"]["self"]
+
     async def say(self, number: int) -> None:
         """Say a number in the match, over the socket there is now."""
         await until(lambda: self.bot.connected)
@@ -119,8 +123,7 @@ async def test_all_nodes_are_replaced_under_load_and_nobody_loses_anything(datab
             await until(lambda client=client: client.heard(7) >= PLAYERS - 1)
             assert client.heard(7) == PLAYERS - 1
             assert not any("leaves" in one for one in client.events())
-            own = (await client.bot.ask(match_join={"match_id": client.match_id}))["match"]["self"]
-            assert own["session_id"] == client.session_id
+            assert (await client.own_presence())["session_id"] == client.session_id
         everybody = [*players, *waiting]
         assert {code for client in everybody for code in client.codes} == {1012}
         assert sum(len(client.codes) for client in everybody) >= len(everybody)

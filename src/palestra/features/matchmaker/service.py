@@ -199,23 +199,23 @@ class MatchmakerService:
         ticket = self.own.of_session(session.id).get(ticket_id)
         if ticket is None or ticket.party_id:
             raise TicketNotFound("Matchmaker ticket not found")
-        self.withdraw(ticket)
+        self._withdraw(ticket)
 
     def remove_party(self, party_id: str, ticket: str | None = None) -> None:
         """See Matchmaker.remove_party."""
         tickets = self.own.of_party(party_id)
         if ticket is None:
             for one in list(tickets.values()):
-                self.withdraw(one)
+                self._withdraw(one)
         elif ticket in tickets:
-            self.withdraw(tickets[ticket])
+            self._withdraw(tickets[ticket])
         else:
             raise TicketNotFound
 
     def session_ended(self, session_id: str) -> None:
         """Withdraw all tickets of this node that a session is in, those of its parties too."""
         for ticket in list(self.own.of_session(session_id).values()):
-            self.withdraw(ticket)
+            self._withdraw(ticket)
 
     def session_away(self, session_id: str) -> None:
         """The same on all nodes, for a session of this one that is not heard of."""
@@ -226,12 +226,11 @@ class MatchmakerService:
     def drop(self) -> None:
         """Withdraw everything."""
         for ticket in list(self.own):
-            self.withdraw(ticket)
+            self._withdraw(ticket)
         for backfill in list(self.own.backfills):
             self.end_own_backfill(backfill)
 
-    def withdraw(self, ticket: Ticket) -> None:
-        """A ticket of this node is to be matched no more."""
+    def _withdraw(self, ticket: Ticket) -> None:
         self.own.remove(ticket)
         self.maker.remove(ticket)
         if self.sharing is not None:
@@ -365,7 +364,7 @@ class MatchmakerService:
         """Withdraw a ticket if it is of this node."""
         ticket = self.own.get(ticket_id)
         if ticket is not None:
-            self.withdraw(ticket)
+            self._withdraw(ticket)
         return ticket is not None
 
     async def backfill(
