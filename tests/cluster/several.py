@@ -27,11 +27,29 @@ class Town(LocalBroker):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="palestra-test-"))
+        self.mute: set[str] = set()
 
     def deafen(self, name: str) -> Callable[[], None]:
         """Let nothing reach a node any more, until what this returns is called."""
         deliver = self.nodes.pop(name)
         return lambda: self.nodes.update({name: deliver})
+
+    def cut_off(self, name: str) -> None:
+        """Let nothing reach a node any more, and nothing come from it."""
+        self.mute.add(name)
+        self.deafen(name)
+
+
+class Line(LocalTransport):
+    """A node's end of a town's bus."""
+
+    def __init__(self, town: Town) -> None:
+        super().__init__(town)
+        self._town = town
+
+    def publish(self, to: str, packet: bytes) -> bool:
+        """Hand a packet over, if the node is not cut off."""
+        return self._node in self._town.mute or super().publish(to, packet)
 
 
 @asynccontextmanager
@@ -60,7 +78,7 @@ async def several(
                 database_url=database_url,
                 database=ring,
             )
-            node = Node(own, [], list(games), transport=LocalTransport(town) if local else None)
+            node = Node(own, [], list(games), transport=Line(town) if local else None)
             stack.push_async_callback(node.stop)
             await node.start()
             platforms.append(Platform(node, http))

@@ -11,7 +11,10 @@ from typing import Any
 import msgspec
 
 from palestra import Game, GameError, Match, MatchMessage, MatchPlayer
+from palestra.app.live import Live
 from palestra.features.matches.actor import Actor
+from palestra.features.matches.adoption import Adoption
+from palestra.features.matches.checkpoints import Checkpoints
 from palestra.testing import Bot, Platform
 from tests.waiting import SECONDS_MAX
 
@@ -124,9 +127,21 @@ async def until_listed(bot: Bot, query: str, match_ids: list[str]) -> None:
 
 def actor_on(platform: Platform, match_id: str) -> Actor | None:
     """The match, if it runs on this node."""
-    assert platform.node.parts is not None
     match, _, home = match_id.partition(".")
-    return platform.node.parts.services.live.running.find(match, home)
+    return live(platform).running.find(match, home)
+
+
+def kept(platform: Platform) -> Checkpoints:
+    """A node's way to the checkpoints."""
+    keeper = live(platform).running.keeper
+    assert isinstance(keeper, Adoption) and keeper.checkpoints is not None
+    return keeper.checkpoints
+
+
+def live(platform: Platform) -> Live:
+    """The live features of a node."""
+    assert platform.node.parts is not None
+    return platform.node.parts.services.live
 
 
 def runs_on(platform: Platform, match_id: str) -> Callable[[], bool]:

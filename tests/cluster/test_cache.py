@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import pytest
@@ -250,6 +251,25 @@ async def test_what_keeps_the_database_from_answering_is_told_to_all_who_wait(wo
     node = await world.node(away)
     outcomes = await asyncio.gather(node.cache.get("a"), node.cache.get("b"), return_exceptions=True)
     assert [str(one) for one in outcomes] == ["away", "away"]
+
+
+async def test_what_is_kept_is_never_read_where_only_one_caller_may_read(world: World) -> None:
+    place: ContextVar[str] = ContextVar("place", default="primary")
+    primary_is_away = False
+
+    async def load(keys: list[str]) -> Mapping[str, str]:
+        if primary_is_away and place.get() == "primary":
+            raise Unavailable("away")
+        return dict.fromkeys(keys, place.get())
+
+    node = await world.node(load)
+    place.set("replica")
+    assert await node.cache.get_many(["a", "b"]) == {"a": "primary", "b": "primary"}
+    # Better old than nothing, for who may have that; it is not kept.
+    primary_is_away = True
+    assert await node.cache.get("c") == "replica"
+    primary_is_away = False
+    assert await node.cache.get("c") == "primary"
 
 
 async def test_a_node_that_stops_leaves_nobody_waiting(world: World) -> None:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from palestra import Game, Match, MatchMessage
+from palestra.core.config import MatchSettings, Settings
+from palestra.features.matches.handover import SNAPSHOT_BYTES_MAX, HandOver
+from palestra.features.matches.replay import heading_of, replay
+from palestra.sdk.match import replay_handler
 from palestra.testing import BotError
-from tests.cluster.several import Town, several
+from tests.cluster.several import QUICK, Town, several
 from tests.cluster.tally import (
+    Tally,
     actor_on,
     add,
     asked,
     hears_of_leaves,
     listed,
+    live,
     player,
     runs_on,
     tally_game,
@@ -21,6 +31,8 @@ from tests.cluster.tally import (
     until_total,
 )
 from tests.waiting import until
+
+GOODBYE = 9
 
 
 async def test_a_node_that_stops_hands_its_matches_over(database_url: str) -> None:
@@ -54,7 +66,8 @@ async def test_a_node_that_stops_hands_its_matches_over(database_url: str) -> No
 
 
 async def test_what_is_sent_while_a_match_moves_arrives_once_and_in_order(database_url: str) -> None:
-    async with several(database_url, tally_game(), names="abc") as (a, b, c):
+    settings = Settings(cluster=QUICK, match=MatchSettings(input_queue_max=100_000))
+    async with several(database_url, tally_game(), names="abc", settings=settings) as (a, b, c):
         bob, eve = await player(b, "bob"), await player(c, "eve")
         match_id = await (await a.bot("ada")).rpc_text("make")
         for bot in (bob, eve):
@@ -101,23 +114,134 @@ async def test_who_joins_or_leaves_while_a_match_moves_is_in_or_out_afterwards(d
         bob = await player(b, "bob")
         match_id = await (await a.bot("ada")).rpc_text("make")
         await bob.ask(match_join={"match_id": match_id})
-        parts = a.node.parts
-        assert parts is not None
-        actor = actor_on(a, match_id)
-        assert actor is not None
+        actor, mover = actor_on(a, match_id), live(a).running.mover
+        assert actor is not None and isinstance(mover, HandOver)
         assert await actor.freeze(1.0)
-        leaving = asyncio.create_task(bob.ask(match_leave={"match_id": match_id}))
-        await leaving
+        await bob.ask(match_leave={"match_id": match_id})
         carl = await player(b, "carl")
         joining = asyncio.create_task(carl.ask(match_join={"match_id": match_id}))
         asking = asyncio.create_task(asked(carl, match_id))
         await until(lambda: len(actor._waiting) == 3)
-        mover = parts.services.live.running.mover
-        assert mover is not None
-        actor.thaw = lambda: None  # type: ignore[method-assign]
-        snapshot_taken = await mover._given(actor)  # type: ignore[attr-defined]
-        assert snapshot_taken
+        assert await mover._given(actor, float("inf"))
         assert (await joining)["match"]["self"]["username"] == "carl"
         assert (await asking)["node"] == "b"
         state = await asked(carl, match_id)
         assert (state["players"], state["left"]) == (["carl"], ["bob leave"])
+
+
+def stubborn_game() -> Game:
+    """Matches that cannot move, for one reason each, and one that writes itself."""
+    game = Game("stubborn")
+
+    class Quiet(Match[Tally]):
+        def init(self) -> Tally:
+            return Tally()
+
+        def tick(self, messages: list[MatchMessage]) -> None:
+            self.state.ticks += 1
+
+        def terminate(self, grace_seconds: float) -> None:
+            self.broadcast(GOODBYE, "goodbye")
+            self.end()
+
+    @game.match("listed", ticks_per_second=50)
+    class Listed(Quiet):
+        def init(self) -> Tally:
+            self.outside = ["not in the state"]
+            return Tally()
+
+    @game.match("large", ticks_per_second=50)
+    class Large(Quiet):
+        def init(self) -> Tally:
+            return Tally(left=["x" * SNAPSHOT_BYTES_MAX])
+
+    @game.match("untyped", ticks_per_second=50)
+    class Untyped(Match[Any]):
+        terminate = Quiet.terminate
+
+        def init(self) -> Any:
+            return object()
+
+        def tick(self, messages: list[MatchMessage]) -> None:
+            """Nothing happens."""
+
+    @game.match("written", ticks_per_second=50)
+    class Written(Quiet):
+        def init(self) -> Tally:
+            self.outside = {"seeds": self.random.getrandbits(64)}
+            return Tally()
+
+        def snapshot(self) -> tuple[int, dict[str, int]]:
+            return self.state.ticks, self.outside
+
+        def restore(self, snapshot: tuple[int, dict[str, int]]) -> Tally:
+            ticks, self.outside = snapshot
+            return Tally(ticks=ticks)
+
+        def signal(self, data: str) -> str:
+            return json.dumps({"node": self.node, "ticks": self.state.ticks, **self.outside})
+
+    @game.rpc
+    async def make(ctx: Any, payload: str) -> str:
+        return await ctx.matches.create(payload)
+
+    @game.rpc
+    async def ask(ctx: Any, payload: str) -> str:
+        return await ctx.matches.signal(payload, "")
+
+    return game
+
+
+async def test_a_match_that_cannot_move_comes_to_its_end(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async with several(database_url, stubborn_game()) as (a, b):
+        ada, bob = await a.bot("ada"), await player(b, "bob")
+        matches = [await ada.rpc_text("make", name) for name in ("listed", "large", "untyped")]
+        for match_id in matches:
+            await bob.ask(match_join={"match_id": match_id})
+        await a.node.stop()
+        for _ in matches:
+            assert (await bob.push("match_data"))["op_code"] == str(GOODBYE)
+        for match_id in matches:
+            with pytest.raises(BotError, match="Match not found"):
+                await bob.ask(match_join={"match_id": match_id})
+        assert not live(b).presences.of_mode(6)
+        assert bob.connected
+        log = capsys.readouterr().out
+        for reason in ("self.outside is not in self.state", "at most 524288 can move", "name the type of the state"):
+            assert reason in log
+
+
+async def test_a_match_may_write_itself(database_url: str) -> None:
+    async with several(database_url, stubborn_game()) as (a, b):
+        bob = await b.bot("bob")
+        match_id = await (await a.bot("ada")).rpc_text("make", "written")
+        before = json.loads(await bob.rpc_text("ask", match_id))
+        await a.node.stop()
+        after = json.loads(await bob.rpc_text("ask", match_id))
+        assert (after["node"], after["seeds"]) == ("b", before["seeds"])
+        assert after["ticks"] >= before["ticks"]
+
+
+async def test_the_record_of_a_match_that_moves_goes_on_on_its_new_node(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(cluster=QUICK, match=MatchSettings(record_dir=str(tmp_path)))
+    game = tally_game()
+    async with several(database_url, game, settings=settings) as (a, b):
+        bob = await player(b, "bob")
+        match_id = await (await a.bot("ada")).rpc_text("make")
+        await bob.ask(match_join={"match_id": match_id})
+        await add(bob, match_id, 5)
+        await until_total(bob, match_id, 5)
+        await a.node.stop()
+        await add(bob, match_id, 6)
+        await until_total(bob, match_id, 11)
+    for lines, ended in zip(records(tmp_path), ("moved to b", "over"), strict=True):
+        heading = lines.pop(0)
+        again = await replay(heading_of(heading), lines, replay_handler([game], "tally"))
+        assert (again.difference, again.error, again.ended) == ("", None, ended)
+        assert again.compared > 0
+
+
+def records(folder: Path) -> list[list[bytes]]:
+    """The lines of all records, the one of the match's beginning first."""
+    files = sorted(folder.glob("tally-*.ndjson"), key=lambda file: len(file.name))
+    return [file.read_bytes().splitlines() for file in files]

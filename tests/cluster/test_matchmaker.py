@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from palestra import Context, Game
 from palestra.core.config import MatchmakerSettings, Settings
 from palestra.features.matchmaker.sharing import TicketSharing
@@ -16,7 +18,10 @@ from tests.cluster.test_moving import move
 from tests.cluster.test_nodes import on
 from tests.waiting import until
 
-MANY = Settings(cluster=QUICK, matchmaker=MatchmakerSettings(max_tickets=100))
+MODES = (
+    MatchmakerSettings(max_tickets=100),
+    MatchmakerSettings(max_tickets=100, mode="interval", interval_seconds=0.3),
+)
 
 
 def sharing(platform: Platform) -> TicketSharing:
@@ -150,8 +155,11 @@ async def test_running_matches_of_any_node_are_filled(database_url: str) -> None
         assert await (bots[0] if new is second else bots[1]).rpc_text("end", again) == "1"
 
 
-async def test_all_who_wait_are_matched_once_when_the_maker_is_killed(database_url: str) -> None:
-    async with several(database_url, names="abc", settings=MANY) as nodes:
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.mode)
+async def test_all_who_wait_are_matched_once_when_the_maker_is_killed(
+    database_url: str, mode: MatchmakerSettings
+) -> None:
+    async with several(database_url, names="abc", settings=Settings(cluster=QUICK, matchmaker=mode)) as nodes:
         maker = await led(*nodes)
         rest = [one for one in nodes if one is not maker]
         ada, bob, lost = await on(rest[0]), await on(rest[1]), await on(maker)
@@ -188,6 +196,20 @@ async def test_a_maker_that_dies_between_agreement_and_match_leaves_nobody_behin
         for bot, own in zip((ada, bob), tickets, strict=True):
             assert (await bot.push("matchmaker_matched"))["ticket"] == own
         assert asked[1] == tickets
+
+
+async def test_a_maker_that_drains_leaves_it_to_others_at_once(database_url: str) -> None:
+    async with several(database_url, names="abc") as nodes:
+        maker = await led(*nodes)
+        rest = [one for one in nodes if one is not maker]
+        ada, bob = await on(rest[0]), await on(maker)
+        await ticket(ada)
+        parts_of(maker).services.live.matchmaker.stop()
+        assert await led(*nodes) is not maker
+        with pytest.raises(BotError):
+            await ticket(bob)
+        await ticket(await on(rest[1]))
+        assert await ada.push("matchmaker_matched")
 
 
 async def test_what_was_lost_on_the_way_is_announced_again(database_url: str) -> None:

@@ -223,7 +223,7 @@ async def test_a_node_that_was_given_up_has_no_parties_when_it_is_back(database_
         assert (await bob.push("party_close"))["party_id"] == party_id
         mend()
         await until(lambda: not ada.connected)
-        await until(lambda: parts_of(a).cluster.members.get("b") is not None)
+        await until(lambda: parts_of(b).cluster.members.get("a") is not None)
         back = await on(a)
         await until(lambda: len(parts_of(a).services.live.all_sockets.sessions) == 2)
         assert [one["party_id"] for one in (await back.call("GET", "/v2/party"))["parties"]] == [kept]

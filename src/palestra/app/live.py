@@ -26,8 +26,8 @@ from palestra.features.matches.adoption import Adoption, owner_of
 from palestra.features.matches.checkpoints import Checkpoints
 from palestra.features.matches.directory import Directory
 from palestra.features.matches.elsewhere import Elsewhere
+from palestra.features.matches.handover import HandOver
 from palestra.features.matches.messages import MatchesMessages
-from palestra.features.matches.moving import Moving as MatchMoving
 from palestra.features.matches.recording import Recordings
 from palestra.features.matches.routes import MatchesRoutes
 from palestra.features.matches.running import RunningMatches
@@ -268,7 +268,7 @@ def _matches(
     )
     if forwarding is None or directory is None:
         return running, MatchesService(presences, running, settings.session, clock)
-    running.mover = mover = MatchMoving(cluster, presences, directory, running)
+    running.mover = mover = HandOver(cluster, presences, directory, running)
     elsewhere = Elsewhere(cluster, forwarding, presences, directory, running, mover.settled, tasks)
     checkpoints = None
     if settings.redis_url:

@@ -15,13 +15,13 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context
 from time import monotonic
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from palestra.cluster.bus import Bus
 from palestra.cluster.caches.memory import Memory
-from palestra.cluster.caches.shared import Lease, Shared, State
+from palestra.cluster.caches.shared import Codec, Lease, Shared, State
 from palestra.core.config import CacheSettings
 from palestra.core.errors import PalestraError, Unavailable
 from palestra.core.log import get_logger
@@ -55,16 +55,8 @@ class Terms(NamedTuple):
     bytes_max: int
 
 
-class Codec(Protocol[Value]):
-    """How values look in the shared cache."""
-
-    def encode(self, key: str, value: Value) -> bytes:
-        """A value as bytes, of which there is at least one."""
-        ...
-
-    def decode(self, key: str, data: bytes) -> Value:
-        """The value again. Raises ValueError when these are not its bytes."""
-        ...
+class _Stopping(Unavailable):
+    """Loads were ended together with the node."""
 
 
 class _Load(Generic[Value]):
@@ -124,6 +116,8 @@ class Cache(Generic[Value]):
                     value = await _outcome(key, load)
                     if value is not None:
                         found[key] = value
+            except _Stopping:
+                raise
             except Unavailable:
                 # The caller's own context may know of a replica that answers: shown, and not kept.
                 return found | await self._ask_here(unknown)
@@ -166,7 +160,7 @@ class Cache(Generic[Value]):
                 if self._loading.get(key) is load:
                     del self._loading[key]
                 if key not in load.outcomes and (load.later is None or key not in load.later.keys):
-                    load.outcomes.setdefault(key, Unavailable("This node is stopping, try again."))
+                    load.outcomes[key] = _Stopping("This node is stopping, try again.")
             load.done.set_result(None)
         await self._share(load, leases)
 

@@ -15,7 +15,7 @@ import os
 from collections.abc import Sequence
 from enum import Enum
 from hashlib import blake2b
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from palestra.core.log import get_logger
 from palestra.core.tasks import Tasks
@@ -31,6 +31,8 @@ KEY_CHARACTERS_MAX = 150
 """Longer keys, and those that are not plain, are hashed: Memcached takes 250 bytes."""
 _MARKER, _VALUE = b"L", b"V"
 _TOKEN_BYTES = 8
+
+Value = TypeVar("Value")
 
 log = get_logger(__name__)
 
@@ -73,6 +75,18 @@ class CacheServer(Protocol):
 
     async def close(self) -> None:
         """Disconnect."""
+        ...
+
+
+class Codec(Protocol[Value]):
+    """How values look in the shared cache."""
+
+    def encode(self, key: str, value: Value) -> bytes:
+        """A value as bytes, of which there is at least one."""
+        ...
+
+    def decode(self, key: str, data: bytes) -> Value:
+        """The value again. Raises ValueError when these are not its bytes."""
         ...
 
 

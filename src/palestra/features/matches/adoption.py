@@ -17,7 +17,7 @@ from palestra.features.matches.actor import DISCONNECTED, Actor
 from palestra.features.matches.checkpoints import Checkpoints
 from palestra.features.matches.contract import CannotMove
 from palestra.features.matches.directory import Directory, OtherMatch
-from palestra.features.matches.moving import SNAPSHOT_BYTES_MAX
+from palestra.features.matches.handover import SNAPSHOT_BYTES_MAX
 from palestra.features.matches.running import RunningMatches
 from palestra.features.matches.snapshot import decode_snapshot, encode
 from palestra.features.matches.steps import player_of
@@ -51,7 +51,7 @@ class Adoption:
         self._presences = presences
         self._directory = directory
         self._running = running
-        self._checkpoints = checkpoints
+        self.checkpoints = checkpoints
         self._tasks = tasks
         self._unwritable: set[str] = set()
         self.adopted = 0
@@ -63,7 +63,7 @@ class Adoption:
 
     def keep(self, actor: Actor) -> None:
         """Keep what there is of a match now."""
-        assert self._checkpoints is not None
+        assert self.checkpoints is not None
         match = actor.stream.subject
         try:
             snapshot = encode(actor.snapshot())
@@ -74,26 +74,26 @@ class Adoption:
                 self._unwritable.add(match)
                 log.warning("match has no checkpoint", match_id=actor.desk.id, reason=error.message)
             return
-        self._checkpoints.keep(match, snapshot)
+        self.checkpoints.keep(match, snapshot)
 
     def forget(self, match: str) -> None:
         """A match has ended."""
-        assert self._checkpoints is not None
+        assert self.checkpoints is not None
         self._unwritable.discard(match)
-        self._checkpoints.forget(match)
+        self.checkpoints.forget(match)
 
     async def forgotten(self, actor: Actor) -> None:
         """Forget a match of this node, and wait until that is done."""
-        assert self._checkpoints is not None
+        assert self.checkpoints is not None
         if actor.checkpoint_ticks:
             self.forget(actor.stream.subject)
-            await self._checkpoints.written()
+            await self.checkpoints.written()
 
     # -- when a node has gone
 
     def _node_gone(self, info: NodeInfo) -> None:
         lost = self._directory.lost(info.name)
-        kept = [one for one in lost if one.checkpointed] if self._checkpoints is not None else []
+        kept = [one for one in lost if one.checkpointed] if self.checkpoints is not None else []
         self._end(one for one in lost if not kept or not one.checkpointed)
         if kept:
             owner = owner_of(info.name, info.epoch)
@@ -117,8 +117,8 @@ class Adoption:
         return subject not in self._directory.own and subject not in self._directory.others
 
     async def _adopt(self, match: OtherMatch, owner: str) -> None:
-        assert self._checkpoints is not None
-        kept = await self._checkpoints.adopt(match.stream.subject, owner)
+        assert self.checkpoints is not None
+        kept = await self.checkpoints.adopt(match.stream.subject, owner)
         if kept is None:
             return
         try:

@@ -77,6 +77,10 @@ class Sharing(Protocol):
         """A session of this node has been away for longer than its tickets wait for it."""
         ...
 
+    def stop(self) -> None:
+        """Let another node make the matches."""
+        ...
+
     def others(self) -> Sequence[Ticket]:
         """Tickets of other nodes, on the node that makes the matches."""
         ...
@@ -239,8 +243,10 @@ class MatchmakerService:
         self.maker.start()
 
     def stop(self) -> None:
-        """Take no more tickets."""
+        """Take no more tickets, and leave it to other nodes to make matches."""
         self._accepting = False
+        if self.sharing is not None:
+            self.sharing.stop()
 
     def games_changed(self) -> None:
         """Other games are in force, and what they declare."""

@@ -33,6 +33,7 @@ from palestra.features.matchmaker.service import MatchmakerService
 from palestra.features.matchmaker.views import Views
 from palestra.features.nodes.contract import Lease, Leases
 
+LEASE = "matchmaker"
 LOOK_SECONDS = 0.1
 """How often a node looks whether it is the one."""
 CLAIM_SECONDS = 2.0
@@ -118,8 +119,14 @@ class TicketSharing:
 
     def _begin(self) -> None:
         if self._members.serves:
-            self._lease = self._leases.lease("matchmaker")
+            self._lease = self._leases.lease(LEASE)
         self._tasks.spawn(self._look(), "maker of matches")
+
+    def stop(self) -> None:
+        """See Sharing.stop."""
+        self._lease = None
+        self.look()
+        self._tasks.spawn(self._leases.give_up(LEASE), "leaving the making of matches")
 
     async def _look(self) -> None:
         while True:

@@ -75,5 +75,9 @@ class Leases(Protocol):
     """Where features get their leases. Alone, a node holds all of them."""
 
     def lease(self, name: str) -> Lease:
-        """The lease of a name; asked for from then on, again and again, until the node stops."""
+        """The lease of a name; asked for from then on, again and again, until it is given up or the node stops."""
+        ...
+
+    async def give_up(self, name: str) -> None:
+        """Leave a lease to others, for good."""
         ...

@@ -138,6 +138,16 @@ class NodeService:
                 lease.until = float("inf")
         return self._leases[name]
 
+    async def give_up(self, name: str) -> None:
+        """See Leases.give_up."""
+        lease = self._leases.pop(name, None)
+        if lease is not None:
+            lease.until = 0.0
+            try:
+                await self._store.give_back(name, self._bus.node, self._bus.epoch)
+            except PalestraError as error:
+                log.warning("a lease is free later", lease=name, reason=error.message)
+
     async def _keep_leases(self) -> None:
         while True:
             # Whom the others cannot hear does nothing for them; its leases run out.
@@ -151,7 +161,8 @@ class NodeService:
                 if held and not lease.held:
                     log.info("lease taken", lease=lease.name, node=self._bus.node)
                 # The database counts from later than we do; in an epoch that is over nothing is ours.
-                lease.until = asked_at + LEASE_SECONDS if held and epoch == self._bus.epoch else 0.0
+                ours = held and epoch == self._bus.epoch and lease.name in self._leases
+                lease.until = asked_at + LEASE_SECONDS if ours else 0.0
             await asyncio.sleep(RENEW_SECONDS)
 
     def _drop_leases(self) -> None:

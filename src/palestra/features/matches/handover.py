@@ -30,6 +30,7 @@ HELD_SECONDS = 10.0
 AT_ONCE_MAX = 8
 NODES_TRIED_MAX = 3
 ASKED_MAX = 3
+ANSWER_SECONDS = 2.0
 
 log = get_logger(__name__)
 
@@ -49,7 +50,7 @@ class _Held:
     timer: asyncio.TimerHandle
 
 
-class Moving:
+class HandOver:
     """Implements `Mover`. Both ends of a hand-over.
 
     The old node stops the match between two callbacks and sends a snapshot; the new one makes the match of it and
@@ -87,7 +88,7 @@ class Moving:
             for actor in waiting:
                 if loop.time() > until or not self._candidates():
                     return
-                await self._hand_over(actor)
+                await self._hand_over(actor, until)
 
         await asyncio.gather(*[some() for _ in range(AT_ONCE_MAX)])
 
@@ -104,13 +105,13 @@ class Moving:
         if (event := self._leaving.get(match)) is not None:
             await event.wait()
 
-    async def _hand_over(self, actor: Actor) -> None:
+    async def _hand_over(self, actor: Actor, until: float) -> None:
         match = actor.stream.subject
         event = self._leaving[match] = asyncio.Event()
         # From now on it does not tick here, unless it stays.
         self._running.scheduler.remove(actor)
         try:
-            if await actor.freeze(REST_SECONDS) and not await self._given(actor):
+            if await actor.freeze(REST_SECONDS) and not await self._given(actor, until):
                 actor.thaw()
         finally:
             if not actor.over:
@@ -118,7 +119,7 @@ class Moving:
             del self._leaving[match]
             event.set()
 
-    async def _given(self, actor: Actor) -> bool:
+    async def _given(self, actor: Actor, until: float) -> bool:
         """Whether a match that is at rest is over here: it has another node, or none any more."""
         try:
             snapshot = actor.snapshot()
@@ -129,9 +130,11 @@ class Moving:
             log.warning("match cannot move", match=actor.desk.name, match_id=actor.desk.id, reason=error.message)
             return False
         for node in self._candidates():
+            if self._bus.loop.time() > until:
+                break
             self._planned[node] += 1
             try:
-                await self._calls.call(node, "match.take", snapshot, bool)
+                await self._calls.call(node, "match.take", snapshot, bool, ANSWER_SECONDS)
                 if await self._released(actor, node, snapshot):
                     return True
             except PalestraError as error:
@@ -149,7 +152,7 @@ class Moving:
         since = actor.since(snapshot)
         for _ in range(ASKED_MAX):
             try:
-                if not await self._calls.call(node, "match.go", since, bool):
+                if not await self._calls.call(node, "match.go", since, bool, ANSWER_SECONDS):
                     return False
                 break
             except Unreachable:
