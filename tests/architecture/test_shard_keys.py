@@ -25,8 +25,8 @@ FOREIGN = """
 SELECT c.conrelid::regclass::text AS table, c.confrelid::regclass::text AS target,
     (SELECT array_agg(a.attname::text) FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey))
         AS columns,
-    (SELECT array_agg(a.attname::text) FROM pg_attribute a WHERE a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey))
-        AS referenced
+    (SELECT array_agg(a.attname::text) FROM pg_attribute a
+     WHERE a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey)) AS referenced
 FROM pg_constraint c WHERE c.contype = 'f'
 """
 TABLES = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -13,10 +14,36 @@ from msgspec.structs import replace
 
 from palestra import Game
 from palestra.app.lifecycle import Node
+from palestra.cluster.bus import EVERYBODY
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.core.config import ClusterSettings, Settings
 from palestra.testing import Platform
 from tests.waiting import until
+
+
+class SlowTransport(LocalTransport):
+    """Packets take some milliseconds, each pair of nodes its own; those of one pair arrive in their order."""
+
+    def __init__(self, broker: LocalBroker, seconds: Callable[[], float]) -> None:
+        super().__init__(broker)
+        self._of = broker
+        self._seconds = seconds
+        self._last: dict[str, float] = {}
+
+    def publish(self, to: str, packet: bytes) -> bool:
+        """Hand a packet over after a while."""
+        loop = asyncio.get_running_loop()
+        for node in self._of.nodes:
+            if to in (node, EVERYBODY):
+                at = max(self._last.get(node, 0.0) + 1e-6, loop.time() + self._seconds())
+                self._last[node] = at
+                loop.call_at(at, self._arrive, node, packet)
+        return True
+
+    def _arrive(self, node: str, packet: bytes) -> None:
+        if (deliver := self._of.nodes.get(node)) is not None:
+            deliver(packet)
+
 
 QUICK = ClusterSettings(beat_seconds=0.05, dead_seconds=1.0)
 
@@ -54,11 +81,17 @@ class Line(LocalTransport):
 
 @asynccontextmanager
 async def several(
-    database_url: str, *games: Game, names: str = "ab", settings: Settings | None = None, town: Town | None = None
+    database_url: str,
+    *games: Game,
+    names: str = "ab",
+    settings: Settings | None = None,
+    town: Town | None = None,
+    packet_seconds: Callable[[], float] | None = None,
 ) -> AsyncIterator[list[Platform]]:
     """Nodes of these one-letter names that know each other, in a `town` perhaps with those that are there.
 
-    With a redis_url in `settings` and no town the bus is there.
+    With a redis_url in `settings` and no town the bus is there. `packet_seconds` draws how long each packet takes; else
+    they take one turn of the loop.
     """
     given = settings or Settings(cluster=QUICK)
     local = town is not None or not given.redis_url
@@ -78,7 +111,8 @@ async def several(
                 database_url=database_url,
                 database=ring,
             )
-            node = Node(own, [], list(games), transport=Line(town) if local else None)
+            line = SlowTransport(town, packet_seconds) if packet_seconds else Line(town)
+            node = Node(own, [], list(games), transport=line if local else None)
             stack.push_async_callback(node.stop)
             await node.start()
             platforms.append(Platform(node, http))

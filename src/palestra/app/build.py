@@ -195,7 +195,7 @@ def build(
     sockets = SocketGateway(
         settings.socket, services.sessions, dispatcher, messages, tasks=tasks, clock=clock, resume=settings.resume
     )
-    services.live.follow(sockets, services.client_events, cluster)
+    services.live.follow(sockets, services.client_events, cluster, clock)
     follow_absence(sockets, services.live, settings, clock)
     follow_cluster(cluster, sockets, services.sessions, tasks)
     notifications = NotificationService(services.notification_store, services.live.all_sockets, tasks, clock)

@@ -156,7 +156,7 @@ class Live:
                     session.send(last)
                 session.close(DISCONNECTED)
 
-    def follow(self, gateway: SocketGateway, events: EventService, cluster: Cluster) -> None:
+    def follow(self, gateway: SocketGateway, events: EventService, cluster: Cluster, clock: Clock) -> None:
         """Who asks for it while connecting is shown as online; whose session has ended is nowhere any more."""
         self.open_sockets.gateway = gateway
 
@@ -181,7 +181,6 @@ class Live:
 
         def gone(session: Session) -> None:
             """A session that was here once has ended elsewhere."""
-            self.matchmaker.session_ended(session.id)
             self.status.ended(session.id)
 
         if others is not None:

@@ -199,23 +199,23 @@ class MatchmakerService:
         ticket = self.own.of_session(session.id).get(ticket_id)
         if ticket is None or ticket.party_id:
             raise TicketNotFound("Matchmaker ticket not found")
-        self._withdraw(ticket)
+        self.withdraw(ticket)
 
     def remove_party(self, party_id: str, ticket: str | None = None) -> None:
         """See Matchmaker.remove_party."""
         tickets = self.own.of_party(party_id)
         if ticket is None:
             for one in list(tickets.values()):
-                self._withdraw(one)
+                self.withdraw(one)
         elif ticket in tickets:
-            self._withdraw(tickets[ticket])
+            self.withdraw(tickets[ticket])
         else:
             raise TicketNotFound
 
     def session_ended(self, session_id: str) -> None:
         """Withdraw all tickets of this node that a session is in, those of its parties too."""
         for ticket in list(self.own.of_session(session_id).values()):
-            self._withdraw(ticket)
+            self.withdraw(ticket)
 
     def session_away(self, session_id: str) -> None:
         """The same on all nodes, for a session of this one that is not heard of."""
@@ -226,11 +226,12 @@ class MatchmakerService:
     def drop(self) -> None:
         """Withdraw everything."""
         for ticket in list(self.own):
-            self._withdraw(ticket)
+            self.withdraw(ticket)
         for backfill in list(self.own.backfills):
             self.end_own_backfill(backfill)
 
-    def _withdraw(self, ticket: Ticket) -> None:
+    def withdraw(self, ticket: Ticket) -> None:
+        """A ticket of this node is to be matched no more."""
         self.own.remove(ticket)
         self.maker.remove(ticket)
         if self.sharing is not None:
@@ -364,7 +365,7 @@ class MatchmakerService:
         """Withdraw a ticket if it is of this node."""
         ticket = self.own.get(ticket_id)
         if ticket is not None:
-            self._withdraw(ticket)
+            self.withdraw(ticket)
         return ticket is not None
 
     async def backfill(

@@ -119,6 +119,10 @@ class StatusService:
         """It hears of them where it is now."""
         self.ended(session_id)
 
+    def strays(self) -> list[str]:
+        """Nothing is left behind when a session goes."""
+        return []
+
     async def update(self, session_id: str, status: str | None) -> None:
         """See Statuses.update."""
         session = self._session(session_id)

@@ -27,6 +27,8 @@ SETTLE_SECONDS = 1.0
 """How long a session that has come waits for what was on its way to its former node."""
 LINGER_SECONDS = 0.25
 """How long after that a move is remembered: events wait for replies."""
+HANDED_AT_ONCE_MAX = 100
+"""Sessions that are given away in one turn of the loop."""
 PARTS_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 """What may wait for a session that moves."""
 
@@ -50,6 +52,10 @@ class Carrier(Protocol):
         """Nothing is to be told to the session from here any more."""
         ...
 
+    def strays(self) -> list[str]:
+        """Sessions that have gone and still have something here that could not go with them, and can by now."""
+        ...
+
 
 class Taken(msgspec.Struct, array_like=True, frozen=True):
     """What has been handed over, "" for nothing; `others`: there is one of another log-in. `nodes` may know more."""
@@ -66,6 +72,14 @@ class Parcel(msgspec.Struct, array_like=True, frozen=True):
     moves: int
     placed: list[Placed]
     carried: dict[str, bytes]
+
+
+class Carried(msgspec.Struct, array_like=True, frozen=True):
+    """What a feature keeps for a session that has gone before."""
+
+    session_id: str
+    name: str
+    packed: bytes
 
 
 class Gave(msgspec.Struct, array_like=True, frozen=True):
@@ -116,6 +130,7 @@ class Moving:
         cluster.calls.serve("session.take", Wanted, self._take)
         topics: tuple[tuple[str, Any, Callable[[str, Any], None]], ...] = (
             ("session.handed", Parcel, self._handed),
+            ("session.carried", Carried, self._carried),
             ("session.gave", Gave, self._gave),
             ("session.moved", Moved, self._moved),
             ("session.knows", Knows, self._knows),
@@ -254,6 +269,39 @@ class Moving:
         self._bus.broadcast("session.gave", _encode(Gave(socket.id, moves)))
         self._bus.loop.call_later(SETTLE_SECONDS + LINGER_SECONDS, self._forget, socket.id, moves)
         return True
+
+    def send_after(self) -> None:
+        """Send what is left of sessions that have gone after them."""
+        for name, carrier in self._carriers.items():
+            for session_id in carrier.strays():
+                if (packed := carrier.pack(session_id)) and session_id in self._others.remote:
+                    self._pass(Carried(session_id, name, packed))
+
+    def _pass(self, carried: Carried) -> None:
+        node = self._others.remote[carried.session_id].node
+        self._bus.send(node, "session.carried", _encode(carried))
+
+    def _carried(self, sender: str, carried: Carried) -> None:
+        socket = self._sockets.sessions.get(carried.session_id)
+        if socket is None and carried.session_id in self._others.remote:
+            self._pass(carried)
+        elif socket is not None and not socket.closing and carried.name in self._carriers:
+            self._carriers[carried.name].unpack(socket, carried.packed)
+
+    async def hand_over_all(self, seconds: float) -> None:
+        """Give all sessions that are away to nodes that serve on, and bring them what is on its way to here."""
+        nodes = [info for info in self._members if info.serves and not info.draining]
+        counts = {info.name: info.state.get("sessions", 0) for info in nodes}
+        for number, socket in enumerate(self._sockets.away):
+            if counts:
+                node = min(counts, key=lambda name: counts[name])
+                counts[node] += self.hand_over(socket, node)
+            if number % HANDED_AT_ONCE_MAX == 0:
+                await asyncio.sleep(0)
+        until = self._bus.loop.time() + seconds
+        while self._engine.moves and self._bus.loop.time() < until:  # noqa: ASYNC110 - whoever is left tells nobody
+            await asyncio.sleep(0.02)
+        self.send_after()
 
     def _forget(self, session_id: str, moves: int) -> None:
         self._engine.moves.end(session_id, moves)
