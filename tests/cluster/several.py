@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from palestra import Game
 from palestra.app.lifecycle import Node
+from palestra.cluster.bus import EVERYBODY
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.core.config import ClusterSettings, Settings
 from palestra.testing import Platform
@@ -22,10 +24,14 @@ QUICK = ClusterSettings(beat_seconds=0.05, dead_seconds=1.0)
 
 
 class Town(LocalBroker):
-    """The bus and the key ring of nodes that are started one after the other."""
+    """The bus and the key ring of nodes that are started one after the other.
 
-    def __init__(self) -> None:
+    `seconds` draws how long each packet takes, in order for each pair of nodes; else it is a turn of the loop.
+    """
+
+    def __init__(self, seconds: Callable[[], float] | None = None) -> None:
         super().__init__()
+        self.seconds = seconds
         self.folder = Path(tempfile.mkdtemp(prefix="palestra-test-"))
         self.mute: set[str] = set()
 
@@ -46,10 +52,25 @@ class Line(LocalTransport):
     def __init__(self, town: Town) -> None:
         super().__init__(town)
         self._town = town
+        self._last: dict[str, float] = {}
 
     def publish(self, to: str, packet: bytes) -> bool:
         """Hand a packet over, if the node is not cut off."""
-        return self._node in self._town.mute or super().publish(to, packet)
+        if self._node in self._town.mute:
+            return True
+        if self._town.seconds is None:
+            return super().publish(to, packet)
+        loop = asyncio.get_running_loop()
+        for node in self._town.nodes:
+            if to in (node, EVERYBODY):
+                at = max(self._last.get(node, 0.0) + 1e-6, loop.time() + self._town.seconds())
+                self._last[node] = at
+                loop.call_at(at, self._arrive, node, packet)
+        return True
+
+    def _arrive(self, node: str, packet: bytes) -> None:
+        if (deliver := self._town.nodes.get(node)) is not None:
+            deliver(packet)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from palestra.app import openapi
 from palestra.app.build import Parts, build
 from palestra.app.counters import measure_node, report
+from palestra.app.draining import move_sessions
 from palestra.cluster.bus import Transport
 from palestra.cluster.cluster import build_cluster
 from palestra.console.app import ConsoleApp
@@ -287,6 +288,8 @@ class Node:
         self._stopped = True
         served, self._serving = self._serving, False
         try:
+            if self.parts is not None:
+                self._say_going(self.parts)
             if served and self._listener is not None:
                 await self._take_leave(self._listener, others_listen)
             await self._stop_serving()
@@ -298,6 +301,13 @@ class Node:
             gc.unfreeze()
         if served:
             log.info("node stopped", node=self.settings.node)
+
+    def _say_going(self, parts: Parts) -> None:
+        """Let the other nodes know that nothing is to come here any more."""
+        members = parts.cluster.members
+        members.draining = True
+        if parts.cluster.bus.up:
+            members.say()
 
     async def _take_leave(self, listener: Listener, others_listen: bool) -> None:
         """Let those who come go elsewhere, without one of their requests failing."""
@@ -335,6 +345,7 @@ class Node:
             members.say()
         parts.services.live.matchmaker.stop()
         await parts.services.live.running.drain(self.settings.drain_seconds)
+        await move_sessions(parts, until - time.monotonic())
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.02)
         await parts.sockets.stop()

@@ -40,6 +40,9 @@ class Bot:
         self.pushes: deque[dict[str, Any]] = deque()
         """Envelopes that came without being asked for, oldest first."""
         self.close_code: int | None = None
+        self.received = 0
+        """Envelopes that came, in a session with a key."""
+        self._key = ""
         self._mirrors: dict[str, Mirror] = {}
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -94,16 +97,18 @@ class Bot:
 
     # -- socket
 
-    async def connect(self, *, format: str = "json", url: str = "", resume: str = "", received: int = -1) -> None:
+    async def connect(self, *, format: str = "json", url: str = "", resume: str = "") -> None:
         """Open the socket, in `json` or `protobuf`; what you send and get looks the same.
 
-        `url` is that of another node. A client that counts gives the key of its session, and how much it has received.
+        `url` is that of another node. With a key to `resume` by, the bot counts what it receives, and so misses nothing
+        when it connects by that key again.
         """
         self._protobuf = Protobuf() if format == "protobuf" else None
         self._url = url or self._url
         url = f"{self._url.replace('http', 'ws', 1)}/ws?token={self.token}&format={format}"
         if resume:
-            url += f"&resume={resume}" + (f"&received={received}" if received >= 0 else "")
+            url += f"&resume={resume}" + (f"&received={self.received}" if resume == self._key else "")
+        self._key = resume
         self._socket = await self._http.ws_connect(url, autoping=True)
         self._reading = asyncio.create_task(self._read(self._socket))
 
@@ -113,7 +118,12 @@ class Bot:
                 envelope = (
                     json.loads(frame.data) if self._protobuf is None else _plain(self._protobuf.decode(frame.data))
                 )
-                waiting = self._replies.pop(envelope.get("cid", ""), None)
+                cid = envelope.get("cid", "")
+                if self._key and cid in ("opened", "resumed"):
+                    self.received *= cid == "resumed"
+                    continue
+                self.received += 1
+                waiting = self._replies.pop(cid, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(envelope)
                 else:

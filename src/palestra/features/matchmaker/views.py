@@ -56,6 +56,10 @@ class Views:
     def waits(self, node: str, told: Waiting) -> None:
         """A node has a ticket; it may have said so before."""
         view = self._views.setdefault(node, _View())
+        for other in self._views:
+            if other != node:
+                # It has gone with its session.
+                self.lose(other, told.about.id)
         if told.about.id not in view.tickets:
             ticket = view.tickets[told.about.id] = told.ticket(node, self._now())
             view.mark ^= mark_of(ticket.id)

@@ -27,6 +27,8 @@ SETTLE_SECONDS = 1.0
 """How long a session that has come waits for what was on its way to its former node."""
 LINGER_SECONDS = 0.25
 """How long after that a move is remembered: events wait for replies."""
+HANDED_AT_ONCE_MAX = 100
+"""Sessions that are given away in one turn of the loop."""
 PARTS_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 """What may wait for a session that moves."""
 
@@ -254,6 +256,20 @@ class Moving:
         self._bus.broadcast("session.gave", _encode(Gave(socket.id, moves)))
         self._bus.loop.call_later(SETTLE_SECONDS + LINGER_SECONDS, self._forget, socket.id, moves)
         return True
+
+    async def hand_over_all(self, seconds: float) -> None:
+        """Give all sessions that are away to nodes that serve on, and bring them what is on its way to here."""
+        nodes = [info for info in self._members if info.serves and not info.draining]
+        counts = {info.name: info.state.get("sessions", 0) for info in nodes}
+        for number, socket in enumerate(self._sockets.away):
+            if counts:
+                node = min(counts, key=lambda name: counts[name])
+                counts[node] += self.hand_over(socket, node)
+            if number % HANDED_AT_ONCE_MAX == 0:
+                await asyncio.sleep(0)
+        until = self._bus.loop.time() + seconds
+        while self._engine.moves and self._bus.loop.time() < until:  # noqa: ASYNC110 - whoever is left tells nobody
+            await asyncio.sleep(0.02)
 
     def _forget(self, session_id: str, moves: int) -> None:
         self._engine.moves.end(session_id, moves)

@@ -217,7 +217,7 @@ class SocketGateway:
             self._fetching -= 1
         if transport.is_closing():
             return
-        if not self.accepting:
+        if not self.accepting or self.parting:
             transport.write(UNAVAILABLE.whole())
             transport.close()
             return
@@ -306,8 +306,6 @@ class SocketGateway:
 
     def opened(self, socket: Socket) -> None:
         """A socket may be used."""
-        if len(self.sessions) >= self.settings.connections_max and (longest := next(iter(self._away), None)):
-            longest.close(longest.reason or CONNECTION_LOST)
         self._list(socket)
         socket.alive_at = self.monotonic()
         self._quiet[socket] = None
@@ -315,6 +313,8 @@ class SocketGateway:
             self._guarded(callback, socket)
 
     def _list(self, socket: Socket) -> None:
+        if len(self.sessions) >= self.settings.connections_max and (longest := next(iter(self._away), None)):
+            longest.close(longest.reason or CONNECTION_LOST)
         self.sessions[socket.id] = socket
         self._by_user.setdefault(socket.caller.user_id, []).append(socket)
         if socket.resume_key:

@@ -1,0 +1,33 @@
+"""How a node that goes leaves its players to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from palestra.app.build import Parts
+from palestra.gateway.websocket.parting import part_all
+
+SPREAD_PART = 0.6
+"""Over this part of the time sockets are told to connect again, so that they do not all come at once. In what is left
+those that were told last may come to another node by themselves."""
+LEAST_PART = 0.2
+"""So much of `drain_seconds` they get if matches have taken all of it."""
+SETTLE_SECONDS = 1.5
+"""How long it may take at most until all nodes know where the last sessions went."""
+
+
+async def move_sessions(parts: Parts, seconds: float) -> None:
+    """Tell all sockets to connect again, and give what has not come to another node by then to one of them.
+
+    Nothing happens without another node that serves on: then sessions end with the node.
+    """
+    moving, members = parts.services.live.moving, parts.cluster.members
+    if moving is None or not any(info.serves and not info.draining for info in members):
+        return
+    seconds = max(seconds, parts.settings.drain_seconds * LEAST_PART)
+    until = time.monotonic() + seconds
+    await part_all(parts.sockets, seconds * SPREAD_PART)
+    while parts.sockets.sessions and time.monotonic() < until:  # noqa: ASYNC110 - whoever is left tells nobody
+        await asyncio.sleep(0.02)
+    await moving.hand_over_all(SETTLE_SECONDS)
