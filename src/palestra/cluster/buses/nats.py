@@ -47,8 +47,9 @@ class NatsTransport:
         class InOrder(self._client_of):
             """Delivers as it reads. The client has a queue and a task for each subject, which mix their order."""
 
-            def _build_message(self, *parts: Any) -> None:
+            def _build_message(self, *parts: Any) -> Any:
                 deliver(bytes(parts[3]))
+                return None
 
         client: Any = InOrder()
         try:
