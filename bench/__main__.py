@@ -33,7 +33,7 @@ def bench(
     keep: Annotated[bool, Parameter(negative="")] = False,
     population: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Measure the hot paths of a node against the floors of this machine; about seven minutes by default.
+    """Measure the hot paths of a node against the floors of this machine; about ten minutes by default.
 
     Parameters
     ----------

@@ -39,8 +39,6 @@ Say = Callable[[str], None]
 class Mixed:
     """What an HTTP mix cost: CPU µs per request of all nodes together, of PostgreSQL, and of Valkey."""
 
-    per_second: float
-    p99_ms: float
     nodes_us: float
     postgres_us: float
     broker_us: float
@@ -57,7 +55,7 @@ class Killed:
 
     def told(self) -> str:
         """In a line."""
-        return f"right {self.right_seconds:.2f} s after a kill, {self.back_seconds:.2f} s after its sockets were back"
+        return f"right {self.right_seconds:.2f} s after a kill, {self.back_seconds:.2f} s after the return"
 
 
 @dataclass
@@ -65,6 +63,8 @@ class Seen:
     """Round by round. Pairs are of the same load on a node alone and on several nodes, one right after the other."""
 
     http: list[tuple[Mixed, Mixed]] = field(default_factory=list)
+    http_in_turn: list[tuple[Mixed, Mixed]] = field(default_factory=list)
+    """The same load on one of the nodes after the other: what they cost each other, whatever the machine can carry."""
     relay: list[tuple[sockets.Relay, sockets.Relay]] = field(default_factory=list)
     presence: list[Killed] = field(default_factory=list)
 
@@ -128,20 +128,20 @@ def measure(chosen: set[str], rounds: int, seconds: int, folder: Path, seen: See
             cases.append(_Case(some, tokens, _write_players(folder / f"players-{len(some)}", tokens)))
         if HTTP in chosen:
             for case in cases:
-                _mixed(nodes, case, WARM_UP_SECONDS)
+                _mixed(nodes, case, WARM_UP_SECONDS, in_turn=True)
         for number in range(rounds):
             order = (0, 1) if number % 2 == 0 else (1, 0)
             if HTTP in chosen:
-                mixed = {place: _mixed(nodes, cases[place], seconds) for place in order}
-                seen.http.append((mixed[0], mixed[1]))
-                told = " : ".join(f"{mixed[place].nodes_us:.1f}" for place in (0, 1))
-                say(f"{HTTP:<18} {told} µs CPU per request, on 1 node : {NODES} nodes")
+                for pairs, in_turn in ((seen.http, False), (seen.http_in_turn, True)):
+                    mixed = {place: _mixed(nodes, cases[place], seconds, in_turn=in_turn) for place in order}
+                    pairs.append((mixed[0], mixed[1]))
+                    told = f"{mixed[0].nodes_us:.1f} : {mixed[1].nodes_us:.1f} µs CPU per request, on 1 node : {NODES}"
+                    say(f"{HTTP:<18} {told}, {'in turn' if in_turn else 'at once'}")
             if RELAY in chosen:
                 relayed = {place: _relayed(nodes, cases[place], seconds) for place in order}
                 seen.relay.append((relayed[0], relayed[1]))
-                told = " : ".join(f"{relayed[place].cpu_us:.1f}" for place in (0, 1))
-                p99_ms = relayed[1].p99_ms
-                say(f"{RELAY:<18} {told} µs CPU per delivery, on 1 node : 2 nodes, p99 {p99_ms:.1f} ms")
+                told = f"{relayed[0].cpu_us:.1f} : {relayed[1].cpu_us:.1f} µs CPU per delivery, on 1 node : 2"
+                say(f"{RELAY:<18} {told}, p99 {relayed[1].p99_ms:.1f} ms")
         if PRESENCE in chosen:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_kill_some(nodes, cases[1].tokens, rounds, seen, say))
@@ -167,28 +167,35 @@ def _user_id(token: str) -> str:
     return json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["uid"]
 
 
-def _mixed(nodes: Nodes, case: _Case, seconds: int) -> Mixed:
-    """As many generators as there may be nodes, with a share of the connections each, on one node or on all."""
-    some = case.nodes
-    before = _cpu(nodes, some)
-    generators = [_wrk(some[number % len(some)].port, seconds, case.players, number) for number in range(NODES)]
-    try:
-        loads = [parse.wrk(_said(one, seconds)) for one in generators]
-    finally:
-        for one in generators:
-            one.kill()
-            one.wait()
-    after = _cpu(nodes, some)
+def _mixed(nodes: Nodes, case: _Case, seconds: int, *, in_turn: bool = False) -> Mixed:
+    """All connections on all nodes of a case at once, or on one after the other, while the others go on listening."""
+    loads: list[parse.Load] = []
+    before = _cpu(nodes, case.nodes)
+    if in_turn:
+        for node in case.nodes:
+            loads += _loads([node.port], case.players, seconds if len(case.nodes) == 1 else -(-seconds // 2))
+    else:
+        loads += _loads([node.port for node in case.nodes], case.players, seconds)
+    after = _cpu(nodes, case.nodes)
     requests = sum(load.requests for load in loads)
     each = [1e6 * (now - then) / max(1, requests) for then, now in zip(before, after, strict=True)]
     return Mixed(
-        per_second=sum(load.per_second for load in loads),
-        p99_ms=max(load.p99_ms or 0.0 for load in loads),
         nodes_us=each[0],
         postgres_us=each[1],
         broker_us=each[2],
         faults="; ".join({load.faults for load in loads if load.faults}),
     )
+
+
+def _loads(ports: Sequence[int], players: Path, seconds: int) -> list[parse.Load]:
+    """As many generators as there may be nodes, each with its share of the connections."""
+    generators = [_wrk(ports[number % len(ports)], seconds, players, number) for number in range(NODES)]
+    try:
+        return [parse.wrk(_said(one, seconds)) for one in generators]
+    finally:
+        for one in generators:
+            one.kill()
+            one.wait()
 
 
 def _wrk(port: int, seconds: int, file: Path, number: int) -> subprocess.Popen[str]:

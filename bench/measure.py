@@ -40,6 +40,7 @@ from bench.servers import HOST, Failed, Node, Postgres
 from bench.workloads import (
     BOARD,
     BOARD_ROWS,
+    CACHES,
     COMMITS,
     CROWDS,
     HTTP,
@@ -170,7 +171,7 @@ def run(options: Options, folder: Path, say: Say) -> Results:
     if "matchmaker_10000" in options.chosen:
         with _telling(results, "matchmaker"):
             _matchmaking(options, results, say)
-    if {"cache_hit", "cache_stampede"} & options.chosen:
+    if options.chosen & set(CACHES):
         with _telling(results, "caches"):
             _caching(options, results, say)
     if "resume_storm" in options.chosen:

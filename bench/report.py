@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench import cluster
 from bench.crowd import Seen
 from bench.matches import told
 from bench.measure import Options, Results, Sample
@@ -23,6 +24,10 @@ from bench.workloads import (
     BOARD_MS_MAX,
     BOARD_WRITE_RATIO_MAX,
     CACHE_HIT_US_MAX,
+    CLUSTER_CPU_RATIO_MAX,
+    CLUSTER_PRESENCE_SECONDS_MAX,
+    CLUSTER_RELAY_CPU_RATIO_MAX,
+    CLUSTER_RELAY_P99_MS_MAX,
     COMMITS,
     CROWDS,
     HTTP,
@@ -76,7 +81,7 @@ def rows(results: Results, population: bool) -> list[Row]:
             made.append(_loaded(FLOOR_TITLES[workload.floor], floor, workload.floor == COMMITS))
         if samples:
             made.append(_loaded(workload.name, samples, workload.asks_postgres, workload.goal, workload.p99_ms_max))
-    more = (_relay_rows, _crowd_rows, _match_rows, _process_rows, _board_rows)
+    more = (_relay_rows, _crowd_rows, _match_rows, _process_rows, _cluster_rows, _board_rows)
     return [*made, *(row for kind in more for row in kind(results))]
 
 
@@ -198,6 +203,54 @@ def _process_rows(results: Results) -> list[Row]:
     made += [Row(name, figure=f"{cost:.2f} µs") for name, cost in results.costs_us.items()]
     made += [Row(name, figure=f"{size:,.0f} B, {cost:,.0f} µs") for name, (size, cost) in results.state.items()]
     return made
+
+
+def _cluster_rows(results: Results) -> list[Row]:
+    """Ratios are medians of those of the rounds; what PostgreSQL and Valkey cost is shown beside."""
+    seen = results.cluster
+    made = _mixed_rows(cluster.HTTP, seen.http) + _mixed_rows(f"{cluster.HTTP}, turns", seen.http_in_turn)
+    if seen.relay:
+        ratio = median(two.cpu_us / alone.cpu_us for alone, two in seen.relay)
+        p99_ms = median(two.p99_ms for _, two in seen.relay)
+        delivered = min(one.delivered_percent for pair in seen.relay for one in pair)
+        faults = "" if delivered >= RELAY_DELIVERED_PERCENT_MIN else f"only {delivered:.1f} % delivered"
+        alone_us, two_us = (median(pair[place].cpu_us for pair in seen.relay) for place in (0, 1))
+        broker_us = median(two.broker_us for _, two in seen.relay)
+        made.append(
+            Row(
+                cluster.RELAY,
+                figure=f"{ratio:.2f} × ({two_us:.1f} : {alone_us:.1f} µs), {p99_ms:.1f} ms; Valkey {broker_us:.1f} µs",
+                goal=f"≤ {CLUSTER_RELAY_CPU_RATIO_MAX:.0f} ×, {CLUSTER_RELAY_P99_MS_MAX:.0f} ms",
+                reached=None if faults else ratio <= CLUSTER_RELAY_CPU_RATIO_MAX and p99_ms <= CLUSTER_RELAY_P99_MS_MAX,
+                faults=faults,
+            )
+        )
+    if seen.presence:
+        worst = max(seen.presence, key=lambda one: one.right_seconds)
+        goal = f"≤ {CLUSTER_PRESENCE_SECONDS_MAX:.0f} s"
+        reached = worst.right_seconds <= CLUSTER_PRESENCE_SECONDS_MAX
+        made.append(Row(cluster.PRESENCE, figure=worst.told(), goal=goal, reached=reached))
+    return made
+
+
+def _mixed_rows(name: str, pairs: list[tuple[cluster.Mixed, cluster.Mixed]]) -> list[Row]:
+    if not pairs:
+        return []
+    ratio = median(several.nodes_us / alone.nodes_us for alone, several in pairs)
+    alone_us, several_us = (median(pair[place].nodes_us for pair in pairs) for place in (0, 1))
+    alone_pg, several_pg = (median(pair[place].postgres_us for pair in pairs) for place in (0, 1))
+    broker_us = median(several.broker_us for _, several in pairs)
+    beside = f"pg {several_pg:.0f} : {alone_pg:.0f}, Valkey {broker_us:.0f} µs"
+    faults = next((one.faults for pair in pairs for one in pair if one.faults), "")
+    return [
+        Row(
+            name,
+            figure=f"{ratio:.2f} × ({several_us:.0f} : {alone_us:.0f} µs); {beside}",
+            goal=f"≤ {CLUSTER_CPU_RATIO_MAX} ×",
+            reached=None if faults else ratio <= CLUSTER_CPU_RATIO_MAX,
+            faults=faults,
+        )
+    ]
 
 
 def _board_rows(results: Results) -> list[Row]:

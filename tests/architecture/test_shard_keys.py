@@ -26,8 +26,7 @@ SELECT c.conrelid::regclass::text AS table, c.confrelid::regclass::text AS targe
     (SELECT array_agg(a.attname::text) FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey))
         AS columns,
     (SELECT array_agg(a.attname::text) FROM pg_attribute a
-     WHERE a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey))
-        AS referenced
+     WHERE a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey)) AS referenced
 FROM pg_constraint c WHERE c.contype = 'f'
 """
 TABLES = """

@@ -299,3 +299,20 @@ async def test_a_broker_that_is_not_there_at_start_is_an_error_that_names_it(
     )
     with pytest.raises(Unavailable, match="cannot be reached"):
         await Bus("a", 1, transport, Tasks()).start()
+
+
+async def test_valkey_is_entered_with_its_password_and_one_that_is_wrong_is_told_at_start() -> None:
+    port = free_port()
+    async with running(valkey_command(port, "--requirepass", "secret words"), port):
+        heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        a, b = (Bus(name, 1, ValkeyTransport(f"redis://:secret%20words@127.0.0.1:{port}"), Tasks()) for name in "ab")
+        b.on("word", lambda sender, payload: heard.set_result(payload))
+        await a.start()
+        await b.start()
+        a.send("b", "word", b"hello")
+        async with asyncio.timeout(SECONDS_MAX):
+            assert await heard == b"hello"
+        await a.stop()
+        await b.stop()
+        with pytest.raises(Unavailable, match="WRONGPASS"):
+            await Bus("c", 1, ValkeyTransport(f"redis://:wrong@127.0.0.1:{port}"), Tasks()).start()

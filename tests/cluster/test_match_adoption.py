@@ -30,13 +30,14 @@ from tests.cluster.tally import (
 )
 from tests.waiting import SECONDS_MAX, until
 
+CHECKPOINT_TICKS = 5
 GAME = f"""
 import sys
 
 sys.path.append({str(Path(__file__).parents[2])!r})
 from tests.cluster.tally import tally_game
 
-game = tally_game(checkpoint_ticks=5)
+game = tally_game(checkpoint_ticks={CHECKPOINT_TICKS})
 """
 
 
@@ -46,7 +47,7 @@ async def with_checkpoints(database_url: str, town: Town) -> AsyncIterator[list[
     port = free_port()
     settings = Settings(cluster=QUICK, redis_url=f"redis://127.0.0.1:{port}")
     async with running(valkey_command(port), port):
-        game = tally_game(checkpoint_ticks=5)
+        game = tally_game(checkpoint_ticks=CHECKPOINT_TICKS)
         async with several(database_url, game, names="abc", settings=settings, town=town) as platforms:
             yield platforms
 
@@ -167,10 +168,13 @@ async def test_a_match_outlives_the_end_the_death_and_the_sleep_of_its_nodes(tmp
             return bot
 
         async def sends(bot: Bot, number: int) -> str:
-            """Let a player send a number, and wait until the match has had it; the node that it runs on."""
+            """Let a player send a number, and wait until that is in a checkpoint; the node that the match runs on."""
             await add(bot, match_id, number)
             async with asyncio.timeout(SECONDS_MAX):
                 while number not in (state := await asked(bot, match_id))["seen"]:
+                    pass
+                enough = state["ticks"] + 2 * CHECKPOINT_TICKS
+                while (state := await asked(bot, match_id))["ticks"] < enough:
                     pass
             return state["node"]
 
@@ -184,10 +188,6 @@ async def test_a_match_outlives_the_end_the_death_and_the_sleep_of_its_nodes(tmp
         await nodes[0].start()
         ann = await member(nodes[0])
         await sends(ann, 3)
-        # A tick of a checkpoint later it is kept.
-        ticks = (await asked(ann, match_id))["ticks"]
-        while (await asked(ann, match_id))["ticks"] < ticks + 10:
-            pass
         await by_name[first].kill()
         stays = eve if first == "node-2" else bob
         second = await survives(ann, match_id, first)
@@ -197,6 +197,9 @@ async def test_a_match_outlives_the_end_the_death_and_the_sleep_of_its_nodes(tmp
         third = await survives(awake, match_id, second)
         by_name[second].signal(signal.SIGCONT)
         await sends(awake, 5)
+        # Until it notices that it was given up, it plays on by itself.
+        late = await stack.enter_async_context(player_at(by_name[second].url))
+        assert await survives(late, match_id, second) == third
         again = await member(by_name[second])
         assert await sends(again, 6) == third
         assert (await asked(awake, match_id))["seen"] == [1, 2, 3, 4, 5, 6]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.cluster.tally import (
     actor_on,
     add,
     asked,
+    heard,
     hears_of_leaves,
     listed,
     live,
@@ -30,6 +32,7 @@ from tests.cluster.tally import (
     until_listed,
     until_total,
 )
+from tests.cluster.test_moving import move
 from tests.waiting import until
 
 GOODBYE = 9
@@ -109,6 +112,43 @@ async def test_a_match_moves_on_and_on_and_nodes_that_come_later_know_where_it_i
                 assert (state["players"], state["left"]) == (["ann", "dan", "eve"], [])
 
 
+async def test_clients_that_follow_the_state_go_on_with_a_whole_one(database_url: str) -> None:
+    async with several(database_url, tally_game(sync="binary"), names="abc") as (a, b, c):
+        bob, eve = await player(b, "bob"), await player(c, "eve", format="protobuf")
+        match_id = await (await a.bot("ada")).rpc_text("make")
+        for number, bot in ((1, bob), (10, eve)):
+            await bot.ask(match_join={"match_id": match_id})
+            await add(bot, match_id, number)
+        await until(lambda: all((bot.state(match_id) or {}).get("total") == 11 for bot in (bob, eve)))
+        await a.node.stop()
+        await add(bob, match_id, 100)
+        await until(lambda: all(bot.state(match_id)["total"] == 111 for bot in (bob, eve)))
+        assert bob.state(match_id)["left"] == []
+
+
+@pytest.mark.parametrize("format", ["json", "protobuf"])
+async def test_a_player_and_its_match_both_move_and_nobody_notices(database_url: str, format: str) -> None:
+    async with several(database_url, tally_game(), names="abc") as (a, b, c):
+        ada, bob = await player(a, "ada", format=format), await player(b, "bob")
+        match_id = await ada.rpc_text("make")
+        for bot in (ada, bob):
+            await bot.ask(match_join={"match_id": match_id})
+        await add(ada, match_id, 1)
+        await until_total(bob, match_id, 1)
+        await move(ada, a, c, format)
+        await add(ada, match_id, 10)
+        await until_total(bob, match_id, 11)
+        await a.node.stop()
+        assert runs_on(b, match_id)() != runs_on(c, match_id)()
+        await add(ada, match_id, 100)
+        await until_total(bob, match_id, 111)
+        state = await asked(bob, match_id)
+        assert (state["players"], state["left"]) == (["ada", "bob"], [])
+        assert [await heard(bob) for _ in range(4)][1:] == [{"total": total} for total in (1, 11, 111)]
+        await until(lambda: len([one for one in ada.pushes if "match_data" in one]) == 4)
+        assert hears_of_leaves(bob) == hears_of_leaves(ada) == []
+
+
 async def test_who_joins_or_leaves_while_a_match_moves_is_in_or_out_afterwards(database_url: str) -> None:
     async with several(database_url, tally_game(), names="ab") as (a, b):
         bob = await player(b, "bob")
@@ -127,6 +167,29 @@ async def test_who_joins_or_leaves_while_a_match_moves_is_in_or_out_afterwards(d
         assert (await asking)["node"] == "b"
         state = await asked(carl, match_id)
         assert (state["players"], state["left"]) == (["carl"], ["bob leave"])
+
+
+@pytest.mark.parametrize("how", ["refuses", "does not answer"])
+async def test_a_match_goes_to_another_node_when_the_first_one_does_not_take_it(database_url: str, how: str) -> None:
+    town = Town()
+    async with several(database_url, tally_game(), names="abc", town=town) as (a, b, c):
+        eve = await player(c, "eve")
+        match_id = await (await a.bot("ada")).rpc_text("make")
+        await eve.ask(match_join={"match_id": match_id})
+        await (await c.bot("carl")).rpc_text("make")
+        hear: Callable[[], None] | None = None
+        if how == "refuses":
+            live(b).running._draining = True
+        else:
+            hear = town.deafen("b")
+        actor, mover = actor_on(a, match_id), live(a).running.mover
+        assert actor is not None and mover is not None
+        await mover.hand_over([actor], 30.0)
+        if hear is not None:
+            hear()
+        assert runs_on(c, match_id)() and not runs_on(b, match_id)() and not runs_on(a, match_id)()
+        await add(eve, match_id, 1)
+        await until_total(eve, match_id, 1)
 
 
 def stubborn_game() -> Game:

@@ -13,6 +13,7 @@ from palestra.core.config import MatchmakerSettings, Settings
 from palestra.features.matchmaker.sharing import TicketSharing
 from palestra.testing import Bot, BotError, Platform
 from tests.cluster.cut import cut, kill, parts_of
+from tests.cluster.servers import free_port, running, valkey_command
 from tests.cluster.several import QUICK, several
 from tests.cluster.test_moving import move
 from tests.cluster.test_nodes import on
@@ -198,6 +199,28 @@ async def test_a_maker_that_dies_between_agreement_and_match_leaves_nobody_behin
         assert asked[1] == tickets
 
 
+async def test_a_maker_that_is_cut_off_makes_way_and_comes_back_empty(database_url: str) -> None:
+    async with several(database_url, names="abc") as nodes:
+        maker = await led(*nodes)
+        rest = [one for one in nodes if one is not maker]
+        ada, bob, lost = await on(rest[0]), await on(rest[1]), await on(maker)
+        waiting = await ticket(ada, "+properties.mate:it")
+        await ticket(lost, "+properties.nobody:it", mate="it")
+        mend = cut(maker)
+        await led(*rest)
+        await until(lambda: not sharing(maker).maker)
+        await ticket(bob, mate="it")
+        assert (await ada.push("matchmaker_matched"))["ticket"] == waiting
+        mend()
+        await until(lambda: not lost.connected)
+        assert len(parts_of(maker).services.live.matchmaker.own) == 0
+        assert await led(*nodes) in rest
+        back = await on(maker)
+        await ticket(back)
+        await ticket(ada)
+        assert (await back.push("matchmaker_matched"))["users"]
+
+
 async def test_a_maker_that_drains_leaves_it_to_others_at_once(database_url: str) -> None:
     async with several(database_url, names="abc") as nodes:
         maker = await led(*nodes)
@@ -242,3 +265,24 @@ async def test_a_ticket_goes_with_its_player_to_another_node(database_url: str) 
         await ticket(eve, who="eve")
         assert (await ada.push("matchmaker_matched"))["ticket"] == tickets[0]
         assert matched(bob) == []
+
+
+async def test_over_valkey_as_well_owners_and_maker_agree_on_what_there_is(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubts: list[str] = []
+    monkeypatch.setattr(TicketSharing, "_missed", lambda self, node: doubts.append(node))
+    port = free_port()
+    async with running(valkey_command(port), port):
+        given = Settings(redis_url=f"redis://127.0.0.1:{port}", cluster=QUICK, matchmaker=MODES[0])
+        async with several(database_url, names="abc", settings=given) as nodes:
+            await led(*nodes)
+            bots = [await on(one) for one in nodes]
+            tickets: list[str] = []
+            for n in range(40):
+                for bot in bots:
+                    tickets.append(await ticket(bot, f"+properties.n:{n % 3}", n=str(n % 3)))
+            await until(lambda: sum(len(matched(bot)) for bot in bots) >= len(tickets) - 4)
+            told = [one for bot in bots for one in matched(bot)]
+            assert len(told) == len(set(told))
+            assert doubts == []

@@ -15,18 +15,19 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
+from palestra import Game
 from palestra.cluster import scripts as scripts_module
 from palestra.cluster.bus import Bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.cluster.cache import Caches
 from palestra.cluster.scripts import Call, Scripts
 from palestra.core.clock import ManualClock
-from palestra.core.config import CacheSettings, DatabaseSettings
+from palestra.core.config import CacheSettings, DatabaseSettings, Settings
 from palestra.core.events import EventBus
 from palestra.core.ids import new_id
 from palestra.core.tasks import Tasks
 from palestra.database.pool import Database
-from palestra.features.leaderboards import rank_sharing, ranked
+from palestra.features.leaderboards import rank_builder, rank_sharing, ranked, shared_ranks
 from palestra.features.leaderboards.announcer import Announcer
 from palestra.features.leaderboards.contract import JoinRefused, LeaderboardNotFound, LeaderboardReset
 from palestra.features.leaderboards.known import KnownBoards
@@ -39,8 +40,10 @@ from palestra.features.leaderboards.shared_ranks import SharedRanks
 from palestra.features.leaderboards.store import LeaderboardStore
 from palestra.features.leaderboards.tournament_store import TournamentStore
 from palestra.features.leaderboards.tournaments import TournamentService
+from palestra.testing import Bot
 from tests.cluster.proxy import FaultProxy
 from tests.cluster.servers import free_port, running, valkey_cluster, valkey_command
+from tests.cluster.several import QUICK, several
 
 SECONDS_MAX = 20.0
 DAY = 86_400
@@ -159,6 +162,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(scripts_module, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(scripts_module, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(rank_sharing, "RETRY_SECONDS", 0.05)
+    # Several pieces of all there is.
+    monkeypatch.setattr(rank_builder, "BUILD_ROWS", 7)
+    monkeypatch.setattr(rank_sharing, "OWNERS_PER_ROUND", 9)
+    monkeypatch.setattr(shared_ranks, "OWNERS_MAX", 11)
     return iter([None])
 
 
@@ -230,6 +237,32 @@ async def test_random_writes_through_both_nodes_leave_the_order_of_the_database(
         await world.agree("b", descending=descending)
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_random_faults_between_random_writes_leave_the_order_of_the_database(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    owners = [new_id() for _ in range(30)]
+    await world.nodes[0].boards.create("b")
+    for _ in range(12):
+        fault, proxy = chance.choice(("cut", "freeze", "flush", "key", "script")), chance.choice(world.proxies)
+        if fault == "cut":
+            proxy.cut(refuse=True)
+        elif fault == "freeze":
+            proxy.freeze()
+        elif fault == "flush":
+            await world.ask("FLUSHALL")
+        elif fault == "key":
+            await world.ask("DEL", chance.choice(world.nodes[0].ranks("b").keys))
+        else:
+            await world.ask("SCRIPT", "FLUSH")
+        await play(world, "b", chance, owners, 60)
+        if fault == "freeze":
+            proxy.cut()
+        proxy.heal()
+        if chance.random() < 0.4:
+            await world.agree("b")
+    await world.agree("b")
+
+
 async def test_with_valkey_gone_scores_and_lists_go_on_and_its_empty_successor_is_filled(world: World) -> None:
     a, b = world.nodes
     chance, owners = random.Random(1), [new_id() for _ in range(40)]
@@ -261,6 +294,20 @@ async def test_ranks_far_down_are_unknown_without_valkey(world: World, monkeypat
     up, down = [await world.nodes[1].standings(board, owners) for board in ("up", "down")]
     assert [up[owner] for owner in owners] == [1, 2, 3, 0, 0, 0, 0, 0]
     assert [down[owner] for owner in owners] == [0, 0, 0, 0, 0, 3, 0, 0]
+
+
+async def test_a_node_without_any_valkey_has_the_ranks_of_the_database(world: World) -> None:
+    owners = [new_id() for _ in range(5)]
+    await world.nodes[0].boards.create("b")
+    node = Node("c", world, "")
+    try:
+        await node.start()
+        for n, owner in enumerate(owners):
+            assert (await node.boards.submit("b", owner, "", n)).rank == 1
+        assert list((await node.standings("b", owners)).values()) == [1, 2, 3, 4, 5]
+        assert (await node.boards.around("b", owners[2], 3)).records[0].rank == 2
+    finally:
+        await node.stop()
 
 
 async def test_what_valkey_throws_away_is_noticed_and_built_again(world: World) -> None:
@@ -311,7 +358,7 @@ async def test_a_node_that_is_cut_off_tells_later_and_nothing_is_lost(world: Wor
         await play(world, "b", chance, owners, 200)
         ann = new_id()
         assert (await a.boards.submit("b", ann, "ann", 2**63 - 1, 99)).rank == 1
-        assert a.ranks("b").news
+        assert a.ranks("b").late
         world.proxies[0].cut()
         world.proxies[0].heal()
         await world.agree("b")
@@ -319,25 +366,41 @@ async def test_a_node_that_is_cut_off_tells_later_and_nothing_is_lost(world: Wor
         await b.boards.remove("b", ann)
 
 
-async def test_too_much_and_too_late_news_has_the_ranks_built_anew(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_too_much_late_news_has_the_ranks_built_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     a, _ = world.nodes
     chance, owners = random.Random(5), [new_id() for _ in range(40)]
     await a.boards.create("b")
     await play(world, "b", chance, owners, 100)
     await world.agree("b")
-    for limit, value in (("WAITING_MAX", 5), ("LATE_SECONDS", 0.0)):
-        with monkeypatch.context() as patch:
-            patch.setattr(rank_sharing, limit, value)
-            built = sum(node.builder.built for node in world.nodes)
-            world.proxies[0].cut(refuse=True)
-            chance.shuffle(owners)
-            await asyncio.gather(*(a.boards.submit("b", id, "", n, operator="set") for n, id in enumerate(owners)))
-            assert len(a.ranks("b").news) <= 6 or limit != "WAITING_MAX"
-            world.proxies[0].heal()
-            await world.agree("b")
-        assert sum(node.builder.built for node in world.nodes) == built + 1
+    monkeypatch.setattr(rank_sharing, "LATE_MAX", 5)
+    world.proxies[0].cut(refuse=True)
+    await asyncio.gather(*(a.boards.submit("b", id, "", n, operator="set") for n, id in enumerate(owners)))
+    assert len(a.ranks("b").late) <= 5
+    world.proxies[0].heal()
+    await world.agree("b")
+    assert sum(node.builder.built for node in world.nodes) == 2
+
+
+async def test_what_was_told_late_is_not_believed_when_others_know_better(world: World) -> None:
+    a, b = world.nodes
+    ann, bob = new_id(), new_id()
+    await a.boards.create("b")
+    await a.boards.submit("b", bob, "bob", 3)
+    await world.agree("b")
+    world.proxies[0].cut(refuse=True)
+    await a.boards.submit("b", ann, "ann", 5)
+    await b.boards.remove("b", ann)
+    # Nobody but the database remembers by now that she has left.
+    await world.ask("FLUSHALL")
+    await becomes(lambda: known_again(b))
+    world.proxies[0].heal()
+    await becomes_told(a)
+    await world.agree("b")
+
+
+async def known_again(node: Node) -> bool:
+    """Whether a node can tell ranks."""
+    return await node.ranks("b").look([]) is not None
 
 
 async def test_what_a_node_did_not_tell_before_it_died_is_found(world: World) -> None:
@@ -350,7 +413,7 @@ async def test_what_a_node_did_not_tell_before_it_died_is_found(world: World) ->
     world.proxies[0].cut(refuse=True)
     await a.boards.submit("b", ann, "ann", 2, operator="set")
     await a.boards.submit("b", bob, "bob", 1, operator="set")
-    a.ranks("b").news.clear()
+    a.ranks("b").late.clear()
     assert await b.standings("b", [ann, bob]) == {ann: 1, bob: 2}
     b.sharing.distrust("a", b.known.shared_ranks())
     world.proxies[0].heal()
@@ -424,7 +487,7 @@ async def becomes_told(node: Node) -> None:
     """Wait until a node has told all it knows."""
 
     async def told() -> bool:
-        return node.scripts.up and not any(ranks.news for ranks in node.known.shared_ranks())
+        return node.scripts.up and not any(ranks.news or ranks.late for ranks in node.known.shared_ranks())
 
     await becomes(told)
 
@@ -604,3 +667,34 @@ async def test_ranks_live_in_a_cluster_of_three_masters(database: Database, quic
         for board in boards:
             await play(world, board, chance, owners, 20)
             await world.agree(board)
+
+
+async def test_whole_nodes_share_boards_and_ranks_and_outlive_each_other(database_url: str) -> None:
+    game = Game("race")
+
+    @game.on_start
+    async def start(ctx: Any) -> None:
+        await ctx.leaderboards.create("sprint", sort="asc", reset="@daily")
+
+    port = free_port()
+    async with running(valkey_command(port), port):
+        settings = Settings(cluster=QUICK, redis_url=f"redis://127.0.0.1:{port}")
+        async with several(database_url, game, settings=settings) as (a, b):
+            ann, bob = await a.bot(), await b.bot()
+
+            async def submit(bot: Bot, score: int) -> str:
+                return (await bot.call("POST", "/v2/leaderboard/sprint", {"score": str(score)}))["rank"]
+
+            assert [await submit(ann, 60), await submit(bob, 50), await submit(ann, 40)] == ["1", "1", "1"]
+            for bot in (ann, bob):
+                page = await bot.call(
+                    "GET", "/v2/leaderboard/sprint", query={"owner_ids": [ann.id, bob.id], "limit": 5}
+                )
+                assert [record["rank"] for record in page["records"]] == ["1", "2"]
+                assert [(record["owner_id"], record["rank"]) for record in page["owner_records"]] == [
+                    (ann.id, "1"),
+                    (bob.id, "2"),
+                ]
+                assert page["rank_count"] == "2"
+            await a.node.stop()
+            assert await submit(bob, 30) == "1"

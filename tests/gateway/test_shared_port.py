@@ -127,12 +127,16 @@ async def test_one_that_has_more_leaves_them_to_the_other(
     assert await connected(clients, a.port.number, 10) == ["a"] * 10
 
 
-async def test_those_that_wait_for_a_busy_one_are_taken_by_another(
-    tally: Tally, sharers: tuple[Sharer, Sharer]
+async def test_those_that_wait_for_one_that_is_busy_or_hangs_are_taken_by_another(
+    tally: Tally, sharers: tuple[Sharer, Sharer], clients: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tally.put(2, 0)
-    names = await connected(clients, sharers[0].port.number, 20)
-    assert len(names) == 20
+    assert len(await connected(clients, sharers[0].port.number, 20)) == 20
+    # One that has not been heard of lately is not waited for.
+    tally.put(2, 0)
+    assert tally.lowest() == 0
+    monkeypatch.setattr(shared_port, "STALE_SECONDS", -1.0)
+    assert tally.lowest() == GONE
 
 
 async def test_the_last_to_close_takes_what_has_come_and_then_refuses(

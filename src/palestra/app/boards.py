@@ -7,6 +7,7 @@ from typing import Any
 
 from palestra.cluster.cache import Caches
 from palestra.cluster.cluster import Cluster
+from palestra.cluster.membership import NodeInfo
 from palestra.cluster.scripts import Scripts
 from palestra.core.clock import Clock
 from palestra.core.config import Settings
@@ -72,7 +73,12 @@ def build_boards(
 
 
 def _follow(cluster: Cluster, known: KnownBoards, sharing: SharedRanking, neighbours: Neighbours, tasks: Tasks) -> None:
+    def left(node: NodeInfo) -> None:
+        # One that was draining has told all it wrote.
+        if not node.draining:
+            sharing.distrust(node.name, known.shared_ranks())
+
     neighbours.follow(known)
     cluster.members.on_join(lambda node: neighbours.missed())
-    cluster.members.on_leave(lambda node: sharing.distrust(node.name, known.shared_ranks()))
+    cluster.members.on_leave(left)
     cluster.on_start.append(lambda: tasks.spawn(sharing.start(), "ranks in Valkey"))

@@ -26,6 +26,8 @@ def build_caches(settings: Settings, cluster: Cluster, clock: Clock) -> Caches:
         if not node.draining:
             caches.distrust()
 
+    # One that was given up and comes back may have committed something meanwhile, of which nobody believed its word.
+    cluster.members.on_join(lambda node: caches.flush())
     cluster.members.on_leave(left)
     cluster.members.on_fenced(caches.flush)
     cluster.on_start.append(lambda: tasks.spawn(caches.start(), "connecting to the shared cache"))

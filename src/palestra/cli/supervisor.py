@@ -32,7 +32,7 @@ from palestra.core.tasks import Tasks
 from palestra.database.embedded import EmbeddedPostgres
 from palestra.database.sealed import KeyRing
 from palestra.gateway.server import bound_port
-from palestra.gateway.shared_port import GONE, Tally, tally_file
+from palestra.gateway.shared_port import tally_file
 
 log = get_logger(__name__)
 T = TypeVar("T")
@@ -67,9 +67,8 @@ class _Port:
 
     def __init__(self, host: str, port: int, slots: int) -> None:
         self.listening = bound_port(host, port)
-        self.file = tally_file(slots)
+        self.tally = tally_file(slots)
         self.slots = slots
-        self.tally = Tally(self.file.fileno(), slots)
 
     @property
     def number(self) -> int:
@@ -79,7 +78,7 @@ class _Port:
     def close(self) -> None:
         """Leave it to the workers."""
         self.listening.close()
-        self.file.close()
+        self.tally.close()
 
 
 class _Worker:
@@ -124,7 +123,7 @@ class _Worker:
 
     async def _spawn(self) -> Report:
         told, tells = os.pipe()
-        listening, tally = self._port.listening.fileno(), self._port.file.fileno()
+        listening, tally = self._port.listening.fileno(), self._port.tally.fileno()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "palestra.cli.supervised"),
@@ -149,7 +148,6 @@ class _Worker:
             assert self._process is not None
             began = time.monotonic()
             status = await self._process.wait()
-            self._port.tally.put(self._slot, GONE)
             failures = 0 if time.monotonic() - began > STEADY_SECONDS else failures + 1
             seconds = _back_off_seconds(failures)
             node = self._settings.node

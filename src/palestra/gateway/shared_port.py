@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import mmap
 import socket
-import sys
 import tempfile
+import time
 from collections.abc import Callable
 from typing import IO
 
@@ -20,11 +20,14 @@ from palestra.core.log import get_logger
 BACKLOG = 2_048
 GONE = 2**62
 """In place of a number of connections: this process takes none."""
-SLOT_BYTES = 8
+SLOT_BYTES = 16
+"""A number of connections, and when it was told."""
 PATIENCE_SECONDS = 0.002
 """How long a connection waits for a process that has fewer but may be busy."""
 COUNT_SECONDS = 0.05
 """How often a process tells its number, beside each connection that it takes."""
+STALE_SECONDS = 0.5
+"""Nobody waits for a process that has told nothing for so long: it hangs, or was killed."""
 TROUBLE_SECONDS = 0.5
 """How long none is taken when the system refuses to give one: there are no file descriptors left."""
 
@@ -35,15 +38,18 @@ class Tally:
     """How many connections each process has, in memory that all of them see: a file of so many `slots`."""
 
     def __init__(self, file: int, slots: int) -> None:
-        self._counts = memoryview(mmap.mmap(file, slots * SLOT_BYTES)).cast("q")
+        self._told = memoryview(mmap.mmap(file, slots * SLOT_BYTES)).cast("q")
 
     def put(self, slot: int, count: int) -> None:
         """Tell the number of one process, or that it is GONE."""
-        self._counts[slot] = count
+        self._told[2 * slot] = count
+        self._told[2 * slot + 1] = time.monotonic_ns()
 
     def lowest(self) -> int:
-        """The smallest number that any of them has."""
-        return min(self._counts)
+        """The smallest number that any of them has told lately; GONE where none has."""
+        since = time.monotonic_ns() - int(STALE_SECONDS * 1e9)
+        told = self._told
+        return min((told[i] for i in range(0, len(told), 2) if told[i + 1] > since), default=GONE)
 
 
 class SharedPort:
@@ -113,9 +119,10 @@ class SharedPort:
         self._loop.call_later(seconds, self._waited)
 
     def _waited(self) -> None:
-        if self._open:
-            self._loop.add_reader(self.listening.fileno(), self._woken)
-            self._take()
+        if not self._open:
+            return
+        self._loop.add_reader(self.listening.fileno(), self._woken)
+        self._take()
 
     def _take(self) -> bool:
         try:
@@ -141,6 +148,6 @@ class SharedPort:
 def tally_file(slots: int) -> IO[bytes]:
     """A file for a tally of so many processes, of which none takes connections yet."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asked keeps it open
-    file.write(GONE.to_bytes(SLOT_BYTES, sys.byteorder) * slots)
+    file.write(bytes(SLOT_BYTES * slots))
     file.flush()
     return file

@@ -1,7 +1,7 @@
 """Packets through the publish and subscribe of Valkey or Redis, a single server or a cluster.
 
-An own connection on hiredis, since every message between nodes passes here: through the client's pipelines and
-subscriptions a packet costs about four times the CPU (`./dev bench cluster_relay`).
+An own connection on hiredis, since every message between nodes passes here: by the client's pipelines and subscriptions
+a relay from node to node costs a third more CPU (`./dev bench cluster_relay`).
 """
 
 from __future__ import annotations

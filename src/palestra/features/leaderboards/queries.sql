@@ -137,6 +137,12 @@ WHERE leaderboard_id = $1 AND expires_at = $2 AND owner_id >= $3
 ORDER BY owner_id
 LIMIT $4;
 
+-- name: read_versions_of
+-- The same of some owners.
+SELECT uuid_send(owner_id) AS owner, score, subscore, created_at, num_score
+FROM leaderboard_records
+WHERE leaderboard_id = $1 AND expires_at = $2 AND owner_id = ANY ($3::uuid[]);
+
 -- name: count_above
 -- How many records are above those of some owners, $4 at most: a walk along the index.
 SELECT wanted.n, (

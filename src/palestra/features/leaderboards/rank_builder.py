@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
@@ -88,6 +89,12 @@ class RankBuilder:
             return False
         self.built += 1
         return True
+
+    async def reread(self, ranks: SharedRanks, owners: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The news of some owners as of now; those who have no record are absent. One round trip."""
+        ids = [UUID(bytes=owner) for owner in owners]
+        rows = await self._database.fetch(SQL["read_versions_of"], ranks.id, utc(ranks.ends_at), ids)
+        return {row[0]: news_of(*row) for row in rows}
 
     async def _call(self, ranks: SharedRanks, *arguments: str | bytes) -> bool:
         (reply,) = await self._scripts.run([Call(ranks.keys, arguments)])

@@ -5,29 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import asyncpg
+
 from palestra.cluster.scripts import Call, Scripts
-from palestra.core.errors import Unavailable
+from palestra.core.errors import PalestraError, Unavailable
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
 from palestra.database.batch import Batch
 from palestra.features.leaderboards.contract import Leaderboard
 from palestra.features.leaderboards.rank_builder import RankBuilder
-from palestra.features.leaderboards.shared_ranks import Question, SharedRanks, Standing
+from palestra.features.leaderboards.shared_ranks import (
+    OWNERS_MAX,
+    Question,
+    SharedRanks,
+    Standing,
+    gone_since,
+    version_of,
+)
 
 SCRIPT = Path(__file__).with_name("ranks.lua").read_text(encoding="utf-8")
 PERIODS_PER_ROUND = 200
-OWNERS_PER_ROUND = 1_000
+OWNERS_PER_ROUND = OWNERS_MAX
 """News, and questions, of one period in a round: the server does nothing else meanwhile, a few milliseconds."""
-WAITING_MAX = 100_000
+LATE_MAX = 100_000
 """Owners whose news may wait for Valkey; beyond that their periods are built anew instead."""
-LATE_SECONDS = 300.0
-"""After so long without Valkey too: who has left is remembered there twice as long."""
 REBUILD_SECONDS = 21_600
 """However sound they seem, ranks are built anew every six hours: what a dying node did not tell shows by then."""
 RETRY_SECONDS = 1.0
@@ -40,8 +46,8 @@ log = get_logger(__name__)
 class SharedRanking:
     """This node's way to the ranks of all boards. One round trip is under way at a time; the next takes what waits.
 
-    What could not be told waits until Valkey is back, the newest of each owner; what is too much or too late for that
-    has its period built anew. So nothing is lost but what a node had not told when it died, see `distrust`.
+    What could not be told is read again when Valkey is back, owner by owner; where that would be too much the period is
+    built anew. So nothing is lost but what a node had not told when it died, see `distrust`.
     """
 
     def __init__(self, scripts: Scripts, builder: RankBuilder, tasks: Tasks, node: str, prefix: str) -> None:
@@ -54,8 +60,9 @@ class SharedRanking:
         self._waiting: dict[SharedRanks, None] = {}
         self._sending: asyncio.Task[None] | None = None
         self._stopping = False
-        self._down_at: float | None = None
-        self._told_away = 0
+        self._late: dict[SharedRanks, None] = {}
+        self._late_count = 0
+        self._catching_up = False
         self.batches: list[Batch] = []
         self.rounds = self.items = self.failures = 0
         scripts.on_up = self._up
@@ -80,19 +87,14 @@ class SharedRanking:
             async with asyncio.timeout(STOP_SECONDS_MAX):
                 if self._sending is not None:
                     await asyncio.wait([self._sending])
+                await self._catch_up()
                 await self._send()
-        if left := sum(len(ranks.news) for ranks in self._waiting):
+        if left := sum(len(ranks.late) for ranks in self._late):
             log.warning("ranks were not brought up to date in Valkey", owners=left)
         await self._scripts.stop()
 
-    def told(self, ranks: SharedRanks) -> None:
-        """There is news, to be sent when this turn of the loop is over."""
-        if not self._scripts.up:
-            self._away(1)
-        self.asked(ranks)
-
     def asked(self, ranks: SharedRanks) -> None:
-        """There is something to be sent."""
+        """There is something to be sent when this turn of the loop is over."""
         self._waiting[ranks] = None
         if self._sending is None and self._scripts.up:
             self._sending = self._tasks.spawn(self._send(), "ranks to Valkey")
@@ -100,6 +102,7 @@ class SharedRanking:
     def forget(self, ranks: SharedRanks) -> None:
         """Drop the ranks of a board that is deleted; were they missed, they would go by themselves when idle."""
         ranks.news.clear()
+        ranks.late.clear()
         if self._scripts.up:
             self._tasks.spawn(self._try([Call(ranks.keys, ("forget",))]), "ranks of a deleted board")
 
@@ -120,25 +123,48 @@ class SharedRanking:
 
     # -- when Valkey is away
 
-    def _away(self, told: int) -> None:
-        if self._down_at is None:
-            self._down_at = time.monotonic()
-        self._told_away += told
-        if self._told_away > WAITING_MAX:
-            self._doubt_all()
-
-    def _doubt_all(self) -> None:
-        for ranks in self._waiting:
-            ranks.doubted = ranks.doubted or bool(ranks.news)
-            ranks.news.clear()
-        self._told_away = 0
+    def missed(self, ranks: SharedRanks, count: int) -> None:
+        """There is so much more news that cannot be told now."""
+        self._late[ranks] = None
+        self._late_count += count
+        if self._late_count > LATE_MAX:
+            for one in self._late:
+                one.late.clear()
+                one.doubted = True
+                self._waiting[one] = None
+            self._late, self._late_count = {}, 0
 
     def _up(self) -> None:
-        if self._down_at is not None and time.monotonic() - self._down_at > LATE_SECONDS:
-            self._doubt_all()
-        self._down_at, self._told_away = None, 0
+        self._late_count = 0
+        if self._late and not self._catching_up and not self._stopping:
+            self._tasks.spawn(self._catch_up(), "late ranks to Valkey")
         if self._waiting and self._sending is None and not self._stopping:
             self._sending = self._tasks.spawn(self._send(), "ranks to Valkey")
+
+    async def _catch_up(self) -> None:
+        """Read again what could not be told: others may have changed it since, and told that, and be forgotten."""
+        self._catching_up = True
+        try:
+            while self._late and self._scripts.up:
+                ranks = next(iter(self._late))
+                late = dict(itertools.islice(ranks.late.items(), OWNERS_PER_ROUND))
+                if not late:
+                    del self._late[ranks]
+                    continue
+                try:
+                    found = await self._builder.reread(ranks, list(late))
+                except (PalestraError, asyncpg.PostgresError) as error:
+                    log.warning("late ranks are not read yet", leaderboard=ranks.id, error=repr(error))
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                for owner, news in late.items():
+                    # What came in meanwhile is to be read once more.
+                    if ranks.late.get(owner) is news:
+                        del ranks.late[owner]
+                        _renew(ranks, owner, found.get(owner) or gone_since(news))
+                self.asked(ranks)
+        finally:
+            self._catching_up = False
 
     # -- rounds
 
@@ -158,6 +184,8 @@ class SharedRanking:
                 # Nobody waits for a server that is away.
                 _answer(ranks.questions, None)
                 ranks.questions = []
+                self._postpone(ranks, ranks.news)
+                ranks.news = {}
 
     async def _round(self, round_of: list[_Taken]) -> None:
         life_of, calls = self._scripts.life_of, []
@@ -204,14 +232,13 @@ class SharedRanking:
             at = to
 
     def _failed(self, taken: _Taken, error: Exception) -> None:
-        """Nothing is lost: what was to be told waits or is read again, what was asked is unknown."""
+        """Nothing is lost: what was to be told is read again, what was asked is unknown."""
         self.failures += 1
         self._give_back(taken)
-        ranks = taken.ranks
         if isinstance(error, Unavailable):
-            self._away(len(taken.news))
             return
         # The server is there and refuses, as one that is full does: no ranks are better than old ones.
+        ranks = taken.ranks
         log.warning("Valkey refuses ranks", leaderboard=ranks.id, reason=str(error))
         self.forget(ranks)
         ranks.refused = ranks.doubted = True
@@ -225,10 +252,16 @@ class SharedRanking:
 
     def _give_back(self, taken: _Taken) -> None:
         ranks = taken.ranks
-        ranks.doubted = ranks.doubted or taken.doubted
-        ranks.news = {**taken.news, **ranks.news}
-        self._waiting[ranks] = None
+        if taken.doubted:
+            ranks.doubted = True
+            self._waiting[ranks] = None
+        self._postpone(ranks, taken.news)
         _answer(taken.questions, None)
+
+    def _postpone(self, ranks: SharedRanks, news: dict[bytes, bytes]) -> None:
+        if news:
+            ranks.late.update(news)
+            self.missed(ranks, len(news))
 
     # -- metrics
 
@@ -247,6 +280,13 @@ class SharedRanking:
             ("what",),
             lambda: [((what,), read()) for what, read in counts.items()],
         )
+
+
+def _renew(ranks: SharedRanks, owner: bytes, news: bytes) -> None:
+    """Tell what was read again, unless there is later news."""
+    waiting = ranks.news.get(owner)
+    if waiting is None or version_of(waiting) < version_of(news):
+        ranks.news[owner] = news
 
 
 def _answer(questions: Iterable[Question], standing: Standing | None) -> None:

@@ -14,6 +14,7 @@ from palestra.core.errors import PalestraError
 from palestra.database.batch import Batch
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
+from palestra.features.leaderboards import shared_ranks
 from palestra.features.leaderboards.boards import Period
 from palestra.features.leaderboards.contract import LeaderboardRecord, RecordPage
 from palestra.features.leaderboards.shared_ranks import SharedRanks, Standing
@@ -81,9 +82,15 @@ class Ranked:
         return period.rank_count if period.shared is None else _count_of(await period.shared.look(()))
 
     async def _ranks(self, period: Period, shared: SharedRanks, owner_ids: Sequence[str]) -> Sequence[int]:
-        standing = await shared.look([owner_bytes(owner_id) for owner_id in owner_ids])
-        if standing is not None:
-            return standing.ranks
+        owners = [owner_bytes(owner_id) for owner_id in owner_ids]
+        pieces = (owners[at : at + shared_ranks.OWNERS_MAX] for at in range(0, len(owners), shared_ranks.OWNERS_MAX))
+        ranks: list[int] = []
+        for standing in await asyncio.gather(*map(shared.look, pieces)):
+            if standing is None:
+                break
+            ranks += standing.ranks
+        else:
+            return ranks
         asked = [_Owner(period, shared.descending, owner_id) for owner_id in owner_ids[:OWNERS_MAX]]
         try:
             found = await asyncio.gather(*map(self._places.submit, asked))

@@ -3,13 +3,14 @@
 -- Two copies have room, of which one is current and one is being built at times:
 --   order   a sorted set of 32-byte keys, all of score 0, so that they stand in the order of their bytes:
 --           score (8), subscore (8), owner (16), big-endian
---   owners  a hash from owner to version and key; one without a key has no record any more
---   gone    a sorted set of those owners, by when that was heard
+--   owners  a hash from owner to version and key
 -- A version is when the record was made (8 bytes, µs) and how often it was changed (4): whatever the order in which two
--- nodes' news arrive, the later one stays.
+-- nodes' news arrive, the later one stays. Who has left stays known for a while beside the copies:
+--   gone    a hash from owner to the version up to which it has no record
+--   gone_at a sorted set of those owners, by when that was heard
 --
--- KEYS: the state, then order, owners and gone of each copy. ARGV: what to do, and more for each below.
-local STATE = KEYS[1]
+-- KEYS: the state, gone, gone_at, then order and owners of each copy. ARGV: what to do, and more for each below.
+local STATE, GONE, GONE_AT = KEYS[1], KEYS[2], KEYS[3]
 local IDLE_MILLISECONDS = 7 * 86400 * 1000
 local BUILDER_SECONDS = 15
 local GONE_SECONDS = 600
@@ -24,8 +25,8 @@ local time = call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 local function copy(number)
-    local at = 2 + 3 * number
-    return KEYS[at], KEYS[at + 1], KEYS[at + 2]
+    local at = 4 + 2 * number
+    return KEYS[at], KEYS[at + 1]
 end
 
 local function older(version, than)
@@ -35,53 +36,77 @@ local function older(version, than)
 end
 
 -- Takes one piece of news into a copy; answers by how much that changes the number of ranks.
-local function take(number, news)
-    local order, owners, gone = copy(number)
+local function take(number, news, some_gone)
+    local order, owners = copy(number)
     local key, version = string.sub(news, 1, KEY_BYTES), string.sub(news, KEY_BYTES + 1)
     local owner = string.sub(key, -OWNER_BYTES)
-    local leaves = string.sub(version, -4) == NO_RECORD
     local stored = call('HGET', owners, owner)
-    local before = ''
-    if stored then
-        if older(version, stored) then
+    if stored and older(version, stored) then
+        return 0
+    end
+    local before = stored and string.sub(stored, VERSION_BYTES + 1)
+    if string.sub(version, -4) == NO_RECORD then
+        if not stored then
             return 0
         end
-        before = string.sub(stored, VERSION_BYTES + 1)
-        if before ~= '' and (leaves or before ~= key) then
-            call('ZREM', order, before)
-        end
+        call('ZREM', order, before)
+        call('HDEL', owners, owner)
+        return -1
     end
-    if leaves then
-        call('HSET', owners, owner, version)
-        call('ZADD', gone, now, owner)
-        return before == '' and 0 or -1
+    local left = some_gone and call('HGET', GONE, owner)
+    if left and older(version, left) then
+        return 0
     end
     if before ~= key then
-        if stored and before == '' then
-            call('ZREM', gone, owner)
+        if before then
+            call('ZREM', order, before)
         end
         call('ZADD', order, 0, key)
     end
     call('HSET', owners, owner, version .. key)
-    return before == '' and 1 or 0
+    return stored and 0 or 1
 end
 
 local function take_all(number, news)
-    local more = 0
+    local more, some_gone = 0, call('EXISTS', GONE) == 1
     for at = 1, #news, NEWS_BYTES do
-        more = more + take(number, string.sub(news, at, at + NEWS_BYTES - 1))
+        more = more + take(number, string.sub(news, at, at + NEWS_BYTES - 1), some_gone)
     end
     if more ~= 0 then
         call('HINCRBY', STATE, 'count' .. number, more)
     end
 end
 
+-- Remembers who has left, also while there is no copy: older news of theirs may come in when there is one.
+local function remember_gone(news)
+    for at = 1, #news, NEWS_BYTES do
+        local version = string.sub(news, at + KEY_BYTES, at + NEWS_BYTES - 1)
+        if string.sub(version, -4) == NO_RECORD then
+            local owner = string.sub(news, at + KEY_BYTES - OWNER_BYTES, at + KEY_BYTES - 1)
+            local left = call('HGET', GONE, owner)
+            if not left or older(left, version) then
+                call('HSET', GONE, owner, version)
+            end
+            call('ZADD', GONE_AT, now, owner)
+            call('PEXPIRE', GONE, 2000 * GONE_SECONDS)
+            call('PEXPIRE', GONE_AT, 2000 * GONE_SECONDS)
+        end
+    end
+end
+
+-- Those who have left for long need not be remembered: no news of theirs is on its way any more.
+local function forget_gone()
+    for _, owner in ipairs(call('ZRANGEBYSCORE', GONE_AT, '-inf', now - GONE_SECONDS, 'LIMIT', 0, GONE_AT_A_TIME)) do
+        call('HDEL', GONE, owner)
+        call('ZREM', GONE_AT, owner)
+    end
+end
+
 -- Whether nothing of a copy is missing, as after the server has thrown a key away; and how many have a rank.
 local function whole(number)
-    local order, owners, gone = copy(number)
+    local order, owners = copy(number)
     local count = tonumber(call('HGET', STATE, 'count' .. number) or 0)
-    local left = call('ZCARD', gone)
-    return call('ZCARD', order) == count and call('HLEN', owners) == count + left, count, left
+    return call('ZCARD', order) == count and call('HLEN', owners) == count, count
 end
 
 local function keep(number)
@@ -90,16 +115,6 @@ local function keep(number)
         if left ~= -2 and left < IDLE_MILLISECONDS / 2 then
             call('PEXPIRE', key, IDLE_MILLISECONDS)
         end
-    end
-end
-
--- Those who have left for long need not be remembered: no news of theirs is on its way any more.
-local function forget_gone(number)
-    local _, owners, gone = copy(number)
-    local past = call('ZRANGEBYSCORE', gone, '-inf', now - GONE_SECONDS, 'LIMIT', 0, GONE_AT_A_TIME)
-    for _, owner in ipairs(past) do
-        call('HDEL', owners, owner)
-        call('ZREM', gone, owner)
     end
 end
 
@@ -169,6 +184,8 @@ local function touch(node, life, doubted, descending, news, asked, rebuild_secon
     local state = call('HMGET', STATE, 'current', 'building', 'token', 'until', 'life', 'built')
     local builds = state[3] and tonumber(state[4]) > now
     if news ~= '' then
+        remember_gone(news)
+        forget_gone()
         for at = 1, 2 do
             if state[at] then
                 take_all(tonumber(state[at]), news)
@@ -182,22 +199,19 @@ local function touch(node, life, doubted, descending, news, asked, rebuild_secon
         return {builds and LOADING or MISSING, 0}
     end
     local number = tonumber(state[1])
-    local is_whole, count, left = whole(number)
+    local is_whole, count = whole(number)
     if not is_whole then
-        call('UNLINK', unpack(KEYS))
+        call('UNLINK', STATE, KEYS[4], KEYS[5], KEYS[6], KEYS[7])
         return {MISSING, 0}
     end
     keep(number)
-    if left > 0 then
-        forget_gone(number)
-    end
     local old = state[5] ~= life or now - tonumber(state[6]) > tonumber(rebuild_seconds)
     local answer = {(old and not builds) and STALE or READY, count}
     local order, owners = copy(number)
     for at = 1, #asked, OWNER_BYTES do
         local stored = call('HGET', owners, string.sub(asked, at, at + OWNER_BYTES - 1))
         local rank = 0
-        if stored and #stored > VERSION_BYTES then
+        if stored then
             local which = descending == '1' and 'ZREVRANK' or 'ZRANK'
             rank = call(which, order, string.sub(stored, VERSION_BYTES + 1)) + 1
         end

@@ -10,10 +10,22 @@ from typing import NamedTuple, Protocol
 
 from palestra.features.leaderboards.contract import Leaderboard, Sort
 
+OWNERS_MAX = 1_000
+"""Owners in one question."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NO_RECORD = 0xFFFFFFFF
 _pack = Struct(">QQ16sQI").pack
+
+
+def gone_since(news: bytes) -> bytes:
+    """That the record which some news was about is gone."""
+    return bytes(16) + news[16:40] + b"\xff\xff\xff\xff"
+
+
+def version_of(news: bytes) -> bytes:
+    """What the later of two pieces of news about an owner has more of."""
+    return news[32:]
 
 
 def news_of(owner: bytes, score: int, subscore: int, created_at: datetime, changes: int) -> bytes:
@@ -43,12 +55,12 @@ class Sharing(Protocol):
         """Whether ranks can be asked for."""
         ...
 
-    def told(self, ranks: SharedRanks) -> None:
-        """There is news of a period."""
+    def asked(self, ranks: SharedRanks) -> None:
+        """There is news of a period, or a question about it."""
         ...
 
-    def asked(self, ranks: SharedRanks) -> None:
-        """There is a question about a period."""
+    def missed(self, ranks: SharedRanks, count: int) -> None:
+        """There is so much more news of a period that cannot be told now."""
         ...
 
     def forget(self, ranks: SharedRanks) -> None:
@@ -62,7 +74,7 @@ class SharedRanks:
     Whoever asks after that has them counted in.
     """
 
-    __slots__ = ("_sharing", "descending", "doubted", "ends_at", "id", "keys", "news", "questions", "refused")
+    __slots__ = ("_sharing", "descending", "doubted", "ends_at", "id", "keys", "late", "news", "questions", "refused")
 
     def __init__(self, sharing: Sharing, prefix: str, board: Leaderboard, ends_at: int) -> None:
         self._sharing = sharing
@@ -72,9 +84,11 @@ class SharedRanks:
         made = (board.created_at - _EPOCH) // _MICROSECOND
         # All in one slot of a cluster. A board that is made again under its former id has keys of its own.
         tag = f"{{{prefix}:ranks:{made}/{ends_at}/{board.id}}}"
-        copies = (f"{tag}:{what}{copy}" for copy in (0, 1) for what in ("order", "owners", "gone"))
-        self.keys = (f"{tag}:state", *copies)
+        copies = (f"{tag}:{what}{copy}" for copy in (0, 1) for what in ("order", "owners"))
+        self.keys = (f"{tag}:state", f"{tag}:gone", f"{tag}:gone_at", *copies)
         self.news: dict[bytes, bytes] = {}
+        self.late: dict[bytes, bytes] = {}
+        """What could not be told when it happened: by now it may be long past, so it is read again first."""
         self.questions: list[Question] = []
         self.doubted = False
         """Whether some news was lost, so that the ranks are to be built anew."""
@@ -92,12 +106,12 @@ class SharedRanks:
     def doubt(self) -> None:
         """It is unknown what is stored: build the ranks anew. Those that are there are answered meanwhile."""
         self.doubted = True
-        self._sharing.told(self)
+        self._sharing.asked(self)
 
     def look(self, owners: Sequence[bytes]) -> asyncio.Future[Standing | None]:
-        """The ranks of some owners; None when they are not known now: Valkey is away, or they are being built."""
+        """The ranks of up to OWNERS_MAX owners; None while they are not known: Valkey is away, or they are built."""
         answer: asyncio.Future[Standing | None] = asyncio.get_running_loop().create_future()
-        if self._sharing.up and not self.refused:
+        if self._sharing.up and not self.refused and not self.late:
             self.questions.append(Question(owners, answer))
             self._sharing.asked(self)
         else:
@@ -105,9 +119,14 @@ class SharedRanks:
         return answer
 
     def _tell(self, owner: bytes, news: bytes) -> None:
-        if not self.refused:
+        if self.refused:
+            return
+        if self._sharing.up:
             self.news[owner] = news
-            self._sharing.told(self)
+            self._sharing.asked(self)
+        else:
+            self.late[owner] = news
+            self._sharing.missed(self, 1)
 
     def forget(self) -> None:
         """The board is deleted."""

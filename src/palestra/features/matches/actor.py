@@ -396,6 +396,7 @@ class Actor:
             async with asyncio.timeout(seconds):
                 while self._busy and not self.over:
                     await self.at_rest()
+                    await asyncio.sleep(0)
         except TimeoutError:
             return False
         if self.over:

@@ -12,6 +12,7 @@ from palestra.cluster.cluster import Cluster
 from palestra.cluster.membership import NodeInfo
 from palestra.core.errors import PalestraError
 from palestra.core.log import get_logger
+from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
 from palestra.features.matches.actor import DISCONNECTED, Actor
 from palestra.features.matches.checkpoints import Checkpoints
@@ -54,7 +55,6 @@ class Adoption:
         self.checkpoints = checkpoints
         self._tasks = tasks
         self._unwritable: set[str] = set()
-        self.adopted = 0
         self._members.on_leave(self._node_gone)
         if checkpoints is not None:
             running.keeper = self
@@ -88,6 +88,11 @@ class Adoption:
         if actor.checkpoint_ticks:
             self.forget(actor.stream.subject)
             await self.checkpoints.written()
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show how checkpoints are kept."""
+        assert self.checkpoints is not None
+        self.checkpoints.measure(metrics)
 
     # -- when a node has gone
 
@@ -128,7 +133,7 @@ class Adoption:
             return
         self._running.admit(actor)
         meet_members(actor, self._presences)
-        self.adopted += 1
+        self._running.moves["adopted"] += 1
         log.info("match adopted", match=actor.desk.name, match_id=actor.desk.id, before=match.desk.node)
 
     def _end(self, matches: Iterable[OtherMatch]) -> None:

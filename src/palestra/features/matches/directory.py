@@ -140,7 +140,6 @@ class Directory:
         """A match was handed over: its new node tells of it."""
         self._put(node, _listed(actor))
         self._given.add(actor.stream.subject)
-        self._changed.pop(actor.stream.subject, None)
 
     def was_given(self, match: str) -> bool:
         """Whether a match that runs on another node ran here before."""
@@ -148,7 +147,6 @@ class Directory:
 
     def ended(self, actor: Actor) -> None:
         """A match has ended."""
-        self._changed.pop(actor.stream.subject, None)
         self._tell("match.over", actor.stream.subject)
 
     def relabelled(self, actor: Actor) -> None:
@@ -160,8 +158,9 @@ class Directory:
 
     def _tell_changed(self) -> None:
         changed, self._changed = self._changed, {}
-        for actor in changed.values():
-            self._tell("match.here", _listed(actor))
+        for subject, actor in changed.items():
+            if subject in self.own:
+                self._tell("match.here", _listed(actor))
 
     def _tell(self, topic: str, what: Any) -> None:
         self._told += 1
@@ -176,7 +175,7 @@ class Directory:
     def _put(self, sender: str, listed: Listed) -> None:
         node = listed.node or sender
         known = self.others.get(listed.subject)
-        before = listed.home if known is None else known.desk.node
+        before = self._bus.node if listed.subject in self.own else known.desk.node if known else listed.home
         if known is None:
             match_id = f"{listed.subject}.{listed.home}"
             sign = Sign(match_id, listed.name, node, listed.ticks_per_second, listed.started_at, listed.label)
@@ -189,6 +188,7 @@ class Directory:
             known.desk.node = node
             known.desk.label = listed.label
             known.desk.label_version += 1
+            known.checkpointed = listed.checkpointed
         if before != node:
             self._moved(listed.subject, before, node)
 

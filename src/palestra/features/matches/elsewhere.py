@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from palestra.cluster.bus import Unreachable
 from palestra.cluster.cluster import Cluster
+from palestra.core.errors import PalestraError
 from palestra.core.tasks import Tasks
+from palestra.features.matches.actor import Actor
 from palestra.features.matches.contract import (
     Joined,
     MatchInfo,
@@ -117,7 +120,10 @@ class Elsewhere:
     async def look(self, match: str, node: str) -> MatchInfo | None:
         """What a node says of a match that it has not told of yet."""
         at = self._directory.where(match, node)
-        return await self._calls.call(at, "match.look", (match, node), MatchInfo | None) if at else None  # type: ignore[arg-type]
+        if not at:
+            return None
+        found: list[MatchInfo] = await self._calls.call(at, "match.look", (match, node), list[MatchInfo])
+        return found[0] if found else None
 
     def _at(self, match: str, node: str, at: str) -> str:
         at = at if at in self._members and at != self._bus.node else self._directory.where(match, node)
@@ -161,11 +167,11 @@ class Elsewhere:
     async def _signal_here(self, sender: str, request: _Signal) -> str:
         return await self._here(request.match, request.node).signal(request.data)
 
-    async def _look_here(self, sender: str, request: tuple[str, str]) -> MatchInfo | None:
+    async def _look_here(self, sender: str, request: tuple[str, str]) -> list[MatchInfo]:
         actor = self._running.find(*request)
-        return None if actor is None else self._running.info(actor)
+        return [] if actor is None else [self._running.info(actor)]
 
-    def _here(self, match: str, node: str) -> Any:
+    def _here(self, match: str, node: str) -> Actor:
         actor = self._running.find(match, node)
         if actor is not None:
             return actor
@@ -195,10 +201,9 @@ class Elsewhere:
 
     async def _switch(self, match: str, before: str) -> None:
         try:
-            await self._calls.call(before, "match.switch", match, bool, SWITCH_SECONDS)
-        except Unreachable:
-            # What it had for the match is lost with it.
-            pass
+            # If it does not answer, what it had for the match is lost with it.
+            with contextlib.suppress(PalestraError):
+                await self._calls.call(before, "match.switch", match, bool, SWITCH_SECONDS)
         finally:
             for data in self._held.pop(match):
                 if not self._received(data):

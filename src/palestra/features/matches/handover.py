@@ -67,8 +67,8 @@ class HandOver:
         self._running = running
         self._held: dict[str, _Held] = {}
         self._leaving: dict[str, asyncio.Event] = {}
-        self._planned: Counter[str] = Counter()
-        self.moved = 0
+        self._counts: Counter[str] = Counter()
+        """How many matches each node has, as far as this one knows and has decided."""
         self._calls.serve("match.take", Snapshot, self._take)
         self._calls.serve("match.go", Since, self._go)
         decode = msgspec.msgpack.Decoder(_Departure).decode
@@ -83,6 +83,7 @@ class HandOver:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         waiting = iter(actors)
+        self._counts = Counter(other.desk.node for other in self._directory.others.values())
 
         async def some() -> None:
             for actor in waiting:
@@ -94,11 +95,8 @@ class HandOver:
 
     def _candidates(self) -> list[str]:
         """Nodes that take matches, those with the fewest first."""
-        counts = Counter(self._planned)
-        for other in self._directory.others.values():
-            counts[other.desk.node] += 1
         nodes = [info.name for info in self._members if info.serves and not info.draining]
-        return sorted(nodes, key=lambda node: counts[node])[:NODES_TRIED_MAX]
+        return sorted(nodes, key=lambda node: self._counts[node])[:NODES_TRIED_MAX]
 
     async def settled(self, match: str) -> None:
         """Wait until a match that is being handed over is with its new node, or stays."""
@@ -132,17 +130,16 @@ class HandOver:
         for node in self._candidates():
             if self._bus.loop.time() > until:
                 break
-            self._planned[node] += 1
+            self._counts[node] += 1
             try:
                 await self._calls.call(node, "match.take", snapshot, bool, ANSWER_SECONDS)
                 if await self._released(actor, node, snapshot):
                     return True
             except PalestraError as error:
                 log.warning("match is not taken", match_id=actor.desk.id, node=node, reason=error.message)
-            finally:
-                self._planned[node] -= 1
             if actor.over:
                 return True
+            self._counts[node] -= 1
         return False
 
     async def _released(self, actor: Actor, node: str, snapshot: Snapshot) -> bool:
@@ -163,7 +160,7 @@ class HandOver:
         late = actor.since(snapshot)
         self._directory.given(actor, node)
         self._running.let_go(actor, MatchMoved(node), f"moved to {node}")
-        self.moved += 1
+        self._running.moves["given"] += 1
         log.info("match moved", match=actor.desk.name, match_id=actor.desk.id, to=node)
         match, home = actor.stream.subject, actor.stream.label
         for one in late.received.messages[len(since.received.messages) :]:
@@ -209,6 +206,7 @@ class HandOver:
             actor.arrive(player)
         for session_id, reason in since.departures:
             actor.depart(session_id, reason)
+        self._running.moves["taken"] += 1
         log.info("match goes on here", match=actor.desk.name, match_id=actor.desk.id, before=sender)
         return True
 

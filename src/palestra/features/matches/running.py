@@ -77,6 +77,10 @@ class Keeper(Protocol):
         """Forget a match of this node, and wait until that is done."""
         ...
 
+    def measure(self, metrics: Metrics) -> None:
+        """Show how they are kept."""
+        ...
+
 
 class RunningMatches:
     """Owns the authoritative matches of this node. A match is found from the end of its `init` to its own end."""
@@ -107,6 +111,8 @@ class RunningMatches:
             directory.own = self._running
         relabelled = _nobody_asks if directory is None else directory.relabelled
         self._around = Surroundings(presences, settings, tasks, self.pace, self._ended, relabelled, self._checkpoint)
+        self.moves = dict.fromkeys(("given", "taken", "adopted"), 0)
+        """Matches that went to other nodes, came from them, and were those of nodes that died."""
         self.mover: Mover | None = None
         self.keeper: Keeper | None = None
         self._beginning = 0
@@ -336,6 +342,14 @@ class RunningMatches:
             return [((name,), count) for name, count in counts.items()]
 
         metrics.gauge("palestra_matches", "Authoritative matches that run", ("match",), by_name)
+        metrics.counter(
+            "palestra_match_moves",
+            "Matches that went from one node to another",
+            ("what",),
+            lambda: [((what,), count) for what, count in self.moves.items()],
+        )
+        if self.keeper is not None:
+            self.keeper.measure(metrics)
         self.pace.measure(metrics)
 
 

@@ -200,7 +200,7 @@ class AddingFailed(Internal):
 
 
 class Matchmaker(Protocol):
-    """The matchmaker as features use it: in memory, at once, for sessions of this node."""
+    """The matchmaker as features use it: in memory, at once. Tickets are this node's, their sessions any node's."""
 
     def add(self, caller: Session, members: Sequence[Member], party_id: str, request: TicketRequest) -> str:
         """A ticket for these sessions together; `party_id` "" for one alone. It is tried once `caller` was answered.
@@ -215,7 +215,10 @@ class Matchmaker(Protocol):
 
 
 class Matchmaking(Protocol):
-    """The matchmaker as game modules use it (`ctx.matchmaker`)."""
+    """The matchmaker as game modules use it (`ctx.matchmaker`), on any node for the tickets of all.
+
+    `stats`, `tickets` and `explain` raise Unavailable while no node makes matches.
+    """
 
     async def stats(self) -> Stats:
         """How it is doing."""

@@ -42,8 +42,12 @@ class TicketMoves:
 
     def pack(self, session_id: str) -> bytes:
         """The tickets that a session takes along; they are here no more."""
-        going = [one for one in self._service.own.of_session(session_id).values() if one.entered and not one.party_id]
-        return self._take([one for one in going if not one.claim])
+        return self._take([one for one in self._service.own.of_session(session_id).values() if _goes(one)])
+
+    def strays(self) -> list[str]:
+        """Sessions of other nodes that have tickets here."""
+        sessions = dict.fromkeys(one.members[0].session for one in self._service.own if _goes(one))
+        return [one.id for one in sessions if one.node]
 
     def _take(self, tickets: Iterable[Ticket]) -> bytes:
         packed = [waiting(ticket, self._now()) for ticket in tickets]
@@ -75,3 +79,7 @@ class TicketMoves:
                 self._bus.send(session.node, "tickets.follow", packed)
             elif session is not None:
                 self.unpack(session, packed)
+
+
+def _goes(ticket: Ticket) -> bool:
+    return ticket.entered and not ticket.party_id and not ticket.claim

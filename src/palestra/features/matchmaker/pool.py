@@ -169,8 +169,9 @@ class Pool:
     def discard(self, ticket: Ticket) -> None:
         """It is matched or withdrawn, if it was here at all."""
         ticket.alive = False
-        if self._by_number.pop(ticket.number, None) is None:
+        if ticket not in self:
             return
+        del self._by_number[ticket.number]
         for key in _values(ticket):
             _take(self._by_value, key, ticket)
         for field, value in _numbers(ticket):

@@ -36,6 +36,8 @@ from palestra.features.nodes.contract import Lease, Leases
 LEASE = "matchmaker"
 LOOK_SECONDS = 0.1
 """How often a node looks whether it is the one."""
+ANEW_SECONDS = 1.0
+"""How long a node is not asked again for all its tickets; what is lost meanwhile is seen by its heartbeats."""
 CLAIM_SECONDS = 2.0
 RETRY_SECONDS = 0.2
 
@@ -81,6 +83,7 @@ class TicketSharing:
         self.follows: Callable[[Ticket], bool] = lambda ticket: False
         """Is given a ticket that is free again; whether it has gone to another node, where its session is by now."""
         self._views = Views(service.maker, clock)
+        self._asked_at: dict[str, float] = {}
         self._attempts: dict[str, _Attempt] = {}
         service.sharing = self
         self._listen()
@@ -183,6 +186,7 @@ class TicketSharing:
         if node == self.maker:
             self.maker = ""
         self._views.drop(node)
+        self._asked_at.pop(node, None)
         for match, claim in list(self._own.claims.items()):
             if claim.claimant == node:
                 self._give_back(match)
@@ -268,8 +272,12 @@ class TicketSharing:
         self._views.stops(sender, backfill_id)
 
     def _missed(self, node: str) -> None:
-        """Something that a node said was lost: it is to say all of it again."""
-        if self.maker == self._me and node in self._members:
+        """Something that a node said was lost: it is to say all of it again, unless it was asked a moment ago."""
+        now = self._now()
+        if self.maker != self._me or node not in self._members:
+            return
+        if now - self._asked_at.get(node, -ANEW_SECONDS) >= ANEW_SECONDS:
+            self._asked_at[node] = now
             self._views.drop(node)
             self._bus.send(node, "tickets.anew", _encode(None))
 
