@@ -16,7 +16,7 @@ from palestra import Game
 from palestra.app.lifecycle import Node
 from palestra.cli.cluster import status
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
-from palestra.core.config import SessionSettings, Settings
+from palestra.core.config import ResumeSettings, SessionSettings, Settings
 from palestra.core.processes import Process
 from palestra.features.nodes.contract import AloneTogether, NameTaken
 from palestra.testing import Bot, BotError, Platform
@@ -133,8 +133,9 @@ async def test_a_player_has_one_socket_in_the_whole_cluster(database_url: str) -
         await again.leave()
 
 
-async def test_a_node_that_goes_takes_its_players_with_it(database_url: str) -> None:
-    async with several(database_url, names="abc") as (a, b, c):
+async def test_a_node_that_goes_takes_its_players_with_it_if_sessions_do_not_wait(database_url: str) -> None:
+    settings = Settings(cluster=QUICK, resume=ResumeSettings(seconds=0.0))
+    async with several(database_url, names="abc", settings=settings) as (a, b, c):
         ada, bob = await on(a), await on(b)
         await bob.ask(status_update={"status": "here"})
         await ada.ask(status_follow={"user_ids": [bob.id]})
