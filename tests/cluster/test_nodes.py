@@ -20,7 +20,7 @@ from palestra.core.config import ResumeSettings, SessionSettings, Settings
 from palestra.core.processes import Process
 from palestra.features.nodes.contract import AloneTogether, NameTaken
 from palestra.testing import Bot, BotError, Platform
-from tests.cluster.several import QUICK, others, several
+from tests.cluster.several import QUICK, Town, others, several
 from tests.waiting import until
 
 
@@ -54,6 +54,16 @@ async def test_a_relayed_match_spans_nodes(database_url: str) -> None:
             assert (data["op_code"], json.loads(base64.b64decode(data["data"]))) == ("7", {"from": sender.id})
         await bob.leave()
         await until(lambda: any(one.get("match_presence_event", {}).get("leaves") for one in ada.pushes))
+
+
+async def test_a_match_is_found_on_another_node_before_the_news_of_it_arrives(database_url: str) -> None:
+    slow = Town(seconds=lambda: 0.05)
+    async with several(database_url, town=slow) as (a, b):
+        ada, bob = await on(a), await on(b)
+        match_id = (await ada.ask(match_create={}))["match"]["match_id"]
+        assert (await bob.ask(match_join={"match_id": match_id}))["match"]["size"] == 1
+        with pytest.raises(BotError, match="Match not found"):
+            await bob.ask(match_join={"match_id": "00000000-0000-4000-8000-000000000000."})
 
 
 async def test_statuses_and_chat_cross_nodes_in_both_formats(database_url: str) -> None:
@@ -133,12 +143,14 @@ async def test_a_player_has_one_socket_in_the_whole_cluster(database_url: str) -
         await again.leave()
 
 
-async def test_a_node_that_goes_takes_its_players_with_it_if_sessions_do_not_wait(database_url: str) -> None:
-    settings = Settings(cluster=QUICK, resume=ResumeSettings(seconds=0.0))
+async def test_a_node_that_goes_takes_its_players_with_it(database_url: str) -> None:
+    # Else they would wait on another node for their players to come back.
+    settings = Settings(cluster=QUICK, resume=ResumeSettings(seconds=0))
     async with several(database_url, names="abc", settings=settings) as (a, b, c):
         ada, bob = await on(a), await on(b)
         await bob.ask(status_update={"status": "here"})
-        await ada.ask(status_follow={"user_ids": [bob.id]})
+        while not (await ada.ask(status_follow={"user_ids": [bob.id]}))["status"]:
+            pass
         await b.node.stop()
         assert (await ada.push("status_presence_event"))["leaves"][0]["user_id"] == bob.id
         await until(lambda: others(a) == ["c"] and others(c) == ["a"])
