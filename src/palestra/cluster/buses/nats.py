@@ -65,7 +65,10 @@ class NatsTransport:
                 )
         except Exception as error:
             # The client raises errors of its own, of the socket and of asyncio.
-            raise Unavailable(f"NATS cannot be reached: {error or type(error).__name__}") from error
+            raise Unavailable(
+                f"NATS at {self._url.rpartition('@')[2]} cannot be used: {str(error) or type(error).__name__}.\n"
+                "Start it, or correct cluster.bus_url."
+            ) from error
         await self._client.subscribe(self._subject(node), cb=came)
         await self._client.subscribe(self._subject(EVERYBODY), cb=came)
         await self._client.flush()
