@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from palestra import Context, Game
-from palestra.core.config import MatchmakerSettings, Settings
+from palestra.core.config import ClusterSettings, MatchmakerSettings, Settings
 from palestra.features.matchmaker.sharing import TicketSharing
 from palestra.testing import Bot, BotError, Platform
 from tests.cluster.cut import cut, kill, parts_of
@@ -273,8 +273,9 @@ async def test_over_valkey_as_well_owners_and_maker_agree_on_what_there_is(
     doubts: list[str] = []
     monkeypatch.setattr(TicketSharing, "_missed", lambda self, node: doubts.append(node))
     port = free_port()
+    patient = ClusterSettings(beat_seconds=0.1, dead_seconds=20.0)
     async with running(valkey_command(port), port):
-        given = Settings(redis_url=f"redis://127.0.0.1:{port}", cluster=QUICK, matchmaker=MODES[0])
+        given = Settings(redis_url=f"redis://127.0.0.1:{port}", cluster=patient, matchmaker=MODES[0])
         async with several(database_url, names="abc", settings=given) as nodes:
             await led(*nodes)
             bots = [await on(one) for one in nodes]

@@ -16,11 +16,12 @@ from palestra import Game
 from palestra.app.lifecycle import Node
 from palestra.cli.cluster import status
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
-from palestra.core.config import SessionSettings, Settings
+from palestra.core.config import ResumeSettings, SessionSettings, Settings
 from palestra.core.processes import Process
 from palestra.features.nodes.contract import AloneTogether, NameTaken
+from palestra.features.nodes.store import NodeStore
 from palestra.testing import Bot, BotError, Platform
-from tests.cluster.several import QUICK, others, several
+from tests.cluster.several import QUICK, Town, others, several
 from tests.waiting import until
 
 
@@ -54,6 +55,16 @@ async def test_a_relayed_match_spans_nodes(database_url: str) -> None:
             assert (data["op_code"], json.loads(base64.b64decode(data["data"]))) == ("7", {"from": sender.id})
         await bob.leave()
         await until(lambda: any(one.get("match_presence_event", {}).get("leaves") for one in ada.pushes))
+
+
+async def test_a_match_is_found_on_another_node_before_the_news_of_it_arrives(database_url: str) -> None:
+    slow = Town(seconds=lambda: 0.05)
+    async with several(database_url, town=slow) as (a, b):
+        ada, bob = await on(a), await on(b)
+        match_id = (await ada.ask(match_create={}))["match"]["match_id"]
+        assert (await bob.ask(match_join={"match_id": match_id}))["match"]["size"] == 1
+        with pytest.raises(BotError, match="Match not found"):
+            await bob.ask(match_join={"match_id": "00000000-0000-4000-8000-000000000000."})
 
 
 async def test_statuses_and_chat_cross_nodes_in_both_formats(database_url: str) -> None:
@@ -134,10 +145,13 @@ async def test_a_player_has_one_socket_in_the_whole_cluster(database_url: str) -
 
 
 async def test_a_node_that_goes_takes_its_players_with_it(database_url: str) -> None:
-    async with several(database_url, names="abc") as (a, b, c):
+    # Else they would wait on another node for their players to come back.
+    settings = Settings(cluster=QUICK, resume=ResumeSettings(seconds=0))
+    async with several(database_url, names="abc", settings=settings) as (a, b, c):
         ada, bob = await on(a), await on(b)
         await bob.ask(status_update={"status": "here"})
-        await ada.ask(status_follow={"user_ids": [bob.id]})
+        while not (await ada.ask(status_follow={"user_ids": [bob.id]}))["status"]:
+            pass
         await b.node.stop()
         assert (await ada.push("status_presence_event"))["leaves"][0]["user_id"] == bob.id
         await until(lambda: others(a) == ["c"] and others(c) == ["a"])
@@ -170,6 +184,39 @@ async def test_two_nodes_without_a_bus_do_not_share_a_database(database_url: str
         await second.stop()
     finally:
         await node.stop()
+
+
+async def test_a_node_with_a_bus_does_not_join_one_without(database_url: str, tmp_path: Path) -> None:
+    first = Settings(node="one", port=0, console_port=0, data_dir=str(tmp_path / "1"), database_url=database_url)
+    node = Node(first, [], [])
+    await node.start()
+    try:
+        parts = node.parts
+        assert parts is not None
+        await parts.services.nodes.see()
+        settings = Settings(node="two", port=0, console_port=0, data_dir=str(tmp_path / "2"), database_url=database_url)
+        second = Node(settings, [], [], transport=LocalTransport(LocalBroker()))
+        with elsewhere(), pytest.raises(AloneTogether, match="redis-url"):
+            await second.start()
+        await second.stop()
+    finally:
+        await node.stop()
+
+
+async def test_a_node_that_the_database_sees_and_the_bus_does_not_is_told_of(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("palestra.features.nodes.service.SEEN_SECONDS", 0.05)
+    town = Town()
+    async with several(database_url, settings=Settings(cluster=QUICK), town=town) as (a, _):
+        town.cut_off("b")
+        parts = a.node.parts
+        assert parts is not None
+        store = NodeStore(parts.database)
+        while not (await store.read_all())[0].state.get("unheard"):
+            await parts.services.nodes.see()
+        assert await asyncio.to_thread(status, Settings(database_url=database_url), as_json=False) == 1
+        assert "does not hear b" in capsys.readouterr().out
 
 
 async def test_operators_see_nodes_leases_and_what_each_one_has(

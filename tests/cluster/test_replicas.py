@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ from palestra.database.replicas import SAMPLES_MAX, Replicas
 from palestra.gateway.operation import Auth, Call, Caller, Operation
 from palestra.testing import Bot, Platform
 from palestra.testing.bot import BotError
-from tests.cluster.postgres import SECONDS_MAX, Replication, replication
+from tests.cli.nodes import palestra
+from tests.cluster.postgres import SECONDS_MAX, Replication, Server, replication
+from tests.cluster.several import QUICK, several
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -203,6 +206,42 @@ async def test_metrics_tell_of_each_replica(platform: Platform) -> None:
     assert 'palestra_replica_fit{replica="2"} 1.0' in text
     assert 'palestra_replica_lag_seconds{replica="1"}' in text
     assert 'palestra_replica_calls_total{replica="1"}' in text
+
+
+async def test_what_a_player_writes_on_one_node_it_sees_on_another(
+    servers: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_reads, "LOGIN_SECONDS", -10.0)
+    monkeypatch.setattr(replica_reads, "ANNOUNCE_SECONDS", 0.5)
+    monkeypatch.setattr(replica_reads, "CALL_SECONDS_MAX", 1.0)
+    await servers.primary.ask("CREATE DATABASE shared")
+    url, *urls = [one.url.replace("/postgres?", "/shared?") for one in servers.servers]
+    # So patient that a replica which stands still goes on being read from.
+    limits = DatabaseSettings(replica_urls=tuple(urls), replica_lag_seconds_max=60.0)
+    async with several(url, Game("lists"), settings=Settings(cluster=QUICK, database=limits)) as (here, there):
+        bot = await here.bot()
+        again = Bot(here.http, there.url, there.node.settings.socket.server_key, bot.device_id)
+        again.token, again.id = bot.token, bot.id
+        await listed_by_a_replica(there, again)
+        for server in servers.replicas:
+            await server.pause()
+        try:
+            assert await listed_by_a_replica(there, again) == set()
+            await write(bot, "new")
+            assert await listed(again) == {"new"}
+        finally:
+            for server in servers.replicas:
+                await server.resume()
+
+
+async def test_the_doctor_looks_at_replicas(servers: Replication, tmp_path: Path) -> None:
+    async def examined(replica: Server) -> str:
+        settings = {"PALESTRA_DATABASE_URL": servers.primary.url, "PALESTRA_DATABASE_REPLICA_URLS": replica.url}
+        done = await asyncio.to_thread(palestra, "doctor", "--data-dir", str(tmp_path), cwd=tmp_path, **settings)
+        return done.stdout
+
+    assert "replicas: 1" in await examined(servers.replicas[0])
+    assert "is no streaming replica" in await examined(servers.primary)
 
 
 # -- what is decided, without servers

@@ -339,10 +339,6 @@ class Node:
     async def _drain(self, parts: Parts) -> None:
         """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
         until = time.monotonic() + self.settings.drain_seconds
-        members = parts.cluster.members
-        members.draining = True
-        if parts.cluster.bus.up:
-            members.say()
         parts.services.live.matchmaker.stop()
         await parts.services.live.running.drain(self.settings.drain_seconds)
         await move_sessions(parts, until - time.monotonic())

@@ -185,7 +185,7 @@ def _replicas(settings: Settings) -> str:
     for url in urls:
         if not asyncio.run(look(url)):
             raise SetupError(f"{redacted(url)} is no streaming replica; it will not be read from")
-    return f"{len(urls)}"
+    return str(len(urls) or "none")
 
 
 def _secrets(settings: Settings) -> str:

@@ -22,6 +22,7 @@ MUTE_BEATS = 3
 VERDICT_SECONDS = 1.0
 """How often a node that does not know of its end is told so."""
 LEFT = "left"
+CATCH_UP_SECONDS = 1.0
 REJOIN_SECONDS = 0.5
 """How long a node waits that cannot get a new epoch."""
 
@@ -89,6 +90,7 @@ class Membership:
         bus.on("node.beat", self._beat_of)
         bus.on("node.dead", self._verdict_of)
         bus.on("node.leaves", self._goodbye_of)
+        bus.answer("node.echo", self._answer)
         bus.on_change(self._bus_changed)
         bus.on_stale(self._stale)
         bus.on_echo(self._echo)
@@ -126,6 +128,18 @@ class Membership:
         """Another node, None if it is not there."""
         known = self._known.get(node)
         return None if known is None else known.info
+
+    async def catch_up(self, seconds: float = CATCH_UP_SECONDS) -> None:
+        """Wait until all that the others have said until now has arrived, or for so long.
+
+        For what a client says it has just seen on another node, and this one does not know.
+        """
+        asked = [self._bus.ask(name, "node.echo", b"", seconds) for name in self._known]
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _answer(self, sender: str, payload: bytes) -> bytes:
+        # Messages of a pair arrive in order, so whatever was said before comes before this.
+        return payload
 
     def me(self) -> NodeInfo:
         """This node."""

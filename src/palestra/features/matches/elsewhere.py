@@ -100,6 +100,10 @@ class Elsewhere:
 
     # -- asked of other nodes
 
+    async def catch_up(self) -> None:
+        """Hear all that other nodes have said until now, or wait a second for it."""
+        await self._members.catch_up()
+
     async def join(self, session: Session, match: str, node: str, metadata: dict[str, str], at: str) -> Joined:
         """Join a match of another node, of `at` where that is known to be its node.
 

@@ -122,6 +122,9 @@ class MatchesService:
         if node != RELAYED_NODE:
             return await self._enter(session, match, node, metadata)
         stream = Stream(RELAYED_MATCH, match)
+        if not self._presences.audience(stream) and self._elsewhere is not None:
+            # It may have been made on another node a moment ago.
+            await self._elsewhere.catch_up()
         if not self._presences.audience(stream):
             raise MatchNotFound
         return self._join(session, stream)

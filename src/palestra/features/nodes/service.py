@@ -139,7 +139,7 @@ class NodeService:
         looks = Counter({name: before[name] + 1 for name in there if name not in self._members})
         for name in [name for name, count in looks.items() if count == UNHEARD_LOOKS]:
             log.error(
-                "a node on this database is not heard on the bus: give all the same redis_url or bus_url, and cluster.name",
+                "a node on this database is not heard on the bus: it is cut off, or has another redis_url, bus_url or cluster.name",
                 node=self._bus.node,
                 other=name,
             )
