@@ -79,7 +79,7 @@ class Bus:
     def __init__(self, node: str, epoch: int, transport: Transport, tasks: Tasks) -> None:
         self.node = node
         self.epoch = epoch
-        self.up = False
+        self.up = self._stopping = False
         self._transport = transport
         self._tasks = tasks
         self.loop: asyncio.AbstractEventLoop
@@ -111,6 +111,7 @@ class Bus:
     async def stop(self) -> None:
         """Send what waits and stop; questions that have no answer yet get none."""
         self._flush()
+        self._stopping = True
         await self._transport.close()
         for node, waiting in list(self._pending.values()):
             if not waiting.done():
@@ -249,6 +250,7 @@ class Bus:
         if up == self.up:
             return
         self.up = up
+<<<<<<< HEAD
         log.info("bus is up" if up else "bus is down, other nodes are out of reach", node=self.node)
         self._call(self._on_change, up)
 
@@ -259,6 +261,14 @@ class Bus:
                 handler(*arguments)
             except Exception as error:
                 log.error("news of the bus were not dealt with", exc_info=error)
+=======
+        if up or self._stopping:
+            log.info("bus is up" if up else "bus is closed", node=self.node)
+        else:
+            log.warning("bus is down, other nodes are out of reach: it is tried again all the time", node=self.node)
+        for handler in self._on_change:
+            handler(up)
+>>>>>>> operator
 
     def _deliver(self, data: bytes) -> None:
         try:
