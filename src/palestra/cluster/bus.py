@@ -250,8 +250,10 @@ class Bus:
         if up == self.up:
             return
         self.up = up
-<<<<<<< HEAD
-        log.info("bus is up" if up else "bus is down, other nodes are out of reach", node=self.node)
+        if up or self._stopping:
+            log.info("bus is up" if up else "bus is closed", node=self.node)
+        else:
+            log.warning("bus is down, other nodes are out of reach: it is tried again all the time", node=self.node)
         self._call(self._on_change, up)
 
     def _call(self, handlers: Sequence[Callable[..., None]], *arguments: Any) -> None:
@@ -261,14 +263,6 @@ class Bus:
                 handler(*arguments)
             except Exception as error:
                 log.error("news of the bus were not dealt with", exc_info=error)
-=======
-        if up or self._stopping:
-            log.info("bus is up" if up else "bus is closed", node=self.node)
-        else:
-            log.warning("bus is down, other nodes are out of reach: it is tried again all the time", node=self.node)
-        for handler in self._on_change:
-            handler(up)
->>>>>>> operator
 
     def _deliver(self, data: bytes) -> None:
         try:

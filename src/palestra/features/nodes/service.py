@@ -25,7 +25,7 @@ LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
 ASK_SECONDS = 0.25
 UNHEARD_LOOKS = 6
-"""How often in a row, `SEEN_SECONDS` apart, a node is missed on the bus before that is told: longer than it is not silent."""
+"""How often in a row a node is missed on the bus before that is told: for longer than it may be silent here."""
 
 log = get_logger(__name__)
 
@@ -139,7 +139,7 @@ class NodeService:
         looks = Counter({name: before[name] + 1 for name in there if name not in self._members})
         for name in [name for name, count in looks.items() if count == UNHEARD_LOOKS]:
             log.error(
-                "a node on this database is not heard on the bus: it is cut off, or has another redis_url, bus_url or cluster.name",
+                "a node on this database is not heard on the bus: cut off, or another redis_url, bus_url or cluster.name",
                 node=self._bus.node,
                 other=name,
             )
