@@ -64,7 +64,9 @@ def _print(found: Status) -> None:
     if not found.nodes:
         out.print("no node has been on this database in the last day")
         return
-    lines = [("node", "state", "role", "epoch", "sockets", "matches", "parties", "tickets", "out/in", "gaps")]
+    lines: list[tuple[str, ...]] = [
+        ("node", "state", "role", "epoch", "sockets", "matches", "parties", "tickets", "out/in", "gaps")
+    ]
     for node in found.nodes:
         figures = node.state
         rates = f"{figures.get('bus_sent_per_second', 0)}/{figures.get('bus_received_per_second', 0)}"

@@ -139,7 +139,7 @@ class NodeService:
         looks = Counter({name: before[name] + 1 for name in there if name not in self._members})
         for name in [name for name, count in looks.items() if count == UNHEARD_LOOKS]:
             log.error(
-                "a node on this database is not heard on the bus: cut off, or another redis_url, bus_url or cluster.name",
+                "a node of this database is not heard: cut off, or another redis_url, bus_url or cluster.name",
                 node=self._bus.node,
                 other=name,
             )
