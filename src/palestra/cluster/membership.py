@@ -182,7 +182,9 @@ class Membership:
         if now - self._echoed_at > MUTE_BEATS * self._settings.beat_seconds:
             if not self.mute:
                 self.mute = True
-                log.warning("the broker takes what this node says and carries nothing: nobody is judged", node=self._bus.node)
+                log.warning(
+                    "the broker takes what this node says and carries nothing: nobody is judged", node=self._bus.node
+                )
                 self._call(self._on_mute)
             return
         for known in list(self._known.values()):
@@ -202,6 +204,7 @@ class Membership:
 
     def _bus_changed(self, up: bool) -> None:
         if up:
+            self._echoed_at = self._now()
             # Others may need longer than we did to find the broker again.
             self._spare(self._now() + self._settings.dead_seconds)
 
