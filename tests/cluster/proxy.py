@@ -20,6 +20,7 @@ class FaultProxy:
         self._open.set()
         self.delay_seconds = 0.0
         self.refuses = False
+        self.refusals = 0
         self.port = 0
 
     async def __aenter__(self) -> FaultProxy:
@@ -58,6 +59,7 @@ class FaultProxy:
         self._writers.add(writer)
         try:
             if self.refuses:
+                self.refusals += 1
                 return
             await self._open.wait()
             upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target_port)

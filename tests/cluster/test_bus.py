@@ -211,6 +211,19 @@ async def test_a_question_without_an_answer_fails_at_its_deadline_or_when_the_no
         await asked
 
 
+async def test_what_is_for_all_and_what_is_for_one_arrive_in_the_order_of_sending(world: World) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    at_b = Inbox(b)
+    for number in range(200):
+        if number % 3:
+            a.send("b", "news", b"%d" % number)
+        else:
+            a.broadcast("news", b"%d" % number)
+        if number % 10 == 0:
+            await asyncio.sleep(0)
+    assert [int(payload) for _, payload in await at_b.until(200)] == list(range(200))
+
+
 async def test_a_node_that_fails_on_a_message_hears_the_next(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
 

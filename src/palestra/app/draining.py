@@ -23,11 +23,15 @@ async def move_sessions(parts: Parts, seconds: float) -> None:
     Nothing happens without another node that serves on: then sessions end with the node.
     """
     moving, members = parts.services.live.moving, parts.cluster.members
-    if moving is None or not any(info.serves and not info.draining for info in members):
+
+    def goes_on() -> bool:
+        return any(info.serves and not info.draining for info in members)
+
+    if moving is None or not goes_on():
         return
     seconds = max(seconds, parts.settings.drain_seconds * LEAST_PART)
     until = time.monotonic() + seconds
     await part_all(parts.sockets, seconds * SPREAD_PART)
-    while parts.sockets.sessions and time.monotonic() < until:  # noqa: ASYNC110 - whoever is left tells nobody
+    while parts.sockets.sessions and goes_on() and time.monotonic() < until:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.02)
     await moving.hand_over_all(SETTLE_SECONDS)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -254,8 +254,15 @@ class Bus:
             log.info("bus is up" if up else "bus is closed", node=self.node)
         else:
             log.warning("bus is down, other nodes are out of reach: it is tried again all the time", node=self.node)
-        for handler in self._on_change:
-            handler(up)
+        self._call(self._on_change, up)
+
+    def _call(self, handlers: Sequence[Callable[..., None]], *arguments: Any) -> None:
+        """Whatever one of them does, the others hear of it and the bus goes on."""
+        for handler in handlers:
+            try:
+                handler(*arguments)
+            except Exception as error:
+                log.error("news of the bus were not dealt with", exc_info=error)
 
     def _deliver(self, data: bytes) -> None:
         try:
@@ -265,22 +272,19 @@ class Bus:
             return
         if packet.sender == self.node:
             if packet.epoch == self.epoch:
-                for echoed in self._on_echo:
-                    echoed()
+                self._call(self._on_echo)
             return
         key = packet.sender, packet.to == EVERYBODY
         known = self._heard.get(key)
         if packet.epoch <= self._fenced.get(packet.sender, -1) or (known is not None and packet.epoch < known[0]):
             self.stale += 1
-            for handler in self._on_stale:
-                handler(packet.sender, packet.epoch)
+            self._call(self._on_stale, packet.sender, packet.epoch)
             return
         self._heard[key] = packet.epoch, packet.number
         self.packets_received += 1
         if known is not None and (packet.epoch, packet.number) != (known[0], known[1] + 1):
             self.gaps += 1
-            for handler in self._on_gap:
-                handler(packet.sender)
+            self._call(self._on_gap, packet.sender)
         self._handle(packet.sender, packet.messages)
 
     def _handle(self, sender: str, messages: list[Message]) -> None:

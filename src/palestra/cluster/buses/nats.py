@@ -26,11 +26,11 @@ class NatsTransport:
 
     def __init__(self, url: str, prefix: str = "palestra") -> None:
         try:
-            import nats
             import nats.errors
+            from nats.aio.client import Client
         except ImportError:
             raise SetupError('a NATS URL needs its client: pip install "palestra[nats]"') from None
-        self._connect = nats.connect
+        self._client_of = Client
         self._error = nats.errors.Error
         self._url = url
         self._prefix = prefix
@@ -44,13 +44,17 @@ class NatsTransport:
         """Begin to receive. Raises Unavailable."""
         self._changed = changed
 
-        async def came(message: Any) -> None:
-            deliver(message.data)
+        class InOrder(self._client_of):
+            """Delivers as it reads. The client has a queue and a task for each subject, which mix their order."""
 
+            def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Any:
+                deliver(bytes(data))
+
+        client: Any = InOrder()
         try:
             # The client would go on trying for ever, at the first time as well.
             async with asyncio.timeout(DEAD_SECONDS):
-                self._client = await self._connect(
+                await client.connect(
                     self._url,
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
@@ -69,9 +73,10 @@ class NatsTransport:
                 f"NATS at {self._url.rpartition('@')[2]} cannot be used: {str(error) or type(error).__name__}.\n"
                 "Start it, or correct cluster.bus_url."
             ) from error
-        await self._client.subscribe(self._subject(node), cb=came)
-        await self._client.subscribe(self._subject(EVERYBODY), cb=came)
-        await self._client.flush()
+        self._client = client
+        await client.subscribe(self._subject(node))
+        await client.subscribe(self._subject(EVERYBODY))
+        await client.flush()
         self._writing = asyncio.create_task(self._write(), name="nats bus")
         self._switch(True)
 

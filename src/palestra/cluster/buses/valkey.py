@@ -99,8 +99,9 @@ class _Connection(asyncio.Protocol):
         return self._transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
-        """Send as it is."""
-        self._transport.write(data)
+        """Send as it is, unless the connection is ending; it is lost a moment later then."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
 
 class ValkeyTransport:
@@ -180,6 +181,9 @@ class ValkeyTransport:
                 if self._connection is not None:
                     failures = 0
                     log.warning("connection to Valkey lost", reason=str(error) or type(error).__name__)
+            except Exception as error:
+                # Whatever it is, a node without a bus is worse.
+                log.error("the bus failed and connects anew", exc_info=error)
             finally:
                 self._connection = None
                 self._changed(False)
