@@ -64,16 +64,20 @@ def _print(found: Status) -> None:
     if not found.nodes:
         out.print("no node has been on this database in the last day")
         return
+<<<<<<< HEAD
     lines: list[tuple[str, ...]] = [
         ("node", "state", "role", "epoch", "sockets", "matches", "parties", "tickets", "out/in", "gaps")
     ]
+=======
+    lines = [["node", "state", "role", "epoch", "sockets", "matches", "parties", "tickets", "out/in", "gaps"]]
+>>>>>>> operator
     for node in found.nodes:
         figures = node.state
         rates = f"{figures.get('bus_sent_per_second', 0)}/{figures.get('bus_received_per_second', 0)}"
         counts = [str(figures.get(name, "-")) for name in ("sockets", "matches", "parties", "tickets")]
         role = "serves" if node.serves else "works"
         gaps = str(figures.get("bus_gaps", "-"))
-        lines.append((node.name, _state(node), role, str(node.epoch), *counts, rates, gaps))
+        lines.append([node.name, _state(node), role, str(node.epoch), *counts, rates, gaps])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         out.print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())

@@ -204,6 +204,7 @@ class Membership:
 
     def _bus_changed(self, up: bool) -> None:
         if up:
+            self._echoed_at = self._now()
             # Others may need longer than we did to find the broker again.
             self._spare(self._now() + self._settings.dead_seconds)
 

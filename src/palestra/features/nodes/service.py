@@ -25,7 +25,7 @@ LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
 ASK_SECONDS = 0.25
 UNHEARD_LOOKS = 6
-"""How often in a row a node is missed on the bus before that is told: for longer than it may be silent here."""
+"""How often in a row, `SEEN_SECONDS` apart, a node is missed on the bus before that is told: after `SILENT_SECONDS`."""
 
 log = get_logger(__name__)
 
@@ -139,7 +139,12 @@ class NodeService:
         looks = Counter({name: before[name] + 1 for name in there if name not in self._members})
         for name in [name for name, count in looks.items() if count == UNHEARD_LOOKS]:
             log.error(
+<<<<<<< HEAD
                 "a node of this database is not heard: cut off, or another redis_url, bus_url or cluster.name",
+=======
+                "a node on this database is not heard on the bus: is it cut off, or is its bus another (redis_url, "
+                "cluster.bus_url, cluster.name)?",
+>>>>>>> operator
                 node=self._bus.node,
                 other=name,
             )
@@ -148,9 +153,8 @@ class NodeService:
 
     async def see(self) -> bool:
         """Note that this node lives, and how it is doing; False when another process has its name."""
-        if await self._store.see(
-            self._bus.node, self._bus.epoch, msgspec.json.encode(self.state() | {"unheard": self._unheard})
-        ):
+        state = self.state() | {"unheard": self._unheard}
+        if await self._store.see(self._bus.node, self._bus.epoch, msgspec.json.encode(state)):
             return True
         # It may be ours all the same, in an epoch that began meanwhile.
         holder = await self._store.read(self._bus.node)
