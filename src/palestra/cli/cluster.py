@@ -64,13 +64,7 @@ def _print(found: Status) -> None:
     if not found.nodes:
         out.print("no node has been on this database in the last day")
         return
-<<<<<<< HEAD
-    lines: list[tuple[str, ...]] = [
-        ("node", "state", "role", "epoch", "sockets", "matches", "parties", "tickets", "out/in", "gaps")
-    ]
-=======
     lines = [["node", "state", "role", "epoch", "sockets", "matches", "parties", "tickets", "out/in", "gaps"]]
->>>>>>> operator
     for node in found.nodes:
         figures = node.state
         rates = f"{figures.get('bus_sent_per_second', 0)}/{figures.get('bus_received_per_second', 0)}"

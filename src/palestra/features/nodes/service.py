@@ -139,12 +139,8 @@ class NodeService:
         looks = Counter({name: before[name] + 1 for name in there if name not in self._members})
         for name in [name for name, count in looks.items() if count == UNHEARD_LOOKS]:
             log.error(
-<<<<<<< HEAD
-                "a node of this database is not heard: cut off, or another redis_url, bus_url or cluster.name",
-=======
                 "a node on this database is not heard on the bus: is it cut off, or is its bus another (redis_url, "
                 "cluster.bus_url, cluster.name)?",
->>>>>>> operator
                 node=self._bus.node,
                 other=name,
             )
