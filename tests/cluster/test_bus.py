@@ -376,7 +376,7 @@ async def test_a_broker_that_is_not_there_at_start_is_an_error_that_names_it(
     transport = (
         ValkeyTransport(f"redis://127.0.0.1:{port}") if kind == "valkey" else NatsTransport(f"nats://127.0.0.1:{port}")
     )
-    with pytest.raises(Unavailable, match="cannot be reached"):
+    with pytest.raises(Unavailable, match="cannot be used"):
         await Bus("a", 1, transport, Tasks()).start()
 
 

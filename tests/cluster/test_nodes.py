@@ -19,6 +19,7 @@ from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.core.config import ResumeSettings, SessionSettings, Settings
 from palestra.core.processes import Process
 from palestra.features.nodes.contract import AloneTogether, NameTaken
+from palestra.features.nodes.store import NodeStore
 from palestra.features.streams.contract import RELAYED_MATCH, Stream
 from palestra.testing import Bot, BotError, Platform
 from tests.cluster.several import QUICK, Town, others, several
@@ -198,6 +199,39 @@ async def test_two_nodes_without_a_bus_do_not_share_a_database(database_url: str
         await second.stop()
     finally:
         await node.stop()
+
+
+async def test_a_node_with_a_bus_does_not_join_one_without(database_url: str, tmp_path: Path) -> None:
+    first = Settings(node="one", port=0, console_port=0, data_dir=str(tmp_path / "1"), database_url=database_url)
+    node = Node(first, [], [])
+    await node.start()
+    try:
+        parts = node.parts
+        assert parts is not None
+        await parts.services.nodes.see()
+        settings = Settings(node="two", port=0, console_port=0, data_dir=str(tmp_path / "2"), database_url=database_url)
+        second = Node(settings, [], [], transport=LocalTransport(LocalBroker()))
+        with elsewhere(), pytest.raises(AloneTogether, match="redis-url"):
+            await second.start()
+        await second.stop()
+    finally:
+        await node.stop()
+
+
+async def test_a_node_that_the_database_sees_and_the_bus_does_not_is_told_of(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("palestra.features.nodes.service.SEEN_SECONDS", 0.05)
+    town = Town()
+    async with several(database_url, settings=Settings(cluster=QUICK), town=town) as (a, _):
+        town.cut_off("b")
+        parts = a.node.parts
+        assert parts is not None
+        store = NodeStore(parts.database)
+        while not (await store.read_all())[0].state.get("unheard"):
+            await parts.services.nodes.see()
+        assert await asyncio.to_thread(status, Settings(database_url=database_url), as_json=False) == 1
+        assert "does not hear b" in capsys.readouterr().out
 
 
 async def test_operators_see_nodes_leases_and_what_each_one_has(

@@ -86,6 +86,7 @@ def report(parts: Parts) -> Callable[[], dict[str, Any]]:
         found: dict[str, Any] = {name: int(parts.metrics.total(metric)) for name, metric in SHOWN.items()}
         found |= {
             "draining": parts.cluster.members.draining,
+            "alone": parts.cluster.alone,
             "bus_up": bus.up or parts.cluster.alone,
             "bus_sent_per_second": round((now_sent - sent) / seconds, 1),
             "bus_received_per_second": round((now_received - received) / seconds, 1),

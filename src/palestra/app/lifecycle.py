@@ -287,6 +287,9 @@ class Node:
             return
         self._stopped = True
         served, self._serving = self._serving, False
+        if served:
+            seconds = {"notice_seconds": self.settings.notice_seconds, "drain_seconds": self.settings.drain_seconds}
+            log.info("node is stopping", node=self.settings.node, **seconds)
         try:
             if self.parts is not None:
                 self._say_going(self.parts)

@@ -7,7 +7,6 @@ import asyncio
 import asyncpg
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from palestra.cli.ledger import attached
 from palestra.core.config import Settings
@@ -56,6 +55,8 @@ def _state(node: NodeRow) -> str:
         return "gone"
     if node.state.get("bus_up") is False:
         return "cut off from the bus"
+    if node.state.get("unheard"):
+        return f"does not hear {', '.join(node.state['unheard'])}"
     return "draining" if node.state.get("draining") else "alive"
 
 
@@ -63,16 +64,17 @@ def _print(found: Status) -> None:
     if not found.nodes:
         out.print("no node has been on this database in the last day")
         return
-    table = Table(
-        "node", "state", "role", "epoch", "sockets", "matches", "parties", "tickets", "bus out/in per s", "gaps"
-    )
+    lines = [["node", "state", "role", "epoch", "sockets", "matches", "parties", "tickets", "out/in", "gaps"]]
     for node in found.nodes:
         figures = node.state
-        rates = f"{figures.get('bus_sent_per_second', 0)} / {figures.get('bus_received_per_second', 0)}"
-        counts = [str(figures.get(name, "")) for name in ("sockets", "matches", "parties", "tickets")]
+        rates = f"{figures.get('bus_sent_per_second', 0)}/{figures.get('bus_received_per_second', 0)}"
+        counts = [str(figures.get(name, "-")) for name in ("sockets", "matches", "parties", "tickets")]
         role = "serves" if node.serves else "works"
-        table.add_row(node.name, _state(node), role, str(node.epoch), *counts, rates, str(figures.get("bus_gaps", "")))
-    out.print(table)
+        gaps = str(figures.get("bus_gaps", "-"))
+        lines.append([node.name, _state(node), role, str(node.epoch), *counts, rates, gaps])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        out.print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
     for lease in found.leases:
         left = f"for {lease.seconds_left:.1f} s more" if lease.seconds_left > 0 else "expired"
         out.print(f"lease {lease.name}: {lease.node} (epoch {lease.epoch}), {left}")

@@ -44,7 +44,8 @@ def work(settings: Settings, modules: list[Path], console: bool, ready_file: Pat
 
 def _until_told(node: Node, tell: Callable[[Node, float], None], ready_file: Path | None) -> int:
     settings = node.settings
-    log.configure(settings.log.level, settings.log.text or (sys.stderr.isatty() and not settings.production))
+    as_text = settings.log.text or (sys.stderr.isatty() and not settings.production)
+    log.configure(settings.log.level, as_text, settings.node)
     if ready_file is not None:
         # What an earlier run left behind would be taken for this one's.
         ready_file.unlink(missing_ok=True)

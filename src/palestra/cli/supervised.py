@@ -52,7 +52,8 @@ def main() -> int:
     """Serve until told otherwise; the exit status."""
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     settings = task.settings
-    log.configure(settings.log.level, settings.log.text or (sys.stderr.isatty() and not settings.production))
+    as_text = settings.log.text or (sys.stderr.isatty() and not settings.production)
+    log.configure(settings.log.level, as_text, settings.node)
     try:
         return uvloop.run(_serve(task))
     except (SetupError, PalestraError) as error:

@@ -83,7 +83,7 @@ class Bus:
     def __init__(self, node: str, epoch: int, transport: Transport, tasks: Tasks) -> None:
         self.node = node
         self.epoch = epoch
-        self.up = False
+        self.up = self._stopping = False
         self._transport = transport
         self._tasks = tasks
         self.loop: asyncio.AbstractEventLoop
@@ -116,6 +116,7 @@ class Bus:
     async def stop(self) -> None:
         """Send what waits and stop; questions that have no answer yet get none."""
         self._flush()
+        self._stopping = True
         await self._transport.close()
         for node, waiting in list(self._pending.values()):
             if not waiting.done():
@@ -260,7 +261,10 @@ class Bus:
         if up == self.up:
             return
         self.up = up
-        log.info("bus is up" if up else "bus is down, other nodes are out of reach", node=self.node)
+        if up or self._stopping:
+            log.info("bus is up" if up else "bus is closed", node=self.node)
+        else:
+            log.warning("bus is down, other nodes are out of reach: it is tried again all the time", node=self.node)
         self._call(self._on_change, up)
 
     def _call(self, handlers: Sequence[Callable[..., None]], *arguments: Any) -> None:

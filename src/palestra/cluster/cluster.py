@@ -50,4 +50,8 @@ def _transport(url: str, prefix: str) -> Transport:
         return ValkeyTransport(url.replace("valkey", "redis", 1) if scheme.startswith("valkey") else url, prefix)
     if scheme in ("nats", "tls"):
         return NatsTransport(url, prefix)
-    raise SetupError(f"cluster.bus_url {scheme}://… is no bus: give a redis://, rediss://, unix:// or nats:// URL.")
+    # What was given is not shown: it may hold a password.
+    raise SetupError(
+        "the URL of the bus has to begin with redis://, rediss://, unix:// or nats://.\n"
+        "Correct --redis-url (or cluster.bus_url)."
+    )

@@ -21,6 +21,7 @@ MUTE_BEATS = 3
 """After so many heartbeats that did not come back to this node, the broker is not believed to carry anything."""
 VERDICT_SECONDS = 1.0
 """How often a node that does not know of its end is told so."""
+LEFT = "left"
 CATCH_UP_SECONDS = 1.0
 REJOIN_SECONDS = 0.5
 """How long a node waits that cannot get a new epoch."""
@@ -181,7 +182,9 @@ class Membership:
         if now - self._echoed_at > MUTE_BEATS * self._settings.beat_seconds:
             if not self.mute:
                 self.mute = True
-                log.warning("the bus carries nothing", node=self._bus.node)
+                log.warning(
+                    "the broker takes what this node says and carries nothing: nobody is judged", node=self._bus.node
+                )
                 self._call(self._on_mute)
             return
         for known in list(self._known.values()):
@@ -201,6 +204,7 @@ class Membership:
 
     def _bus_changed(self, up: bool) -> None:
         if up:
+            self._echoed_at = self._now()
             # Others may need longer than we did to find the broker again.
             self._spare(self._now() + self._settings.dead_seconds)
 
@@ -226,7 +230,7 @@ class Membership:
     def _goodbye_of(self, sender: str, payload: bytes) -> None:
         known = self._known.get(sender)
         if known is not None and known.info.epoch == msgspec.msgpack.decode(payload, type=int):
-            self._bury(known.info, "left")
+            self._bury(known.info, LEFT)
 
     def _verdict_of(self, sender: str, payload: bytes) -> None:
         verdict = msgspec.msgpack.decode(payload, type=_Verdict)
@@ -252,7 +256,9 @@ class Membership:
         del self._known[info.name]
         self._bus.fence(info.name, info.epoch)
         self._bus.forget(info.name)
-        log.warning(f"node {why}", node=self._bus.node, other=info.name, epoch=info.epoch)
+        # A goodbye is what every deployment brings; all else somebody should look at.
+        say = log.info if why == LEFT else log.warning
+        say(f"node {why}", node=self._bus.node, other=info.name, epoch=info.epoch)
         self._call(self._on_leave, info)
 
     async def _rejoin(self, new_epoch: Callable[[], Awaitable[int]]) -> None:

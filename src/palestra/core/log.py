@@ -16,11 +16,21 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(source=name)
 
 
-def configure(level: str = "info", text: bool = False) -> None:
-    """Send log events of `level` and above to standard error, as JSON lines or, with `text`, for human eyes."""
+def configure(level: str = "info", text: bool = False, node: str = "") -> None:
+    """Send log events of `level` and above to standard error, as JSON lines or, with `text`, for human eyes.
+
+    Each says which `node` it comes from: logs of several are often read as one.
+    """
+
+    def signed(_logger: Any, _method: str, event: Any) -> Any:
+        if node:
+            event.setdefault("node", node)
+        return event
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            signed,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info if not text else _keep,
@@ -30,7 +40,8 @@ def configure(level: str = "info", text: bool = False) -> None:
             else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, 20)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line is written in one piece: several processes may share the file.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     # Libraries log through the standard module; only what is wrong with them is of interest here.

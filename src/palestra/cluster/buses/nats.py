@@ -47,9 +47,8 @@ class NatsTransport:
         class InOrder(self._client_of):
             """Delivers as it reads. The client has a queue and a task for each subject, which mix their order."""
 
-            def _build_message(self, *parts: Any) -> Any:
-                deliver(bytes(parts[3]))
-                return None
+            def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Any:
+                deliver(bytes(data))
 
         client: Any = InOrder()
         try:
@@ -70,7 +69,10 @@ class NatsTransport:
                 )
         except Exception as error:
             # The client raises errors of its own, of the socket and of asyncio.
-            raise Unavailable(f"NATS cannot be reached: {error or type(error).__name__}") from error
+            raise Unavailable(
+                f"NATS at {self._url.rpartition('@')[2]} cannot be used: {str(error) or type(error).__name__}.\n"
+                "Start it, or correct cluster.bus_url."
+            ) from error
         self._client = client
         await client.subscribe(self._subject(node))
         await client.subscribe(self._subject(EVERYBODY))

@@ -138,7 +138,11 @@ class ValkeyTransport:
             await first
         except OSError as error:
             await self.close()
-            raise Unavailable(f"Valkey cannot be reached: {error}") from error
+            where = self._place.path or f"{self._place.host}:{self._place.port}"
+            raise Unavailable(
+                f"Valkey at {where} cannot be used: {error.strerror or error or 'no answer'}.\n"
+                "Start it, or correct --redis-url (or cluster.bus_url)."
+            ) from error
 
     def publish(self, to: str, packet: bytes) -> bool:
         """Write a packet."""

@@ -138,7 +138,7 @@ class Adoption:
 
     def _end(self, matches: Iterable[OtherMatch]) -> None:
         for match in matches:
-            log.warning("match is lost", match_id=match.desk.id, node=match.desk.node)
+            log.warning("match is lost", match_id=match.desk.id, other=match.desk.node)
             for member in list(self._presences.audience(match.stream).values()):
                 if not member.node:
                     member.session.close(DISCONNECTED)

@@ -136,7 +136,7 @@ class HandOver:
                 if await self._released(actor, node, snapshot):
                     return True
             except PalestraError as error:
-                log.warning("match is not taken", match_id=actor.desk.id, node=node, reason=error.message)
+                log.warning("match is not taken", match_id=actor.desk.id, other=node, reason=error.message)
             if actor.over:
                 return True
             self._counts[node] -= 1

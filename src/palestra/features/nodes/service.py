@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ SILENT_SECONDS = 7.0
 LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
 ASK_SECONDS = 0.25
+UNHEARD_LOOKS = 6
+"""How often in a row, `SEEN_SECONDS` apart, a node is missed on the bus before that is told: after `SILENT_SECONDS`."""
 
 log = get_logger(__name__)
 
@@ -48,11 +51,13 @@ class NodeService:
         self._store = store
         self._bus = cluster.bus
         self._now = clock.monotonic
+        self._members = cluster.members
         self._tasks = cluster.tasks
         self._alone = cluster.alone
         self.serves = True
         self._leases: dict[str, _Lease] = {}
         self._claimed = False
+        self._unheard: list[str] = []
         self.on_lost: Callable[[], None] = lambda: None
         self.state: Callable[[], dict[str, Any]] = dict
         """What the node says of itself in the database, for operators."""
@@ -68,8 +73,7 @@ class NodeService:
         name = self._bus.node
         if not 0 < len(name) <= NODE_CHARS_MAX or not name.replace("-", "").replace("_", "").isalnum():
             raise SetupError(f"node name {name!r}: give letters, digits, - and _, at most {NODE_CHARS_MAX}.")
-        if self._alone:
-            await self._refuse_company(name)
+        await self._refuse_company(name)
         await self._store.forget()
         seen, before, gone = 0.0, 0, -1
         while True:
@@ -88,9 +92,11 @@ class NodeService:
             await asyncio.sleep(ASK_SECONDS)
 
     async def _refuse_company(self, name: str) -> None:
+        """Nodes on one database have a bus, all of them, or are one."""
         for other in await self._store.read_all():
             lives = other.silent_seconds < SILENT_SECONDS and not other.process.is_gone()
-            if lives and other.serves and other.name != name and other.process != this_process():
+            apart = self._alone or other.state.get("alone", False)
+            if lives and apart and other.serves and other.name != name and other.process != this_process():
                 raise AloneTogether(other.name)
 
     def start(self) -> None:
@@ -110,19 +116,41 @@ class NodeService:
                 log.warning("this node's name is free later", reason=error.message)
 
     async def _keep_seen(self) -> None:
+        looks: Counter[str] = Counter()
         while True:
-            await asyncio.sleep(SEEN_SECONDS)
             try:
                 if not await self.see():
                     log.error("another node took this name, this one ends", node=self._bus.node)
                     self.on_lost()
                     return
+                looks = await self._listen_for_all(looks)
             except PalestraError as error:
                 log.warning("not seen in the database this time", reason=error.message)
+            await asyncio.sleep(SEEN_SECONDS)
+
+    async def _listen_for_all(self, before: Counter[str]) -> Counter[str]:
+        """Warn, once, of nodes that the database sees and the bus does not: their bus is likely another one."""
+        if self._alone or not self._bus.up or self._members.mute:
+            self._unheard = []
+            return Counter()
+        rows = await self._store.read_all()
+        # One that has just died is still seen by the database for a while.
+        there = [row.name for row in rows if row.silent_seconds < SILENT_SECONDS and not row.process.is_gone()]
+        looks = Counter({name: before[name] + 1 for name in there if name not in self._members})
+        for name in [name for name, count in looks.items() if count == UNHEARD_LOOKS]:
+            log.error(
+                "a node on this database is not heard on the bus: is it cut off, or is its bus another (redis_url, "
+                "cluster.bus_url, cluster.name)?",
+                node=self._bus.node,
+                other=name,
+            )
+        self._unheard = [name for name, count in looks.items() if count >= UNHEARD_LOOKS]
+        return looks
 
     async def see(self) -> bool:
         """Note that this node lives, and how it is doing; False when another process has its name."""
-        if await self._store.see(self._bus.node, self._bus.epoch, msgspec.json.encode(self.state())):
+        state = self.state() | {"unheard": self._unheard}
+        if await self._store.see(self._bus.node, self._bus.epoch, msgspec.json.encode(state)):
             return True
         # It may be ours all the same, in an epoch that began meanwhile.
         holder = await self._store.read(self._bus.node)

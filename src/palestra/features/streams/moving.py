@@ -162,13 +162,20 @@ class Moving:
                     if await self._came(await self._ask(node, wanted)):
                         return
         except TimeoutError:
-            log.warning("sessions of other nodes could not be asked for in time", user_id=wanted.user_id)
+            log.warning(
+                "not all nodes were asked for the earlier session of a player in time, it may begin anew",
+                user_id=wanted.user_id,
+            )
 
     async def _ask(self, node: str, wanted: Wanted) -> Taken:
         try:
             return await self._calls.call(node, "session.take", wanted, Taken, FETCH_SECONDS)
         except PalestraError as error:
-            log.warning("a session could not be asked for", node=node, reason=error.message)
+            log.warning(
+                "a node was not asked for the earlier session of a player, it may begin anew",
+                other=node,
+                reason=error.message,
+            )
             return Taken("")
 
     async def _came(self, taken: Taken) -> bool:
