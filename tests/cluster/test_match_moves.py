@@ -112,6 +112,28 @@ async def test_a_match_moves_on_and_on_and_nodes_that_come_later_know_where_it_i
                 assert (state["players"], state["left"]) == (["ann", "dan", "eve"], [])
 
 
+async def test_a_match_that_came_from_a_node_that_stays_is_over_when_it_ends(database_url: str) -> None:
+    async with several(database_url, tally_game()) as (a, b):
+        eve = await player(b, "eve")
+        match_id = await (await a.bot("ada")).rpc_text("make", '{"mode":"long"}')
+        here, there = live(a).running, live(b).running
+        assert isinstance(here.mover, HandOver)
+        actor = actor_on(a, match_id)
+        assert actor is not None
+        await here.mover.hand_over([actor], 5.0)
+        await until(runs_on(b, match_id))
+        # As after a gap: the other node tells of all that it has, and of what it has given away.
+        directory = here.mover._directory  # pyright: ignore[reportPrivateUsage]
+        directory._tell_everything("b", None)  # pyright: ignore[reportPrivateUsage]
+        await eve.settle()
+        taken = actor_on(b, match_id)
+        assert taken is not None
+        taken.stop()
+        await until(lambda: not runs_on(b, match_id)())
+        assert there.newest_first() == []
+        await until(lambda: here.newest_first() == [])
+
+
 async def test_clients_that_follow_the_state_go_on_with_a_whole_one(database_url: str) -> None:
     async with several(database_url, tally_game(sync="binary"), names="abc") as (a, b, c):
         bob, eve = await player(b, "bob"), await player(c, "eve", format="protobuf")

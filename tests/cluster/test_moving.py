@@ -15,6 +15,7 @@ from palestra.core.config import Settings
 from palestra.features.streams.contract import RELAYED_MATCH, Stream
 from palestra.features.streams.moving import Gave, Moved
 from palestra.features.streams.replication import Left, Opened
+from palestra.gateway.push import RawPush
 from palestra.gateway.websocket.socket import Socket
 from palestra.testing import Bot, Platform
 from tests.cluster.several import QUICK, Town, others, several
@@ -386,6 +387,35 @@ async def test_what_a_former_node_says_of_a_session_is_not_believed(database_url
         assert not any("leaves" in one for one in events(bob, "match_presence_event"))
 
 
+async def test_what_is_for_a_session_that_was_lost_between_two_nodes_does_not_go_to_and_fro(database_url: str) -> None:
+    async with several(database_url) as (a, b):
+        ada = await on(a)
+        parts = [one.node.parts for one in (a, b)]
+        here, there = (one.services.live.others for one in parts if one is not None)
+        assert here is not None
+        assert there is not None
+        await until(lambda: bool(there.remote))
+        socket = socket_of(a, ada)
+        assert socket is not None
+        await lose(a, ada)
+        # The message with which it moves is lost.
+        stream = Stream(RELAYED_MATCH, "of-both")
+        here._engine.join(socket, stream)  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: bool(there._engine.audience(stream)))  # pyright: ignore[reportPrivateUsage]
+        assert parts[0] is not None
+        parts[0].sockets.release(socket)
+        here.gives(socket, "b")
+        bus = parts[0].cluster.bus
+        before = bus.messages_received
+        for session in (here.remote[socket.id], there.remote[socket.id]):
+            session.send(RawPush(b"{}"))
+            session.close("no more of you")
+        there._engine.update(socket.id, stream, "lost")  # pyright: ignore[reportPrivateUsage]
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert bus.messages_received - before < 30
+
+
 async def test_a_seat_in_a_match_of_the_server_moves_back_and_forth(database_url: str) -> None:
     async with several(database_url, tally_game(), names="abc") as (a, b, c):
         ada, bob = await player(a, "ada"), await a.bot("bob")
@@ -424,3 +454,21 @@ async def test_a_node_that_goes_leaves_its_matches_and_their_players_to_others(d
         assert (state["players"], state["left"], state["total"]) == (["ada", "bob"], [], 3)
         assert state["node"] in ("b", "c")
         assert not hears_of_leaves(bob)
+
+
+async def test_what_follows_a_message_that_nobody_waits_for_any_more_is_not_lost(database_url: str) -> None:
+    async with several(database_url) as (a, b):
+        ada = await on(a)
+        assert b.node.parts is not None
+        others = b.node.parts.services.live.others
+        assert others is not None
+        await until(lambda: bool(others.remote))
+        (session,) = others.of_user(ada.id)
+        done: list[int] = []
+        session.begin_message()
+        session.after_reply(lambda: done.append(1))
+        session.begin_message()
+        session.after_reply(lambda: done.append(2))
+        session.end_message()
+        session.end_message()
+        assert done == [1, 2]

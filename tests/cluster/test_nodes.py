@@ -82,6 +82,16 @@ async def test_a_match_is_found_on_another_node_before_the_news_of_it_arrives(da
             await bob.ask(match_join={"match_id": "00000000-0000-4000-8000-000000000000."})
 
 
+async def test_many_who_ask_for_unknown_matches_ask_the_other_nodes_together(database_url: str) -> None:
+    async with several(database_url) as (a, b):
+        assert a.node.parts is not None
+        assert b.node.parts is not None
+        members, bus = a.node.parts.cluster.members, b.node.parts.cluster.bus
+        before = bus.messages_received
+        await asyncio.gather(*[members.catch_up() for _ in range(1_000)])
+        assert bus.messages_received - before < 50
+
+
 async def test_statuses_and_chat_cross_nodes_in_both_formats(database_url: str) -> None:
     async with several(database_url, names="abc") as (a, b, c):
         ada, bob = await on(a), await on(b)

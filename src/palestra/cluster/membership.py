@@ -73,6 +73,8 @@ class Membership:
         self._tasks = tasks
         self._known: dict[str, _Known] = {}
         self._told_at: dict[str, float] = {}
+        self._last_echo: asyncio.Task[None] | None = None
+        self._next_echo: asyncio.Task[None] | None = None
         self._beaten_at = self._echoed_at = 0.0
         self.mute = False
         self._rejoining = self._left = False
@@ -129,12 +131,21 @@ class Membership:
         known = self._known.get(node)
         return None if known is None else known.info
 
-    async def catch_up(self, seconds: float = CATCH_UP_SECONDS) -> None:
-        """Wait until all that the others have said until now has arrived, or for so long.
+    async def catch_up(self) -> None:
+        """Wait until all that the others have said until now has arrived, or a second or two.
 
-        For what a client says it has just seen on another node, and this one does not know.
+        For what a client says it has just seen on another node, and this one does not know. However many wait, each
+        node is asked one question at a time: whoever comes while it is out shares the next one.
         """
-        asked = [self._bus.ask(name, "node.echo", b"", seconds) for name in self._known]
+        if self._next_echo is None:
+            self._next_echo = self._tasks.spawn(self._ask_echo(self._last_echo), "catching up with other nodes")
+        await asyncio.wait([self._next_echo])
+
+    async def _ask_echo(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        self._last_echo, self._next_echo = self._next_echo, None
+        asked = [self._bus.ask(name, "node.echo", b"", CATCH_UP_SECONDS) for name in self._known]
         await asyncio.gather(*asked, return_exceptions=True)
 
     async def _answer(self, sender: str, payload: bytes) -> bytes:

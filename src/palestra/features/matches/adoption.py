@@ -87,7 +87,7 @@ class Adoption:
         assert self.checkpoints is not None
         if actor.checkpoint_ticks:
             self.forget(actor.stream.subject)
-            await self.checkpoints.written()
+            await self.checkpoints.written(actor.stream.subject)
 
     def measure(self, metrics: Metrics) -> None:
         """Show how checkpoints are kept."""

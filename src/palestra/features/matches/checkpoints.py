@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -56,8 +57,9 @@ class Checkpoints:
         self._prefix = prefix
         self._owner = owner
         self._waiting: dict[str, tuple[str, bytes | None]] = {}
+        self._writing: dict[str, tuple[str, bytes | None]] = {}
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
+        self._turned = asyncio.Event()
         self.kept = self.refused = self.failed = 0
 
     def _key(self, match: str) -> str:
@@ -73,12 +75,14 @@ class Checkpoints:
 
     def _put(self, match: str, snapshot: bytes | None) -> None:
         self._waiting[match] = self._owner(), snapshot
-        self._idle.clear()
         self._wake.set()
 
-    async def written(self) -> None:
-        """Wait until nothing waits, or Valkey does not answer."""
-        await self._idle.wait()
+    async def written(self, match: str) -> None:
+        """Wait until nothing of a match waits, or Valkey does not answer in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                while match in self._waiting or match in self._writing:
+                    await self._turned.wait()
 
     async def run(self) -> None:
         """Write what waits, until cancelled."""
@@ -86,15 +90,14 @@ class Checkpoints:
             while True:
                 if not self._waiting:
                     self._wake.clear()
-                    self._idle.set()
                     await self._wake.wait()
                 await self._write_some()
         finally:
-            self._idle.set()
             await self._client.aclose()
 
     async def _write_some(self) -> None:
         some = {match: self._waiting.pop(match) for match in list(self._waiting)[:AT_ONCE_MAX]}
+        self._writing = some
         try:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for match, (owner, snapshot) in some.items():
@@ -108,6 +111,10 @@ class Checkpoints:
             self.failed += len(some)
             log.warning("checkpoints are not kept this time", count=len(some), reason=str(error))
             return
+        finally:
+            self._writing = {}
+            self._turned.set()
+            self._turned = asyncio.Event()
         kept = [bool(one) for one, (_, snapshot) in zip(done, some.values(), strict=True) if snapshot is not None]
         self.kept += sum(kept)
         if not all(kept):

@@ -174,6 +174,9 @@ class Directory:
 
     def _put(self, sender: str, listed: Listed) -> None:
         node = listed.node or sender
+        if node == self._bus.node:
+            # Who gave it to us tells of it as well.
+            return
         known = self.others.get(listed.subject)
         before = self._bus.node if listed.subject in self.own else known.desk.node if known else listed.home
         if known is None:

@@ -75,6 +75,8 @@ class TicketMoves:
     def _followed(self, sender: str, packed: bytes) -> None:
         for one in _decode(packed):
             session = self._sockets.sessions.get(one.about.presences[0].session_id)
+            if session is not None and session.node == sender:
+                continue
             if session is not None and session.node:
                 self._bus.send(session.node, "tickets.follow", packed)
             elif session is not None:

@@ -234,7 +234,7 @@ class Moving:
             if socket is not None:
                 socket.send_early(push)
             else:
-                self._others.pass_on(session_id, push)
+                self._others.pass_on(session_id, push, sender)
 
     # -- the node that it leaves
 

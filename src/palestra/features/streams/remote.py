@@ -119,7 +119,11 @@ class RemoteSession:
             self._link.end(self, reason)
 
     def begin_message(self) -> None:
-        """A message of this session has come to be handled here. It sends one after the other."""
+        """A message of this session has come to be handled here.
+
+        It sends one after the other; if it has given up waiting for one, what was to follow that follows now.
+        """
+        self.end_message()
         self._after = []
 
     def end_message(self) -> None:

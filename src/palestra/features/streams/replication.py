@@ -273,10 +273,10 @@ class Replication:
             else:
                 session.send(push)
 
-    def pass_on(self, session_id: str, push: Push) -> None:
-        """See Link.pass_on."""
+    def pass_on(self, session_id: str, push: Push, sender: str = "") -> None:
+        """See Link.pass_on. What `sender` has passed on to here does not go back."""
         session = self.remote.get(session_id)
-        if session is not None:
+        if session is not None and session.node != sender:
             delivery = Delivery(push.envelope(), push.droppable, push.topic, [session_id])
             self._bus.send(session.node, "session.early", _encode(delivery))
 
@@ -296,14 +296,21 @@ class Replication:
 
     def _update_own(self, sender: str, placed: Placed) -> None:
         shown = placed.presence
+        if self._is_with(sender, shown.session_id):
+            return
         self._engine.update(
             shown.session_id, placed.stream, shown.status, hidden=shown.hidden, persistence=shown.persistence
         )
 
     def _close_own(self, sender: str, ending: Ending) -> None:
         session = self._own().get(ending.session_id) or self.remote.get(ending.session_id)
-        if session is not None:
+        if session is not None and not self._is_with(sender, session.id):
             session.close(ending.reason)
+
+    def _is_with(self, node: str, session_id: str) -> bool:
+        """Whether we take a session to be on a node: if that says the same of us, each would ask the other for ever."""
+        session = self.remote.get(session_id)
+        return session is not None and session.node == node
 
     # -- what others say of theirs
 
