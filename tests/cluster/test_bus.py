@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
-from palestra.cluster.bus import MESSAGE_BYTES_MAX, Bus, Transport, Unreachable
+from palestra.cluster.bus import LONG_BYTES_MAX, MESSAGE_BYTES_MAX, Bus, Transport, Unreachable
 from palestra.cluster.buses import nats as nats_bus
 from palestra.cluster.buses import valkey as valkey_bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
@@ -168,7 +168,73 @@ async def test_large_messages_go_through_and_too_large_ones_are_refused_at_once(
         a.send("b", "news", b"x" * size)
     assert [len(payload) for _, payload in await at_b.until(3)] == [200_000, 200_000, MESSAGE_BYTES_MAX]
     with pytest.raises(ValueError, match="too long"):
-        a.send("b", "news", b"x" * (MESSAGE_BYTES_MAX + 1))
+        a.send("b", "news", b"x" * (LONG_BYTES_MAX + 1))
+
+
+async def test_messages_longer_than_a_packet_may_be_arrive_whole_and_in_order(world: World) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    at_b = Inbox(b)
+    long = b"begin" + bytes(3 * MESSAGE_BYTES_MAX) + b"end"
+
+    async def echo(sender: str, payload: bytes) -> bytes:
+        return payload
+
+    a.answer("echo", echo)
+    b.answer("echo", echo)
+    a.send("b", "news", b"before")
+    a.send("b", "news", long)
+    a.broadcast("news", long)
+    a.send("b", "news", b"after")
+    assert await at_b.until(4) == [("a", b"before"), ("a", long), ("a", long), ("a", b"after")]
+    assert await a.ask("b", "echo", long) == long
+    assert await a.ask("a", "echo", long) == long
+    assert b.gaps == 0
+
+
+async def test_of_a_long_message_that_is_lost_in_part_nothing_arrives() -> None:
+    broker, tasks = LocalBroker(), Tasks()
+    line = LocalTransport(broker)
+    a, b = Bus("a", 1, line, tasks), Bus("b", 1, LocalTransport(broker), tasks)
+    carry = line.publish
+    for lost in (2, 3, 4, 5):
+        at_b = Inbox(b)
+        if not a.up:
+            await a.start()
+            await b.start()
+        count = 0
+
+        def publish(to: str, packet: bytes, lost: int = lost) -> bool:
+            nonlocal count
+            count += 1
+            return count == lost or carry(to, packet)
+
+        line.publish = publish  # type: ignore[method-assign]
+        a.send("b", "news", b"before")
+        a.send("b", "news", bytes(3 * MESSAGE_BYTES_MAX))
+        await asyncio.sleep(0)
+        a.send("b", "news", b"after")
+        a.send("b", "news", b"later")
+        assert [text for _, text in await at_b.until(2)][-1] == b"later"
+        assert max(len(text) for _, text in at_b.messages) < 10
+        assert b.gaps
+
+
+async def test_whoever_fails_to_finish_what_was_gathered_ends_nothing_else() -> None:
+    broker, tasks = LocalBroker(), Tasks()
+    a, b = (Bus(name, 1, LocalTransport(broker), tasks) for name in "ab")
+    await a.start()
+    await b.start()
+    at_b = Inbox(b)
+
+    def fail() -> None:
+        raise ValueError("it cannot be written")
+
+    a.send("b", "news", b"1")
+    a.gather(fail)
+    await at_b.until(1)
+    a.gather(fail)
+    a.send("b", "news", b"2")
+    assert [text for _, text in await at_b.until(2)] == [b"1", b"2"]
 
 
 async def test_questions_are_answered_by_those_who_are_asked(world: World) -> None:

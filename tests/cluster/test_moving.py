@@ -65,6 +65,14 @@ def numbers(bot: Bot) -> list[int]:
     return [int(base64.b64decode(one)) for one in data]
 
 
+def knows(platform: Platform, bot: Bot) -> bool:
+    """Whether a node has heard of a player's session on another."""
+    parts = platform.node.parts
+    assert parts is not None
+    assert parts.services.live.others is not None
+    return bool(list(parts.services.live.others.of_user(bot.id)))
+
+
 def known(platform: Platform) -> tuple[int, list[int]]:
     """How many sessions and how many presences of each node a node knows of."""
     parts = platform.node.parts
@@ -256,7 +264,7 @@ async def test_two_connections_that_come_to_two_nodes_get_one_session_each(datab
         await ada.ask(match_join={"match_id": match_id})
         former = socket_of(a, ada)
         assert former is not None
-        await settled(a, b, c)
+        await until(lambda: knows(b, ada) and knows(c, ada))
         await lose(a, ada)
         twin = Bot(b.http, b.url, "defaultkey", ada.device_id)
         twin.token, twin.id = ada.token, ada.id
@@ -328,7 +336,7 @@ async def test_a_ticket_that_is_matched_while_its_player_moves_is_told_to_the_pl
             ada, bob = await on(a), await on(c)
             wanted = {"min_count": 2, "max_count": 2, "query": "*"}
             ticket = (await ada.ask(matchmaker_add=wanted))["matchmaker_ticket"]["ticket"]
-            await settled(a, b, c)
+            await until(lambda ada=ada: knows(b, ada))
             await lose(a, ada)
             await asyncio.gather(ada.connect(url=b.url), bob.ask(matchmaker_add=wanted))
             mine, other = await ada.push("matchmaker_matched"), await bob.push("matchmaker_matched")

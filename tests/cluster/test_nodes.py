@@ -20,6 +20,7 @@ from palestra.core.config import ResumeSettings, SessionSettings, Settings
 from palestra.core.processes import Process
 from palestra.features.nodes.contract import AloneTogether, NameTaken
 from palestra.features.nodes.store import NodeStore
+from palestra.features.streams.contract import RELAYED_MATCH, Stream
 from palestra.testing import Bot, BotError, Platform
 from tests.cluster.several import QUICK, Town, others, several
 from tests.waiting import until
@@ -38,6 +39,20 @@ def elsewhere() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("palestra.features.nodes.service.this_process", lambda: Process("another machine", 1, "1"))
         yield
+
+
+async def test_a_node_that_comes_later_hears_of_more_presences_than_fit_into_a_packet(database_url: str) -> None:
+    town = Town()
+    async with several(database_url, names="a", town=town) as (a,):
+        ada = await on(a)
+        assert a.node.parts is not None
+        (socket,) = a.node.parts.sockets.of_user(ada.id)
+        for number in range(6_000):
+            a.node.parts.services.live.presences.join(socket, Stream(RELAYED_MATCH, f"{number:036}"))
+        async with several(database_url, names="b", town=town) as (b,):
+            assert b.node.parts is not None
+            counts = b.node.parts.services.live.presences.counts
+            await until(lambda: counts["a"] >= 6_000)
 
 
 async def test_a_relayed_match_spans_nodes(database_url: str) -> None:

@@ -18,11 +18,15 @@ EVERYBODY = ""
 PACKET_BYTES_MAX = 262_144
 """Messages of one turn beyond this go in a further packet; a message of its own may be larger."""
 MESSAGE_BYTES_MAX = 786_432
-"""With what is put around it, it fits into what NATS carries as it comes: 1 MiB."""
+"""With what is put around it, it fits into what NATS carries as it comes: 1 MiB. What is longer goes in pieces."""
+LONG_BYTES_MAX = 8_388_608
+"""The longest message; a receiver keeps as much of each sender until the rest is there."""
 QUESTIONS_MAX = 65_536
 ANSWER_SECONDS = 5.0
 
-_TELL, _ASK, _ANSWER, _REFUSE = range(4)
+_TELL, _ASK, _ANSWER, _REFUSE, _PIECE = range(5)
+_IN_PIECES = 8
+"""Added to what a message is: its payload was sent as pieces, and here is how many bytes they have together."""
 
 Message = tuple[int, str, int, bytes]
 """What it is, its topic, the number of the question, and what it says."""
@@ -91,6 +95,7 @@ class Bus:
         self._open: Callable[[], None] | None = None
         self._numbers: dict[str, int] = {}
         self._heard: dict[tuple[str, bool], tuple[int, int]] = {}
+        self._pieces: dict[tuple[str, bool], list[bytes]] = {}
         self._fenced: dict[str, int] = {}
         self._on_echo: list[Callable[[], None]] = []
         self._on_stale: list[Callable[[str, int], None]] = []
@@ -154,6 +159,7 @@ class Bus:
         """A node is gone: questions to it fail now, and one of its name that comes later is a new one."""
         for key in ((node, False), (node, True)):
             self._heard.pop(key, None)
+            self._pieces.pop(key, None)
         self._numbers.pop(node, None)
         for number, (asked, waiting) in list(self._pending.items()):
             if asked == node and not waiting.done():
@@ -206,14 +212,15 @@ class Bus:
     def _close(self) -> None:
         if self._open is not None:
             finish, self._open = self._open, None
-            finish()
+            # Whoever writes next has nothing to do with it.
+            self._call((finish,))
 
     def _wake(self) -> None:
         if not self._outbox and self._open is None:
             self.loop.call_soon(self._flush)
 
     def _put(self, to: str, message: Message) -> None:
-        if len(message[3]) > MESSAGE_BYTES_MAX:
+        if len(message[3]) > LONG_BYTES_MAX:
             raise ValueError(f"a message of {len(message[3])} bytes is too long for the bus: {message[1]}")
         self._close()
         self._wake()
@@ -221,7 +228,11 @@ class Bus:
         # What is for all and what is for one keep their order: a packet holds a run of either kind.
         if not outbox or (EVERYBODY in outbox[-1]) != (to == EVERYBODY):
             outbox.append({})
-        outbox[-1].setdefault(to, []).append(message)
+        messages = outbox[-1].setdefault(to, [])
+        if len(message[3]) <= MESSAGE_BYTES_MAX:
+            messages.append(message)
+        else:
+            messages += _in_pieces(message)
 
     def _flush(self) -> None:
         self._close()
@@ -232,7 +243,7 @@ class Bus:
 
     def _publish(self, to: str, messages: list[Message]) -> None:
         if to == self.node:
-            self._handle(self.node, messages)
+            self._handle(self.node, False, messages)
             return
         for part in _parts(messages):
             number = self._numbers[to] = self._numbers.get(to, 0) + 1
@@ -284,12 +295,17 @@ class Bus:
         self.packets_received += 1
         if known is not None and (packet.epoch, packet.number) != (known[0], known[1] + 1):
             self.gaps += 1
+            self._pieces.pop(key, None)
             self._call(self._on_gap, packet.sender)
-        self._handle(packet.sender, packet.messages)
+        self._handle(packet.sender, packet.to == EVERYBODY, packet.messages)
 
-    def _handle(self, sender: str, messages: list[Message]) -> None:
+    def _handle(self, sender: str, to_all: bool, messages: list[Message]) -> None:
         self.messages_received += len(messages)
         for kind, topic, number, payload in messages:
+            if kind >= _PIECE:
+                if (whole := self._put_together((sender, to_all), kind, payload)) is None:
+                    continue
+                kind, payload = kind - _IN_PIECES, whole
             if kind == _TELL:
                 handler = self._topics.get(topic)
                 if handler is not None:
@@ -305,7 +321,17 @@ class Bus:
                     if kind == _ANSWER:
                         found[1].set_result(payload)
                     else:
-                        found[1].set_exception(Unavailable(payload.decode()))
+                        found[1].set_exception(Unavailable(payload.decode(errors="replace")))
+
+    def _put_together(self, key: tuple[str, bool], kind: int, payload: bytes) -> bytes | None:
+        """The whole payload of a long message, with its last part; None if there is more to come, or some was lost."""
+        if kind == _PIECE:
+            pieces = self._pieces.setdefault(key, [])
+            if len(pieces) * MESSAGE_BYTES_MAX < LONG_BYTES_MAX:
+                pieces.append(payload)
+            return None
+        whole = b"".join(self._pieces.pop(key, ()))
+        return whole if len(whole) == int.from_bytes(payload) else None
 
     async def _respond(self, sender: str, topic: str, number: int, payload: bytes) -> None:
         handler = self._questions.get(topic)
@@ -314,7 +340,7 @@ class Bus:
                 raise Unavailable(f"Node {self.node} does not know of {topic}.")
             reply = _ANSWER, topic, number, await handler(sender, payload)
         except Unavailable as error:
-            reply = _REFUSE, topic, number, error.message.encode()
+            reply = _REFUSE, topic, number, error.message.encode(errors="replace")
         except Exception as error:
             log.error("a question of another node failed", topic=topic, sender=sender, exc_info=error)
             reply = _REFUSE, topic, number, f"Node {self.node} failed to answer.".encode()
@@ -340,6 +366,14 @@ class Bus:
             ("what",),
             lambda: [((what,), read()) for what, read in counts.items()],
         )
+
+
+def _in_pieces(message: Message) -> Iterable[Message]:
+    """A message that is too long for a packet."""
+    kind, topic, number, payload = message
+    for start in range(0, len(payload), MESSAGE_BYTES_MAX):
+        yield _PIECE, topic, 0, payload[start : start + MESSAGE_BYTES_MAX]
+    yield kind + _IN_PIECES, topic, number, len(payload).to_bytes(8)
 
 
 def _parts(messages: list[Message]) -> Iterable[list[Message]]:
