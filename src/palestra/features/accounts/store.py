@@ -99,7 +99,7 @@ class AccountStore:
         if await self.database.fetchval(SQL["known_key_ring"]) != value:
             raise SetupError(
                 "this key ring is not the one that sealed the identifiers in the database: nobody could log in.\n"
-                "Bring the right file back from your backup, or name it in database.key_ring_file."
+                "Bring the right file back from your backup or from another node, or name it in database.key_ring_file."
             )
 
     # -- identifiers: a keyed blind index to find them, a ciphertext bound to player and kind to read them
