@@ -76,11 +76,13 @@ def test_doctor_finds_what_is_wrong_and_says_how_to_mend_it(
         monkeypatch.setenv("PALESTRA_PORT", str(taken.getsockname()[1]))
         monkeypatch.setenv("PALESTRA_CONSOLE_PORT", "0")
         monkeypatch.setenv("PALESTRA_PRODUCTION", "true")
+        monkeypatch.setenv("PALESTRA_REDIS_URL", "redis://127.0.0.1:1")
         assert app(["doctor", "--database-url", "postgresql://nobody@127.0.0.1:1/none"]) == 1
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if ": " in line)
     assert "choose another with --port" in lines["wrong  game port"]
     assert "chmod 600" in lines["wrong  key ring"] or "other accounts" in lines["wrong  key ring"]
     assert "wrong  PostgreSQL" in lines
+    assert "Valkey at 127.0.0.1:1 cannot be used" in lines["wrong  bus"]
     assert "socket.server_key" in lines["wrong  secrets"]
     assert "is free" in lines["fine   console port"]
 

@@ -16,7 +16,9 @@ from palestra.cluster.buses import valkey as valkey_bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.cluster.buses.nats import NatsTransport
 from palestra.cluster.buses.valkey import ValkeyTransport
-from palestra.core.errors import Unavailable
+from palestra.cluster.cluster import build_cluster
+from palestra.core.config import Settings
+from palestra.core.errors import SetupError, Unavailable
 from palestra.core.tasks import Tasks
 from tests.cluster.proxy import FaultProxy
 from tests.cluster.servers import free_port, nats_command, running, valkey_command
@@ -418,3 +420,9 @@ async def test_valkey_is_entered_with_its_password_and_one_that_is_wrong_is_told
         await b.stop()
         with pytest.raises(Unavailable, match="WRONGPASS"):
             await Bus("c", 1, ValkeyTransport(f"redis://:wrong@127.0.0.1:{port}"), Tasks()).start()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:6379", "nats://127.0.0.1:4222", "redis://127.0.0.1:63x79", "http://[::1"])
+async def test_a_url_that_leads_to_no_server_is_an_error_that_says_what_it_has_to_be(url: str) -> None:
+    with pytest.raises(SetupError, match=r"redis_url has to be a URL such as redis://"):
+        build_cluster(Settings(redis_url=url))

@@ -52,9 +52,12 @@ def test_tests_in_the_documentation_pass_where_a_reader_runs_them(page: Path, tm
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_settings_files_in_the_documentation_are_fit_for_production(tmp_path: Path) -> None:
+def test_settings_files_in_the_documentation_are_understood_and_whole_ones_fit_for_production(tmp_path: Path) -> None:
     shown = [text for page in pages() for text in settings_files(page)]
-    assert shown
+    assert any("production = true" in text for text in shown)
     for text in shown:
         (tmp_path / "palestra.toml").write_text(text, encoding="utf-8")
-        check_production(load_settings(file=tmp_path / "palestra.toml").settings)
+        settings = load_settings(file=tmp_path / "palestra.toml").settings
+        # The others show what a page is about, to be added.
+        if settings.production:
+            check_production(settings)

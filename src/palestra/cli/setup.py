@@ -13,6 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from palestra.cluster.cluster import check_urls, transport_for
 from palestra.core.config import HIDDEN, SECRETS, LoadedSettings, Settings, check_production, default_secrets, keys
 from palestra.core.errors import PalestraError, SetupError
 from palestra.database.embedded import EmbeddedPostgres, binaries
@@ -108,6 +109,7 @@ def examine(settings: Settings) -> int:
         ("key ring", lambda: _key_ring(settings)),
         ("PostgreSQL", lambda: _postgres(settings)),
         ("replicas", lambda: _replicas(settings)),
+        ("bus", lambda: _bus(settings)),
         ("secrets", lambda: _secrets(settings)),
     ]
     wrong = 0
@@ -186,6 +188,21 @@ def _replicas(settings: Settings) -> str:
         if not asyncio.run(look(url)):
             raise SetupError(f"{redacted(url)} is no streaming replica; it will not be read from")
     return str(len(urls) or "none")
+
+
+def _bus(settings: Settings) -> str:
+    url = settings.cluster.bus_url or settings.redis_url
+    if not url:
+        return "none, as fits a single node"
+    check_urls(settings)
+
+    async def look() -> None:
+        transport = transport_for(url, settings.cluster.name)
+        await transport.open("doctor", lambda _: None, lambda _: None)
+        await transport.close()
+
+    asyncio.run(look())
+    return f"{redacted(url)} answers"
 
 
 def _secrets(settings: Settings) -> str:

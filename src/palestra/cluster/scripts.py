@@ -56,7 +56,7 @@ class Scripts:
                 import redis.asyncio
                 import redis.exceptions
             except ImportError:
-                raise SetupError('a Valkey or Redis URL needs its client: pip install "palestra[valkey]"') from None
+                raise SetupError('a Valkey or Redis URL needs its client: pip install "redis[hiredis]"') from None
             self._errors = (redis.asyncio.RedisError, OSError, TimeoutError)
             self._refusal = redis.exceptions.ResponseError
             self._unknown_script = redis.exceptions.NoScriptError

@@ -46,7 +46,7 @@ def configure(level: str = "info", text: bool = False, node: str = "") -> None:
     )
     # Libraries log through the standard module; only what is wrong with them is of interest here.
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
-    for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "picows", "asyncio"):
+    for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "picows", "asyncio", "emcache"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL if noisy == "picows" else logging.ERROR)
 
 

@@ -29,7 +29,7 @@ class NatsTransport:
             import nats.errors
             from nats.aio.client import Client
         except ImportError:
-            raise SetupError('a NATS URL needs its client: pip install "palestra[nats]"') from None
+            raise SetupError("a NATS URL needs its client: pip install nats-py") from None
         self._client_of = Client
         self._error = nats.errors.Error
         self._url = url
@@ -70,7 +70,7 @@ class NatsTransport:
         except Exception as error:
             # The client raises errors of its own, of the socket and of asyncio.
             raise Unavailable(
-                f"NATS at {self._url.rpartition('@')[2]} cannot be used: {str(error) or type(error).__name__}.\n"
+                f"NATS at {self._url.rpartition('@')[2]} cannot be used: {str(error) or 'no answer'}.\n"
                 "Start it, or correct cluster.bus_url."
             ) from error
         self._client = client

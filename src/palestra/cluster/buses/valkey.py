@@ -112,7 +112,7 @@ class ValkeyTransport:
             import hiredis
             from redis.asyncio.connection import SSLConnection, parse_url
         except ImportError:
-            raise SetupError('a Valkey or Redis URL needs its client: pip install "palestra[valkey]"') from None
+            raise SetupError('a Valkey or Redis URL needs its client: pip install "redis[hiredis]"') from None
         given: dict[str, Any] = dict(parse_url(url))
         tls = None
         if given.pop("connection_class", None) is SSLConnection:

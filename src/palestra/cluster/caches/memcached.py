@@ -22,7 +22,7 @@ class MemcachedCache:
         try:
             import emcache
         except ImportError:
-            raise SetupError('Memcached needs its client: pip install "palestra[memcached]"') from None
+            raise SetupError("Memcached needs its client: pip install emcache") from None
         self._emcache = emcache
         self._addresses = [_address(text) for text in servers]
         self._client: Any = None

@@ -23,7 +23,7 @@ class ValkeyCache:
         try:
             import redis.asyncio
         except ImportError:
-            raise SetupError('a Valkey or Redis URL needs its client: pip install "palestra[valkey]"') from None
+            raise SetupError('a Valkey or Redis URL needs its client: pip install "redis[hiredis]"') from None
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
             max_connections=CONNECTIONS_MAX,

@@ -48,7 +48,7 @@ class Checkpoints:
         try:
             import redis.asyncio
         except ImportError:
-            raise SetupError('a redis_url needs its client: pip install "palestra[valkey]"') from None
+            raise SetupError('a redis_url needs its client: pip install "redis[hiredis]"') from None
         url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
         self._client: Any = redis.asyncio.Redis.from_url(
             url, socket_timeout=WAIT_SECONDS, socket_connect_timeout=WAIT_SECONDS, protocol=3

@@ -143,7 +143,7 @@ class TicketSharing:
             self._terms += 1
             self._begin_to_make()
         elif not held and self.maker == self._me:
-            log.info("another node is to make matches", node=self._me)
+            log.info("this node makes no more matches", node=self._me)
             self._end_to_make()
             self._members.say()
 
