@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from palestra import Game
@@ -18,6 +19,7 @@ from palestra.cli.cluster import status
 from palestra.cluster import bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.core.config import ResumeSettings, SessionSettings, Settings
+from palestra.core.errors import Unavailable
 from palestra.core.processes import Process
 from palestra.features.nodes.contract import AloneTogether, NameTaken
 from palestra.features.nodes.store import NodeStore
@@ -107,6 +109,24 @@ async def test_what_happens_while_a_copy_is_told_is_in_it(database_url: str, mon
         assert {one.caller.user_id for one in others.remote.values()} == {bots[1].id, bots[2].id, late.id}
         assert others.corrections == before + 1
         assert live.presences.counts["a"] >= 1
+
+
+async def test_a_node_that_was_given_up_goes_on_asking_for_an_epoch_whatever_it_is_told(database_url: str) -> None:
+    async with several(database_url) as (a, b):
+        assert a.node.parts is not None
+        members, end = a.node.parts.cluster.members, a.node.parts.cluster.bus
+        before, claim = end.epoch, a.node.parts.services.nodes.claim
+        refusals = [AloneTogether("c"), Unavailable("away")]
+
+        async def refused_at_first() -> int:
+            if refusals:
+                raise refusals.pop()
+            return await claim()
+
+        members._new_epoch = refused_at_first  # pyright: ignore[reportPrivateUsage]
+        end.send("a", "node.dead", msgspec.msgpack.encode(("a", before)))
+        await until(lambda: end.epoch > before)
+        await until(lambda: others(b) == ["a"] and others(a) == ["b"])
 
 
 async def test_a_relayed_match_spans_nodes(database_url: str) -> None:
