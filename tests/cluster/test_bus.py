@@ -237,6 +237,29 @@ async def test_whoever_fails_to_finish_what_was_gathered_ends_nothing_else() -> 
     assert [text for _, text in await at_b.until(2)] == [b"1", b"2"]
 
 
+async def test_platforms_in_different_databases_of_one_valkey_do_not_hear_of_each_other(ports: dict[str, int]) -> None:
+    tasks = Tasks()
+    url = f"redis://127.0.0.1:{ports['valkey']}"
+    one, same, other = (
+        Bus(name, 1, ValkeyTransport(f"{url}/{number}", "test"), tasks)
+        for name, number in (("a", 1), ("b", 1), ("c", 2))
+    )
+    try:
+        for bus in (one, same, other):
+            await bus.start()
+        at_same, at_other = Inbox(same), Inbox(other)
+        for bus in (one, other):
+            bus.broadcast("news", bus.node.encode())
+        one.send("c", "news", b"not for you")
+        assert await at_same.until(1) == [("a", b"a")]
+        other.send("c", "news", b"to myself")
+        assert await at_other.until(1) == [("c", b"to myself")]
+        assert at_same.messages == [("a", b"a")]
+    finally:
+        for bus in (one, same, other):
+            await bus.stop()
+
+
 async def test_questions_are_answered_by_those_who_are_asked(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
 

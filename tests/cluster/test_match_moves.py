@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from palestra import Game, Match, MatchMessage
+from palestra.cluster import bus as cluster_bus
 from palestra.core.config import MatchSettings, Settings
+from palestra.features.matches import directory
 from palestra.features.matches.handover import SNAPSHOT_BYTES_MAX, HandOver
 from palestra.features.matches.replay import heading_of, replay
 from palestra.sdk.match import replay_handler
 from palestra.testing import BotError
-from tests.cluster.several import QUICK, Town, several
+from tests.cluster.several import QUICK, Line, Town, several
 from tests.cluster.tally import (
     Tally,
     actor_on,
@@ -123,8 +125,7 @@ async def test_a_match_that_came_from_a_node_that_stays_is_over_when_it_ends(dat
         await here.mover.hand_over([actor], 5.0)
         await until(runs_on(b, match_id))
         # As after a gap: the other node tells of all that it has, and of what it has given away.
-        directory = here.mover._directory  # pyright: ignore[reportPrivateUsage]
-        directory._tell_everything("b", None)  # pyright: ignore[reportPrivateUsage]
+        here.mover._directory._tell_everything("b", None)  # pyright: ignore[reportPrivateUsage]
         await eve.settle()
         taken = actor_on(b, match_id)
         assert taken is not None
@@ -132,6 +133,36 @@ async def test_a_match_that_came_from_a_node_that_stays_is_over_when_it_ends(dat
         await until(lambda: not runs_on(b, match_id)())
         assert there.newest_first() == []
         await until(lambda: here.newest_first() == [])
+
+
+async def test_no_match_ends_when_a_part_of_a_listing_is_lost(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_bus, "PACKET_BYTES_MAX", 1)
+    monkeypatch.setattr(directory, "PART_MATCHES", 1)
+    monkeypatch.setattr(directory, "ASK_SECONDS", 0.2)
+    async with several(database_url, tally_game()) as (a, b):
+        ada, bob = await a.bot("ada"), await player(b, "bob")
+        matches = [await ada.rpc_text("make", '{"mode":"long"}') for _ in range(3)]
+        for match_id in matches:
+            await bob.ask(match_join={"match_id": match_id})
+        mover = live(b).running.mover
+        assert isinstance(mover, HandOver)
+        parts = 0
+        publish = Line.publish
+
+        def losing(self: Line, to: str, packet: bytes) -> bool:
+            nonlocal parts
+            parts += b"match.part" in packet
+            return (b"match.part" in packet and parts in (2, 4)) or publish(self, to, packet)
+
+        monkeypatch.setattr(Line, "publish", losing)
+        mover._directory._ask("a")  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: parts >= 9)
+        assert len(await listed(bob, "+label.mode:long")) == 3
+        for match_id in matches:
+            await add(bob, match_id, 1)
+            await until_total(bob, match_id, 1)
 
 
 async def test_clients_that_follow_the_state_go_on_with_a_whole_one(database_url: str) -> None:

@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from palestra.cluster import bus as cluster_bus
 from palestra.core.config import Settings
+from palestra.features.streams import moving
 from palestra.features.streams.contract import RELAYED_MATCH, Stream
+from palestra.features.streams.copying import Opened
 from palestra.features.streams.moving import Gave, Moved
-from palestra.features.streams.replication import Left, Opened
+from palestra.features.streams.replication import Left
 from palestra.gateway.push import RawPush
 from palestra.gateway.websocket.socket import Socket
 from palestra.testing import Bot, Platform
@@ -385,6 +388,29 @@ async def test_what_a_former_node_says_of_a_session_is_not_believed(database_url
         await until(lambda: numbers(bob) == [1])
         await settled(a, b, c)
         assert not any("leaves" in one for one in events(bob, "match_presence_event"))
+
+
+async def test_a_session_on_more_streams_than_can_move_stays_whole_where_it_is(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_bus, "MESSAGE_BYTES_MAX", 20_000)
+    monkeypatch.setattr(cluster_bus, "LONG_BYTES_MAX", 100_000)
+    monkeypatch.setattr(moving, "PLACED_BYTES_MAX", 50_000)
+    async with several(database_url) as (a, _):
+        ada = await on(a)
+        parts = a.node.parts
+        assert parts is not None
+        assert parts.services.live.moving is not None
+        socket = socket_of(a, ada)
+        assert socket is not None
+        for number in range(1_000):
+            parts.services.live.presences.join(socket, Stream(RELAYED_MATCH, f"{number:036}"))
+        await lose(a, ada)
+        assert not parts.services.live.moving.hand_over(socket, "b")
+        assert socket_of(a, ada) is socket
+        assert not parts.services.live.presences.moves
+        await ada.connect()
+        assert (await ada.ask(match_create={}))["match"]["size"] == 1
 
 
 async def test_what_is_for_a_session_that_was_lost_between_two_nodes_does_not_go_to_and_fro(database_url: str) -> None:

@@ -10,19 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from palestra import Game
 from palestra.app.lifecycle import Node
 from palestra.cli.cluster import status
+from palestra.cluster import bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.core.config import ResumeSettings, SessionSettings, Settings
+from palestra.core.errors import Unavailable
 from palestra.core.processes import Process
 from palestra.features.nodes.contract import AloneTogether, NameTaken
 from palestra.features.nodes.store import NodeStore
+from palestra.features.streams import copying, replication
 from palestra.features.streams.contract import RELAYED_MATCH, Stream
 from palestra.testing import Bot, BotError, Platform
-from tests.cluster.several import QUICK, Town, others, several
+from tests.cluster.several import QUICK, Line, Town, others, several
 from tests.waiting import until
 
 
@@ -53,6 +57,76 @@ async def test_a_node_that_comes_later_hears_of_more_presences_than_fit_into_a_p
             assert b.node.parts is not None
             counts = b.node.parts.services.live.presences.counts
             await until(lambda: counts["a"] >= 6_000)
+
+
+async def test_nobody_leaves_when_a_part_of_a_copy_is_lost(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "PACKET_BYTES_MAX", 1)
+    monkeypatch.setattr(copying, "PART_SESSIONS", 1)
+    monkeypatch.setattr(replication, "ASK_SECONDS", 0.2)
+    town = Town()
+    async with several(database_url, town=town) as (a, b):
+        for _ in range(4):
+            await on(a)
+        assert a.node.parts is not None
+        assert b.node.parts is not None
+        others = b.node.parts.services.live.others
+        assert others is not None
+        await until(lambda: len(others.remote) == 4)
+        ended: list[str] = []
+        others.on_end(lambda session: ended.append(session.id))
+        parts = 0
+        publish = Line.publish
+
+        def losing(self: Line, to: str, packet: bytes) -> bool:
+            nonlocal parts
+            parts += b"presence.part" in packet
+            return (b"presence.part" in packet and parts in (2, 6, 9)) or publish(self, to, packet)
+
+        monkeypatch.setattr(Line, "publish", losing)
+        before = others.corrections
+        others._ask("a")  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: others.corrections > before and parts > 9)
+        assert ended == []
+        assert len(others.remote) == 4
+
+
+async def test_what_happens_while_a_copy_is_told_is_in_it(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "PART_SESSIONS", 1)
+    async with several(database_url) as (a, b):
+        bots = [await on(a) for _ in range(4)]
+        assert b.node.parts is not None
+        live = b.node.parts.services.live
+        others = live.others
+        assert others is not None
+        await until(lambda: len(others.remote) == 4)
+        before = others.corrections
+        others._ask("a")  # pyright: ignore[reportPrivateUsage]
+        await bots[0].leave()
+        late = await on(a)
+        await late.ask(match_create={"name": "late"})
+        await bots[3].leave()
+        await until(lambda: others.corrections > before)
+        assert {one.caller.user_id for one in others.remote.values()} == {bots[1].id, bots[2].id, late.id}
+        assert others.corrections == before + 1
+        assert live.presences.counts["a"] >= 1
+
+
+async def test_a_node_that_was_given_up_goes_on_asking_for_an_epoch_whatever_it_is_told(database_url: str) -> None:
+    async with several(database_url) as (a, b):
+        assert a.node.parts is not None
+        members, end = a.node.parts.cluster.members, a.node.parts.cluster.bus
+        before, claim = end.epoch, a.node.parts.services.nodes.claim
+        refusals = [AloneTogether("c"), Unavailable("away")]
+
+        async def refused_at_first() -> int:
+            if refusals:
+                raise refusals.pop()
+            return await claim()
+
+        members._new_epoch = refused_at_first  # pyright: ignore[reportPrivateUsage]
+        end.send("a", "node.dead", msgspec.msgpack.encode(("a", before)))
+        await until(lambda: end.epoch > before)
+        await until(lambda: others(b) == ["a"] and others(a) == ["b"])
 
 
 async def test_a_relayed_match_spans_nodes(database_url: str) -> None:
@@ -86,10 +160,10 @@ async def test_many_who_ask_for_unknown_matches_ask_the_other_nodes_together(dat
     async with several(database_url) as (a, b):
         assert a.node.parts is not None
         assert b.node.parts is not None
-        members, bus = a.node.parts.cluster.members, b.node.parts.cluster.bus
-        before = bus.messages_received
+        members, at_b = a.node.parts.cluster.members, b.node.parts.cluster.bus
+        before = at_b.messages_received
         await asyncio.gather(*[members.catch_up() for _ in range(1_000)])
-        assert bus.messages_received - before < 50
+        assert at_b.messages_received - before < 50
 
 
 async def test_statuses_and_chat_cross_nodes_in_both_formats(database_url: str) -> None:

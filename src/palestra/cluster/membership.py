@@ -11,7 +11,7 @@ import msgspec
 from palestra.cluster.bus import Bus
 from palestra.core.clock import Clock
 from palestra.core.config import ClusterSettings
-from palestra.core.errors import PalestraError
+from palestra.core.errors import PalestraError, SetupError
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.core.processes import Process, this_process
@@ -279,8 +279,9 @@ class Membership:
             try:
                 epoch = await new_epoch()
                 break
-            except PalestraError as error:
-                log.warning("no new epoch yet", node=self._bus.node, reason=error.message)
+            except (PalestraError, SetupError) as error:
+                # If its name is another's by now, `NodeService` ends the node.
+                log.warning("no new epoch yet", node=self._bus.node, reason=str(error))
                 await asyncio.sleep(REJOIN_SECONDS)
         self._bus.begin(epoch)
         self._rejoining = False

@@ -122,7 +122,9 @@ class ValkeyTransport:
         self._place = _Place(str(given.get("host", "localhost")), int(given.get("port", 6379)), path, credentials, tls)
         self._reader_of: Callable[[], Any] = hiredis.Reader
         self._protocol_error: type[Exception] = hiredis.ProtocolError
-        self._prefix = prefix
+        # Publishing knows nothing of databases: without this those who have one each would hear of each other.
+        number = int(given.get("db") or 0)
+        self._prefix = f"{prefix}:{number}" if number else prefix
         self._connection: _Connection | None = None
         self._running: asyncio.Task[None] | None = None
         self._deliver: Callable[[bytes], None]

@@ -36,11 +36,12 @@ class Listed(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Part(msgspec.Struct, array_like=True, frozen=True):
-    """A piece of all that a node has, and how much it had told to everybody by then."""
+    """A piece of all that a node has, after so many others, and how much it had told to everybody by then."""
 
     told: int
     last: bool
     matches: list[Listed]
+    start: int
 
 
 class Sign(msgspec.Struct):
@@ -93,7 +94,7 @@ class Directory:
             ("match.part", Part, self._part),
         ):
             self._bus.on(topic, partial(self._decoded, msgspec.msgpack.Decoder(kind).decode, handler))
-        self._bus.on_gap(self._ask)
+        self._bus.on_gap(self._missed)
         self._members.on_join(lambda info: self._ask(info.name))
         self._members.on_beat(self._compare)
         self._members.state.append(lambda: {"matches": self._told})
@@ -221,6 +222,11 @@ class Directory:
 
     # -- correcting a copy
 
+    def _missed(self, node: str) -> None:
+        """Something that a node said was lost, maybe a piece of the copy that is coming."""
+        self._parts.pop(node, None)
+        self._ask(node)
+
     def _ask(self, node: str) -> None:
         now = self._bus.loop.time()
         if node in self._members and now - self._asked_at.get(node, -ASK_SECONDS) >= ASK_SECONDS:
@@ -229,7 +235,8 @@ class Directory:
             self._bus.send(node, "match.ask", _encode(None))
 
     def _compare(self, info: NodeInfo) -> None:
-        if info.state.get("matches", 0) != self._heard.get(info.name, 0):
+        # When it was asked, that stands until its copy is here.
+        if info.name in self._asked_at or info.state.get("matches", 0) != self._heard.get(info.name, 0):
             self._ask(info.name)
 
     def _tell_everything(self, sender: str, _: None) -> None:
@@ -239,11 +246,16 @@ class Directory:
                 listed.append(_handed(known))
         for start in range(0, len(listed) or 1, PART_MATCHES):
             last = start + PART_MATCHES >= len(listed)
-            part = Part(self._told, last, listed[start : start + PART_MATCHES])
+            part = Part(self._told, last, listed[start : start + PART_MATCHES], start)
             self._bus.send(sender, "match.part", _encode(part))
 
     def _part(self, sender: str, part: Part) -> None:
-        everything = self._parts.setdefault(sender, {})
+        if not part.start:
+            self._parts[sender] = {}
+        everything = self._parts.get(sender)
+        if everything is None or len(everything) != part.start:
+            # One before it was lost.
+            return
         everything.update((listed.subject, listed) for listed in part.matches)
         if not part.last:
             return

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from palestra.cluster.bus import MESSAGE_BYTES_MAX
+from palestra.cluster.bus import LONG_BYTES_MAX, MESSAGE_BYTES_MAX
 from palestra.cluster.cluster import Cluster
 from palestra.cluster.membership import NodeInfo
 from palestra.core.errors import PalestraError
 from palestra.core.log import get_logger
+from palestra.features.streams.copying import Opened, Placed, opened_of
 from palestra.features.streams.engine import PresenceEngine
-from palestra.features.streams.replication import Delivery, Opened, Placed, Replication, opened_of, push_of
+from palestra.features.streams.replication import Delivery, Replication, push_of
 from palestra.gateway.operation import Session
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.handed import Handed, Wanted
@@ -31,6 +32,8 @@ HANDED_AT_ONCE_MAX = 100
 """Sessions that are given away in one turn of the loop."""
 PARTS_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 """What may wait for a session that moves."""
+PLACED_BYTES_MAX = LONG_BYTES_MAX // 2
+"""How long the list of streams may be that a session is on."""
 
 log = get_logger(__name__)
 
@@ -250,10 +253,11 @@ class Moving:
         if node not in self._members or not self._bus.up or not self._sockets.may_release(socket):
             return False
         self._engine.settle(socket.id)
-        if socket.kept_bytes > PARTS_BYTES_MAX:
+        placed = [Placed(stream, one.presence) for stream, one in self._engine.of_session(socket.id).items()]
+        # What is packed has gone from here, so this comes before.
+        if socket.kept_bytes > PARTS_BYTES_MAX or len(_encode(placed)) > PLACED_BYTES_MAX:
             return False
         carried = {name: carrier.pack(socket.id) for name, carrier in self._carriers.items()}
-        placed = [Placed(stream, one.presence) for stream, one in self._engine.of_session(socket.id).items()]
         handed = self._sockets.release(socket)
         self._others.gives(socket, node)
         moves = socket.moves

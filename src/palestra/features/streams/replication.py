@@ -14,14 +14,13 @@ from palestra.cluster.membership import NodeInfo
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.features.streams.contract import Presence, Stream
+from palestra.features.streams.copying import Copying, Opened, Part, Placed, opened_of
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.remote import RemoteSession
 from palestra.gateway.operation import Caller, Session
 from palestra.gateway.push import Push, RawPush
 from palestra.gateway.websocket.socket import Socket
 
-PART_SESSIONS = 500
-"""Sessions in one message of a copy."""
 ENDED_AT_ONCE_MAX = 200
 """Sessions of a dead node that end in one turn of the loop."""
 ASK_SECONDS = 2.0
@@ -32,22 +31,6 @@ DISAGREEMENTS_MAX = 3
 log = get_logger(__name__)
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Opened(msgspec.Struct, array_like=True, frozen=True):
-    """A session and who it belongs to."""
-
-    id: str
-    user_id: str
-    username: str
-    moves: int = 0
-
-
-class Placed(msgspec.Struct, array_like=True, frozen=True):
-    """A presence on a stream."""
-
-    stream: Stream
-    presence: Presence
 
 
 class Left(msgspec.Struct, array_like=True, frozen=True):
@@ -74,14 +57,14 @@ class Ending(msgspec.Struct, array_like=True, frozen=True):
     reason: str
 
 
-class Part(msgspec.Struct, array_like=True, frozen=True):
-    """A piece of all that a node has: sessions with their presences."""
+class _Copy:
+    """What has come so far of all that a node has: so many pieces, and the sessions that it has said it has."""
 
-    last: bool
-    sessions: list[tuple[Opened, list[Placed]]]
+    __slots__ = ("parts", "seen")
 
-
-Everything = dict[str, tuple[Opened, dict[Stream, Presence]]]
+    def __init__(self) -> None:
+        self.parts = 0
+        self.seen: set[str] = set()
 
 
 class Replication:
@@ -100,7 +83,10 @@ class Replication:
         self.remote: dict[str, RemoteSession] = {}
         self._by_node: dict[str, dict[str, RemoteSession]] = {}
         self._by_user: dict[str, dict[str, RemoteSession]] = {}
-        self._parts: dict[str, Everything] = {}
+        self._copying = Copying(cluster, engine, sessions, "presence.part")
+        self._copies: dict[str, _Copy] = {}
+        self._wanted: set[str] = set()
+        """The nodes of which a whole copy is still to come."""
         self._asked_at: dict[str, float] = {}
         self._disagreements: dict[str, int] = {}
         self._push: Push | None = None
@@ -123,11 +109,11 @@ class Replication:
             ("presence.leave", Left, self._leave_own),
             ("presence.update", Placed, self._update_own),
             ("deliver", Delivery, self._delivered),
-            ("presence.ask", None, self._tell_everything),
+            ("presence.ask", None, self._copying.asked),
             ("presence.part", Part, self._part),
         ):
             self._bus.on(topic, partial(self._decoded, msgspec.msgpack.Decoder(kind).decode, handler))
-        self._bus.on_gap(self._ask)
+        self._bus.on_gap(self._missed)
         members = self._members
         members.on_join(lambda info: self._ask(info.name))
         members.on_leave(lambda info: self._node_gone(info.name))
@@ -165,6 +151,7 @@ class Replication:
         remote.former, remote.given = "", False
         socket.remote, socket.node = remote, node
         self._list(remote)
+        self._note(node, socket.id)
         self._engine.moved(remote)
 
     def takes(self, socket: Socket, moves: int) -> None:
@@ -320,6 +307,7 @@ class Replication:
 
     def opened(self, sender: str, opened: Opened) -> None:
         """A node has a session, new or come from elsewhere."""
+        self._note(sender, opened.id)
         session = self.remote.get(opened.id)
         if session is None and opened.id not in self._own():
             caller = Caller(opened.user_id, opened.username, {}, "", 0, 0)
@@ -359,9 +347,9 @@ class Replication:
         self._engine.clear(stream)
 
     def _node_gone(self, node: str) -> None:
-        self._parts.pop(node, None)
-        self._asked_at.pop(node, None)
-        self._disagreements.pop(node, None)
+        for kept in (self._copies, self._asked_at, self._disagreements):
+            kept.pop(node, None)
+        self._wanted.discard(node)
         sessions = self._by_node.get(node, {}).values()
         for session in sessions:
             session.closing = True
@@ -378,16 +366,27 @@ class Replication:
 
     # -- correcting a copy
 
+    def _missed(self, node: str) -> None:
+        """Something that a node said was lost, maybe a piece of the copy that is coming."""
+        self._copies.pop(node, None)
+        self._ask(node)
+
     def _ask(self, node: str) -> None:
-        """Ask a node for all that it has, unless it was asked a moment ago."""
+        """Ask a node for all that it has, unless it was asked, or has told some of it, a moment ago."""
         now = self._bus.loop.time()
-        if node in self._members and now - self._asked_at.get(node, -ASK_SECONDS) >= ASK_SECONDS:
+        if node not in self._members:
+            return
+        self._wanted.add(node)
+        if now - self._asked_at.get(node, -ASK_SECONDS) >= ASK_SECONDS:
             self._asked_at[node] = now
-            self._parts.pop(node, None)
+            self._copies.pop(node, None)
             self._bus.send(node, "presence.ask", _encode(None))
 
     def _compare(self, info: NodeInfo) -> None:
         """After a heartbeat: do we know as much of the node as it has?"""
+        if info.name in self._wanted:
+            self._ask(info.name)
+            return
         here = len(self._by_node.get(info.name, ())), self._engine.counts[info.name]
         if here == (info.state.get("sessions"), info.state.get("presences")):
             self._disagreements.pop(info.name, None)
@@ -396,42 +395,48 @@ class Replication:
         if count >= DISAGREEMENTS_MAX:
             self._ask(info.name)
 
-    def _tell_everything(self, sender: str, _: None) -> None:
-        sessions = [
-            (opened_of(one), [Placed(stream, m.presence) for stream, m in self._engine.of_session(one.id).items()])
-            for one in self._own().values()
-        ]
-        for start in range(0, len(sessions) or 1, PART_SESSIONS):
-            last = start + PART_SESSIONS >= len(sessions)
-            self._bus.send(sender, "presence.part", _encode(Part(last, sessions[start : start + PART_SESSIONS])))
+    def _note(self, node: str, session_id: str) -> None:
+        """A node has a session, which may not be in the rest of the copy that is coming."""
+        if (copy := self._copies.get(node)) is not None:
+            copy.seen.add(session_id)
 
     def _part(self, sender: str, part: Part) -> None:
-        everything = self._parts.setdefault(sender, {})
+        if not part.number:
+            self._copies[sender] = _Copy()
+        copy = self._copies.get(sender)
+        if copy is None or copy.parts != part.number:
+            # One before it was lost.
+            return
+        copy.parts += 1
+        self._asked_at[sender] = self._bus.loop.time()
         for opened, placed in part.sessions:
-            everything[opened.id] = opened, {one.stream: one.presence for one in placed}
+            self._correct(sender, opened, placed)
         if part.last:
-            del self._parts[sender]
-            self._asked_at.pop(sender, None)
-            self._disagreements.pop(sender, None)
-            self._correct(sender, everything)
+            self._copied(sender, copy.seen)
 
-    def _correct(self, node: str, everything: Everything) -> None:
-        """Make our copy of a node's sessions what it has said."""
+    def _correct(self, node: str, opened: Opened, placed: list[Placed]) -> None:
+        """Make our copy of a session what its node has said."""
+        self.opened(node, opened)
+        session = self.remote.get(opened.id)
+        if session is None or session.node != node:
+            # It has moved meanwhile.
+            return
+        streams = {one.stream for one in placed}
+        for stream in [one for one in self._engine.of_session(session.id) if one not in streams]:
+            self._engine.take(session.id, stream)
+        for one in placed:
+            self._engine.place(session, one.stream, one.presence)
+
+    def _copied(self, node: str, seen: set[str]) -> None:
+        """A copy is whole: what it does not have is not there."""
         self.corrections += 1
+        for kept in (self._copies, self._asked_at, self._disagreements):
+            kept.pop(node, None)
+        self._wanted.discard(node)
         for session in list(self._by_node.get(node, {}).values()):
-            if session.id not in everything and not session.given:
+            if session.id not in seen and not session.given:
                 self._end(session)
             session.given = False
-        for session_id, (opened, streams) in everything.items():
-            self.opened(node, opened)
-            session = self.remote.get(session_id)
-            if session is None or session.node != node:
-                # It has moved meanwhile.
-                continue
-            for stream in [one for one in self._engine.of_session(session_id) if one not in streams]:
-                self._engine.take(session_id, stream)
-            for stream, presence in streams.items():
-                self._engine.place(session, stream, presence)
 
     # -- metrics
 
@@ -467,11 +472,6 @@ class LatestRawPush(RawPush):
 
 
 _NOBODY: Mapping[str, RemoteSession] = {}
-
-
-def opened_of(session: Session) -> Opened:
-    """What other nodes are told of a session."""
-    return Opened(session.id, session.caller.user_id, session.caller.username, session.moves)
 
 
 def push_of(delivery: Delivery) -> Push:
