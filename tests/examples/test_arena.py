@@ -86,7 +86,8 @@ async def test_the_server_counts_and_hands_in_what_a_run_has_caught(platform: Pl
     await ada.catch_a_spark()
     assert bob.field == ada.field
     # One step may reach two sparks at once.
-    assert {spark["by"] for spark in bob.field["sparks"] if spark["taken"]} == {ada.session_id}
+    discs = ada.field["discs"]
+    assert {discs[one["by"]]["session_id"] for one in bob.field["sparks"] if one["taken"]} == {ada.session_id}
     await ada.say(END)
     score = ada.disc["score"]
     assert (await bob.bot.push("match_data"))["op_code"] == "5"
