@@ -131,6 +131,10 @@ class World:
     def told(self, ticket: str) -> list[Any]:
         return [json.loads(push.envelope())["matchmaker_matched"] for push in self.lines[ticket][1].sent]
 
+    def agreeing(self) -> bool:
+        """Whether a match has claimed tickets and is still to be told, or let go."""
+        return any(ticket.claim for node in self.nodes.values() for ticket in node.service.own)
+
     def waiting(self) -> Counter[int]:
         """How many wait by key, whose players are still there."""
         alive = [ticket for node in self.nodes.values() for ticket in node.service.own]
@@ -143,7 +147,9 @@ class Place:
     def __init__(self, world: World, name: str) -> None:
         self.name, self.world = name, world
         self.transport = Losing(world.broker, world.chance)
-        settings = Settings(node=name, cluster=ClusterSettings(beat_seconds=0.02, dead_seconds=0.4 if world.cut else 20))
+        settings = Settings(
+            node=name, cluster=ClusterSettings(beat_seconds=0.02, dead_seconds=0.4 if world.cut else 20)
+        )
         self.cluster: Cluster = build_cluster(settings, transport=self.transport)
         self.cluster.members.serves = True
         clock, self.lease, matches = SystemClock(), Lease(), Tokens()
@@ -164,7 +170,7 @@ async def settled(world: World) -> None:
         node.transport.percent, node.transport.is_cut = 0, False
     await until(lambda: all(len(list(node.cluster.members)) == len(world.nodes) - 1 for node in world.nodes.values()))
     world.lead("a")
-    await until(lambda: all(count == 1 for count in world.waiting().values()))
+    await until(lambda: not world.agreeing() and all(count == 1 for count in world.waiting().values()))
 
 
 @pytest.mark.parametrize("seed", range(6))
