@@ -240,8 +240,10 @@ async def test_the_doctor_looks_at_replicas(servers: Replication, tmp_path: Path
         done = await asyncio.to_thread(palestra, "doctor", "--data-dir", str(tmp_path), cwd=tmp_path, **settings)
         return done.stdout
 
-    assert "replicas: 1" in await examined(servers.replicas[0])
-    assert "is no streaming replica" in await examined(servers.primary)
+    told = await examined(servers.replicas[0])
+    assert "replicas: 1" in told
+    told = await examined(servers.primary)
+    assert "is no streaming replica" in told, told
 
 
 # -- what is decided, without servers

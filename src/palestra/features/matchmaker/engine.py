@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
 import msgspec
@@ -76,8 +75,8 @@ class Engine:
         self._untried: dict[int, None] = {}
         """Of those due, who has not been tried yet, the latest last."""
         self._behind = False
-        self._order = itertools.count()
-        self._changes: list[tuple[float, int, Ticket]] = []
+        self._changes: list[tuple[float, int]] = []
+        """When a ticket changes next, by its number: nothing of tickets that are gone is held on to."""
         self._pass_at: float | None = None
         self._at_work: Search | None = None
         self._fresh: list[Backfill] = []
@@ -190,8 +189,9 @@ class Engine:
     def _pass_time(self, now: float, enough: Callable[[], bool]) -> bool:
         """What has changed because time went by; False if it was too much for now."""
         while self._changes and self._changes[0][0] <= now:
-            at, _, ticket = heapq.heappop(self._changes)
-            if ticket.alive and ticket.changes_at == at and self._age(ticket, now) and self._immediate:
+            at, number = heapq.heappop(self._changes)
+            ticket = self._changing(at, number)
+            if ticket is not None and self._age(ticket, now) and self._immediate:
                 self._search(ticket)
             if enough():
                 return False
@@ -225,12 +225,15 @@ class Engine:
 
     def _change_at(self, ticket: Ticket, at: float) -> None:
         ticket.changes_at = at
-        heapq.heappush(self._changes, (at, next(self._order), ticket))
+        heapq.heappush(self._changes, (at, ticket.number))
         if len(self._changes) > 2 * len(self.pool) + CHANGES_SPARE_MAX:
-            self._changes = [
-                change for change in self._changes if change[2].alive and change[2].changes_at == change[0]
-            ]
+            self._changes = [change for change in self._changes if self._changing(*change) is not None]
             heapq.heapify(self._changes)
+
+    def _changing(self, at: float, number: int) -> Ticket | None:
+        """The ticket that changes at that time, if it still waits and nothing has put the time off."""
+        ticket = self.pool.numbered(number)
+        return ticket if ticket is not None and ticket.changes_at == at else None
 
     # -- searching
 

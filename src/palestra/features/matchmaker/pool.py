@@ -153,6 +153,10 @@ class Pool:
     def __contains__(self, ticket: Ticket) -> bool:
         return self._by_number.get(ticket.number) is ticket
 
+    def numbered(self, number: int) -> Ticket | None:
+        """A waiting ticket by its number."""
+        return self._by_number.get(number)
+
     def add(self, ticket: Ticket) -> None:
         """A ticket begins to wait. One that was made at the same moment as another counts as made after it."""
         while ticket.number in self._by_number:
