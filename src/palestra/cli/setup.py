@@ -179,7 +179,7 @@ def _replicas(settings: Settings) -> str:
     async def look(url: str) -> bool:
         connection = await Database(url, writable=False).connect()
         try:
-            return await connection.fetchval("SELECT pg_is_in_recovery()")
+            return bool(await connection.fetchval("SELECT pg_is_in_recovery()"))
         finally:
             await connection.close()
 
