@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import pytest_asyncio
 import structlog
 
 from palestra.database.embedded import EmbeddedPostgres
@@ -52,6 +53,17 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database of this test's own."""
+    name = f"test_{uuid4().hex}"
+    await _run(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    try:
+        yield _named(postgres_url, name)
+    finally:
+        await _run(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of a fresh, migrated database that the tests of one file share."""
     name = f"test_{uuid4().hex}"
     await _run(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     try:

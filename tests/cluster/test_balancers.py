@@ -14,10 +14,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import aiohttp
-import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -26,7 +24,6 @@ from tests.cluster.balancers import KINDS, Balancer, Certificate, balancing
 from tests.cluster.load import Load
 from tests.cluster.nodes import NodeProcess, player, running_nodes
 from tests.cluster.servers import free_port, running, valkey_command
-from tests.conftest import TEMPLATE
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.servers]
 
@@ -35,19 +32,6 @@ HTTP2 = Path(__file__).with_name("http2.mjs")
 NOTICE_SECONDS = 3
 FORGED = {"X-Forwarded-For": "198.51.100.1, 198.51.100.2"}
 SETTINGS = {"socket.proxy_count": 1, "notice_seconds": NOTICE_SECONDS}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def module_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """The URL of a fresh, migrated database that the tests of this file share."""
-    name = f"test_{uuid4().hex}"
-    server = await asyncpg.connect(postgres_url)
-    try:
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        yield postgres_url.replace("/postgres?", f"/{name}?")
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await server.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from uuid import uuid4
 
-import asyncpg
 import pytest
 import pytest_asyncio
 import uvloop
@@ -13,7 +11,6 @@ import uvloop
 from palestra import Game
 from palestra.core.config import Settings
 from palestra.testing import Platform
-from tests.conftest import TEMPLATE
 from tests.gateway.http.game import made_game
 from tests.gateway.http.wire import Wire
 
@@ -21,19 +18,6 @@ from tests.gateway.http.wire import Wire
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
     """uvloop, as in production."""
     return {"uvloop": uvloop.Loop}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def module_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """The URL of a fresh, migrated database that the tests of one file share."""
-    name = f"test_{uuid4().hex}"
-    server = await asyncpg.connect(postgres_url)
-    try:
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        yield postgres_url.replace("/postgres?", f"/{name}?")
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await server.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module", autouse=True)

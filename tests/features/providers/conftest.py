@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from uuid import uuid4
 
-import asyncpg
 import msgspec
 import pytest
 import pytest_asyncio
@@ -14,7 +12,6 @@ import uvloop
 from palestra import Context, Game
 from palestra.features.ledger.contract import Asset
 from palestra.testing import Bot, Platform
-from tests.conftest import TEMPLATE
 from tests.features.providers.provider import ASSET, SETTINGS, Provider
 
 NewPlayer = Callable[[int], Awaitable[Bot]]
@@ -68,21 +65,8 @@ def made_game() -> Game:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """The URL of a fresh, migrated database that the tests of one file share."""
-    name = f"test_{uuid4().hex}"
-    server = await asyncpg.connect(postgres_url)
-    try:
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        yield postgres_url.replace("/postgres?", f"/{name}?")
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await server.close()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def platform(shared_database_url: str) -> AsyncIterator[Platform]:
-    async with Platform.start(made_game(), settings=SETTINGS, database_url=shared_database_url) as platform:
+async def platform(module_database_url: str) -> AsyncIterator[Platform]:
+    async with Platform.start(made_game(), settings=SETTINGS, database_url=module_database_url) as platform:
         yield platform
 
 

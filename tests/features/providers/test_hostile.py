@@ -32,8 +32,8 @@ class Books:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def books(shared_database_url: str) -> AsyncIterator[Books]:
-    connection = await asyncpg.connect(shared_database_url)
+async def books(module_database_url: str) -> AsyncIterator[Books]:
+    connection = await asyncpg.connect(module_database_url)
     yield Books(connection)
     await connection.close()
 
