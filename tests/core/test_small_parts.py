@@ -97,6 +97,28 @@ async def test_a_failing_task_is_logged_by_name_and_others_go_on_until_all_are_s
     assert waiting.cancelled() and ended == ["tidy"]
 
 
+async def test_a_task_that_keeps_a_cancellation_to_itself_is_stopped_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("palestra.core.tasks.AGAIN_SECONDS", 0.01)
+    tasks, swallowed = Tasks(), 0
+
+    async def deaf() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if swallowed == 2:
+                    raise
+                swallowed += 1
+
+    task = tasks.spawn(deaf(), "deaf")
+    await asyncio.sleep(0)
+    await tasks.stop()
+    assert task.cancelled() and swallowed == 2
+
+
 async def test_subscribers_hear_their_own_type_in_order_and_one_that_fails_fails_the_publication() -> None:
     bus = EventBus()
     heard: list[object] = []

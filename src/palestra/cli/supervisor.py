@@ -171,7 +171,8 @@ class _Worker:
             return
         try:
             seconds = settings.notice_seconds + settings.drain_seconds + STOP_SECONDS_MAX
-            await asyncio.wait_for(process.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await process.wait()
         except TimeoutError:
             log.error("a worker does not end, it is killed", node=settings.node)
             process.kill()

@@ -124,7 +124,8 @@ class Scripts:
             self._lost.clear()
             if self.up:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._lost.wait(), seconds)
+                    async with asyncio.timeout(seconds):
+                        await self._lost.wait()
             else:
                 await asyncio.sleep(seconds)
             await self._look()

@@ -10,6 +10,9 @@ from palestra.core.log import get_logger
 
 log = get_logger(__name__)
 
+AGAIN_SECONDS = 5.0
+"""After how long a task that still runs is cancelled once more."""
+
 
 def ends_task(error: BaseException) -> bool:
     """Whether the task itself is being ended, which no code inside it may keep from happening."""
@@ -40,7 +43,9 @@ class Tasks:
 
     async def stop(self) -> None:
         """Cancel all tasks and wait until they have ended."""
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        running = set(self._running)
+        while running:
+            for task in running:
+                task.cancel()
+            # Once may not be enough: code that ends just when it is cancelled may keep the cancellation to itself.
+            _, running = await asyncio.wait(running, timeout=AGAIN_SECONDS)

@@ -108,7 +108,8 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
-                await asyncio.wait_for(pool.close(), WAIT_SECONDS_MAX)
+                async with asyncio.timeout(WAIT_SECONDS_MAX):
+                    await pool.close()
             except TimeoutError:
                 pool.terminate()
 

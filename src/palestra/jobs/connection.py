@@ -128,7 +128,8 @@ class WorkerConnection:
 
     async def _wait(self, seconds: float, error: Exception) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._given_up.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._given_up.wait()
         if self._given_up.is_set():
             raise Unavailable("The database is away, and the worker stops.") from error
 

@@ -47,7 +47,8 @@ class Scheduler:
                 well = False
             wait = min(self._due.values(), default=math.inf) - self._now()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), min(max(wait, 0.01), LOOK_SECONDS_MAX))
+                async with asyncio.timeout(min(max(wait, 0.01), LOOK_SECONDS_MAX)):
+                    await stopping.wait()
 
     async def fire_due(self) -> None:
         """Fire what is due by now. One round trip to learn of each new schedule, a transaction for each that is due."""

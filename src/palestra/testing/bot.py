@@ -147,7 +147,8 @@ class Bot:
         cid = str(self._asked)
         waiting = self._replies[cid] = asyncio.get_running_loop().create_future()
         await self._send({"cid": cid, **message})
-        reply = await asyncio.wait_for(waiting, ANSWER_SECONDS_MAX)
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            reply = await waiting
         if "error" in reply:
             raise BotError(0, reply["error"].get("code", 0), reply["error"]["message"])
         return {key: value for key, value in reply.items() if key != "cid"}
@@ -207,7 +208,8 @@ class Bot:
     async def closed(self) -> int | None:
         """Wait until the server has closed the socket; the close code."""
         assert self._reading is not None, "connect first"
-        await asyncio.wait_for(asyncio.shield(self._reading), ANSWER_SECONDS_MAX)
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            await asyncio.shield(self._reading)
         return self.close_code
 
     async def drop(self) -> None:

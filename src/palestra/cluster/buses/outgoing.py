@@ -41,7 +41,8 @@ class Outgoing:
     async def sent(self, seconds: float) -> None:
         """Wait until all has been sent, or is forgotten, or the time is over."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     def clear(self) -> None:
         """Forget what waits: the connection is gone."""

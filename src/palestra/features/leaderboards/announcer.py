@@ -97,7 +97,8 @@ class Announcer:
                 seconds = RETRY_SECONDS
                 log.warning("the end of a period is told of later", error=repr(error), retry_after_seconds=seconds)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._boards.added.wait(), min(seconds, LOOK_SECONDS_MAX))
+                async with asyncio.timeout(min(seconds, LOOK_SECONDS_MAX)):
+                    await self._boards.added.wait()
 
     async def _tell(self, board: Board, at: int) -> bool:
         """Tell of what ends on a board at this moment, and remember that it was told.

@@ -265,7 +265,8 @@ class RunningMatches:
         if self._running and seconds > 0 and self.scheduler.driven_by_time:
             self._none_left = asyncio.Event()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._none_left.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._none_left.wait()
         for actor in list(self._running.values()):
             actor.stop()
         self.scheduler.stop()

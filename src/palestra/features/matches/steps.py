@@ -50,7 +50,8 @@ async def in_time(answer: asyncio.Future[A], otherwise: PalestraError) -> A:
     if answer.done():
         return answer.result()
     try:
-        return await asyncio.wait_for(answer, ANSWER_SECONDS_MAX)
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            return await answer
     except TimeoutError:
         raise otherwise from None
 

@@ -138,7 +138,8 @@ class SocketGateway:
         if self._closing:
             self._gone = asyncio.Event()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), self.settings.close_ack_wait_seconds)
+                async with asyncio.timeout(self.settings.close_ack_wait_seconds):
+                    await self._gone.wait()
         for socket in list(self._closing):
             socket.drop()
         if self._sweeping is not None:
