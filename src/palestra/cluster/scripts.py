@@ -48,6 +48,8 @@ class Scripts:
         self._lost = asyncio.Event()
         self._lives: dict[str, str] = {}
         self._looking = asyncio.Lock()
+        self._keeping: asyncio.Task[None] | None = None
+        self._stopped = False
         self._errors: tuple[type[Exception], ...] = (OSError, TimeoutError)
         self._refusal: type[Exception] = Exception
         self._unknown_script: type[Exception] = Exception
@@ -65,12 +67,15 @@ class Scripts:
         """Look for the server, and keep looking in the background. Raises nothing: it may come later."""
         if self._url:
             await self._look()
-            self._tasks.spawn(self._keep_looking(), "scripts in Valkey")
+            self._keeping = self._tasks.spawn(self._keep_looking(), "scripts in Valkey")
 
     async def stop(self) -> None:
-        """Disconnect."""
-        self.up = False
-        await self._disconnect()
+        """Disconnect, for good."""
+        self.up, self._stopped = False, True
+        if self._keeping is not None:
+            self._keeping.cancel()
+        async with self._looking:
+            await self._disconnect()
 
     async def run(self, calls: Sequence[Call]) -> list[Any]:
         """The answer to each call, or its exception: a refusal of the server's. One round trip to each server.
@@ -134,7 +139,8 @@ class Scripts:
     async def _look(self) -> None:
         """Connect if need be, and learn the names of all lives; whether that went well is told by `up`."""
         async with self._looking:
-            await self._look_once()
+            if not self._stopped:
+                await self._look_once()
 
     async def _look_once(self) -> None:
         try:

@@ -52,7 +52,7 @@ WITH submitted AS MATERIALIZED (
         num_score = least(stored.num_score, 2147483646) + 1,
         username = excluded.username,
         metadata = coalesce(($7::text[])[width_bucket(excluded.owner_id, $3::uuid[])]::jsonb, stored.metadata),
-        updated_at = now()
+        updated_at = greatest(now(), stored.created_at)
     WHERE CASE ($8::smallint[])[width_bucket(excluded.owner_id, $3::uuid[])]
         WHEN 1 THEN excluded.score > stored.score OR excluded.subscore > stored.subscore
         WHEN 2 THEN excluded.score < stored.score OR excluded.subscore < stored.subscore
@@ -311,7 +311,7 @@ SET username = excluded.username,
     num_score = excluded.num_score,
     max_num_score = excluded.max_num_score,
     metadata = excluded.metadata,
-    updated_at = now()
+    updated_at = greatest(now(), stored.created_at)
 RETURNING leaderboard_id, owner_id::text AS owner_id, username, score, subscore, num_score, max_num_score, metadata,
     created_at, updated_at;
 

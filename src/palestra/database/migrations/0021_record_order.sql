@@ -1,0 +1,6 @@
+-- migrate:up
+-- A record that is made anew after a deletion must be younger than the one deleted, also when the statement that makes it
+-- began earlier and waited: nodes tell each other's news apart by that.
+ALTER TABLE leaderboard_records
+    ALTER COLUMN created_at SET DEFAULT clock_timestamp(),
+    ALTER COLUMN updated_at SET DEFAULT clock_timestamp();
