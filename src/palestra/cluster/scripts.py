@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from palestra.core.errors import SetupError, Unavailable
 from palestra.core.log import get_logger
-from palestra.core.tasks import Tasks
+from palestra.core.tasks import Tasks, set_within
 
 ANSWER_SECONDS = 1.0
 """A server that takes longer is as good as gone."""
@@ -128,9 +128,7 @@ class Scripts:
             seconds = LOOK_SECONDS if self.up else BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)]
             self._lost.clear()
             if self.up:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(seconds):
-                        await self._lost.wait()
+                await set_within(self._lost, seconds)
             else:
                 await asyncio.sleep(seconds)
             await self._look()

@@ -15,6 +15,7 @@ from pgqueuer.ports.driver import NotifyCallback
 
 from palestra.core.errors import PalestraError, SetupError, Unavailable
 from palestra.core.log import get_logger
+from palestra.core.tasks import set_within
 from palestra.database.pool import Database, connection_lost
 
 log = get_logger(__name__)
@@ -127,10 +128,7 @@ class WorkerConnection:
         return self._connection
 
     async def _wait(self, seconds: float, error: Exception) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._given_up.wait()
-        if self._given_up.is_set():
+        if await set_within(self._given_up, seconds):
             raise Unavailable("The database is away, and the worker stops.") from error
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 
 from palestra.core.clock import Clock, utc
 from palestra.core.cron import Schedule
 from palestra.core.log import get_logger
+from palestra.core.tasks import set_within
 from palestra.database.pool import Database
 from palestra.jobs.contract import Job
 from palestra.jobs.queue import SQL, JobQueue
@@ -46,9 +46,7 @@ class Scheduler:
                     log.warning("scheduled jobs wait", reason=str(error) or repr(error))
                 well = False
             wait = min(self._due.values(), default=math.inf) - self._now()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(max(wait, 0.01), LOOK_SECONDS_MAX)):
-                    await stopping.wait()
+            await set_within(stopping, min(max(wait, 0.01), LOOK_SECONDS_MAX))
 
     async def fire_due(self) -> None:
         """Fire what is due by now. One round trip to learn of each new schedule, a transaction for each that is due."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
+
+from palestra.core.tasks import set_within
 
 WAITING_BYTES_MAX = 33_554_432
 
@@ -40,9 +41,7 @@ class Outgoing:
 
     async def sent(self, seconds: float) -> None:
         """Wait until all has been sent, or is forgotten, or the time is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
+        await set_within(self._idle, seconds)
 
     def clear(self) -> None:
         """Forget what waits: the connection is gone."""

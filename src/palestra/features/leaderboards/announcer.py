@@ -15,7 +15,7 @@ from palestra.core.clock import Clock
 from palestra.core.errors import Overloaded, PalestraError, Unavailable
 from palestra.core.events import EventBus
 from palestra.core.log import get_logger
-from palestra.core.tasks import Tasks
+from palestra.core.tasks import Tasks, set_within
 from palestra.features.leaderboards.boards import Board
 from palestra.features.leaderboards.contract import LeaderboardReset, TournamentEnd, TournamentReset
 from palestra.features.leaderboards.known import KnownBoards
@@ -96,9 +96,7 @@ class Announcer:
             except (PalestraError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 seconds = RETRY_SECONDS
                 log.warning("the end of a period is told of later", error=repr(error), retry_after_seconds=seconds)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(seconds, LOOK_SECONDS_MAX)):
-                    await self._boards.added.wait()
+            await set_within(self._boards.added, min(seconds, LOOK_SECONDS_MAX))
 
     async def _tell(self, board: Board, at: int) -> bool:
         """Tell of what ends on a board at this moment, and remember that it was told.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import difflib
 import random
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from palestra.core.errors import PalestraError
 from palestra.core.ids import new_id
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
-from palestra.core.tasks import Tasks, ends_task
+from palestra.core.tasks import Tasks, ends_task, set_within
 from palestra.features.matches.actor import Actor
 from palestra.features.matches.contract import (
     BadMatchParams,
@@ -264,9 +263,7 @@ class RunningMatches:
                 actor.terminate(seconds)
         if self._running and seconds > 0 and self.scheduler.driven_by_time:
             self._none_left = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._none_left.wait()
+            await set_within(self._none_left, seconds)
         for actor in list(self._running.values()):
             actor.stop()
         self.scheduler.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,7 +12,7 @@ from msgspec.structs import replace
 from palestra.core.clock import Clock
 from palestra.core.config import ResumeSettings, SocketSettings
 from palestra.core.log import get_logger
-from palestra.core.tasks import Tasks
+from palestra.core.tasks import Tasks, set_within
 from palestra.gateway.dispatch import Dispatcher
 from palestra.gateway.operation import Authenticator, Message, Session
 from palestra.gateway.push import Push
@@ -137,9 +136,7 @@ class SocketGateway:
                 self._end(socket)
         if self._closing:
             self._gone = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.settings.close_ack_wait_seconds):
-                    await self._gone.wait()
+            await set_within(self._gone, self.settings.close_ack_wait_seconds)
         for socket in list(self._closing):
             socket.drop()
         if self._sweeping is not None:
