@@ -20,7 +20,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from palestra.cluster.bus import Bus
-from palestra.cluster.caches.memory import Memory
+from palestra.cluster.caches.memory import Held, Memory
 from palestra.cluster.caches.shared import Codec, Lease, Shared, State
 from palestra.core.config import CacheSettings
 from palestra.core.errors import PalestraError, Unavailable
@@ -122,6 +122,14 @@ class Cache(Generic[Value]):
                 # The caller's own context may know of a replica that answers: shown, and not kept.
                 return found | await self._ask_here(unknown)
         return found
+
+    def hold(self, keys: Iterable[str]) -> Held[Value] | None:
+        """What is kept here of some keys, to be asked later whether it still is; None if one is not kept."""
+        return self._memory.hold(keys, self._caches.monotonic)
+
+    def renew(self, key: str) -> None:
+        """What is made of a value depends on more, which has changed: whoever holds it here is to look again."""
+        self._memory.renew(key)
 
     async def _ask_here(self, keys: list[str]) -> dict[str, Value]:
         values = await self._load_truth(keys)

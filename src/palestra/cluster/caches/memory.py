@@ -16,15 +16,43 @@ ENTRY_BYTES = 400
 
 
 class _Entry(Generic[Value]):
-    """A value, None when there is known to be none. `seen`: somebody asked for it since it was last passed over."""
+    """A value, None when there is known to be none, while it is `kept`.
 
-    __slots__ = ("expires_at", "seen", "size_bytes", "value")
+    `seen`: somebody asked for it since it was last passed over.
+    """
+
+    __slots__ = ("expires_at", "kept", "seen", "size_bytes", "value")
 
     def __init__(self, value: Value | None, expires_at: float, size_bytes: int) -> None:
         self.value = value
         self.expires_at = expires_at
         self.size_bytes = size_bytes
         self.seen = False
+        self.kept = True
+
+
+class Held(Generic[Value]):
+    """Some entries, and whether they are still what is kept: far cheaper than to look for each of them again."""
+
+    __slots__ = ("_entries", "_monotonic")
+
+    def __init__(self, entries: list[_Entry[Value]], monotonic: Callable[[], float]) -> None:
+        self._entries = entries
+        self._monotonic = monotonic
+
+    @property
+    def values(self) -> list[Value]:
+        """What there is, in the order asked for."""
+        return [entry.value for entry in self._entries if entry.value is not None]
+
+    def unchanged(self) -> bool:
+        """Whether whoever looks now would find the same."""
+        now = self._monotonic()
+        for entry in self._entries:
+            if not entry.kept or entry.expires_at <= now:
+                return False
+            entry.seen = True
+        return True
 
 
 class Memory(Generic[Value]):
@@ -57,6 +85,23 @@ class Memory(Generic[Value]):
                     found[key] = entry.value
         return found, unknown
 
+    def hold(self, keys: Iterable[str], monotonic: Callable[[], float]) -> Held[Value] | None:
+        """The entries of some keys; None if nothing is known of one of them."""
+        entries, now = [], monotonic()
+        for key in keys:
+            entry = self._entries.get(key)
+            if entry is None or entry.expires_at <= now:
+                return None
+            entries.append(entry)
+        return Held(entries, monotonic)
+
+    def renew(self, key: str) -> None:
+        """Whoever holds the entry of a key is to look again; the value stays."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.kept = False
+            self._entries[key] = _Entry(entry.value, entry.expires_at, entry.size_bytes)
+
     def put(self, key: str, value: Value | None, expires_at: float, now: float) -> None:
         """Keep a value, or that there is none; one that is larger than everything may be is not kept."""
         self.drop(key)
@@ -75,10 +120,13 @@ class Memory(Generic[Value]):
         """Forget a key."""
         entry = self._entries.pop(key, None)
         if entry is not None:
+            entry.kept = False
             self.bytes -= entry.size_bytes
 
     def clear(self) -> None:
         """Forget everything."""
+        for entry in self._entries.values():
+            entry.kept = False
         self._entries.clear()
         self.bytes = 0
 
@@ -88,6 +136,7 @@ class Memory(Generic[Value]):
             entry.seen = False
             self._entries.move_to_end(key)
             return
+        entry.kept = False
         del self._entries[key]
         self.bytes -= entry.size_bytes
         self.evictions += 1
