@@ -557,7 +557,7 @@ async def test_a_server_that_is_not_there_at_start_is_used_when_it_comes(sharing
 
 
 async def test_memory_is_bounded_by_entries_and_keeps_what_is_asked_for() -> None:
-    memory: Memory[str] = Memory(len, entries_max=3, bytes_max=100_000)
+    memory: Memory[str, str] = Memory(len, entries_max=3, bytes_max=100_000)
     for key in "abc":
         memory.put(key, key, 10, 0)
     memory.look(["a"], 0)
@@ -568,11 +568,11 @@ async def test_memory_is_bounded_by_entries_and_keeps_what_is_asked_for() -> Non
 
 
 async def test_memory_is_bounded_by_bytes_and_keeps_nothing_that_is_larger() -> None:
-    memory: Memory[str] = Memory(len, entries_max=1_000, bytes_max=10_000)
+    memory: Memory[str, str] = Memory(len, entries_max=1_000, bytes_max=10_000)
     for number in range(100):
         memory.put(str(number), "x" * 1_000, 10, 0)
         assert memory.bytes <= 10_000
-    assert len(memory) == 7
+    assert len(memory) == 6
     memory.put("99", "x" * 20_000, 10, 0)
     assert memory.look(["99"], 0) == ({}, ["99"])
     memory.clear()
@@ -581,7 +581,7 @@ async def test_memory_is_bounded_by_bytes_and_keeps_nothing_that_is_larger() -> 
 
 async def test_who_holds_entries_learns_of_every_way_in_which_they_change() -> None:
     now = 0.0
-    memory: Memory[str] = Memory(len, entries_max=3, bytes_max=100_000)
+    memory: Memory[str, str] = Memory(len, entries_max=3, bytes_max=100_000)
 
     def hold() -> Held[str]:
         memory.put("a", "1", 10, 0)
@@ -614,7 +614,7 @@ async def test_who_holds_entries_learns_of_every_way_in_which_they_change() -> N
 
 
 async def test_a_renewed_entry_is_still_there() -> None:
-    memory: Memory[str] = Memory(len, entries_max=3, bytes_max=100_000)
+    memory: Memory[str, str] = Memory(len, entries_max=3, bytes_max=100_000)
     memory.put("a", "1", 10, 0)
     before = memory.bytes
     memory.renew("a")
@@ -623,7 +623,7 @@ async def test_a_renewed_entry_is_still_there() -> None:
 
 
 async def test_what_nobody_asks_for_goes_when_its_time_is_over() -> None:
-    memory: Memory[str] = Memory(len, entries_max=1_000, bytes_max=1_000_000)
+    memory: Memory[str, str] = Memory(len, entries_max=1_000, bytes_max=1_000_000)
     for number in range(100):
         memory.put(str(number), "x", number + 10, number)
     assert len(memory) == 10

@@ -94,7 +94,7 @@ class Cache(Generic[Value]):
         self._load_truth = load
         self._terms = terms
         self._codec = codec
-        self._memory: Memory[Value] = Memory(size_bytes, entries_max=terms.entries_max, bytes_max=terms.bytes_max)
+        self._memory: Memory[str, Value] = Memory(size_bytes, entries_max=terms.entries_max, bytes_max=terms.bytes_max)
         self._loading: dict[str, _Load[Value]] = {}
         self._next: _Load[Value] | None = None
         caches.add(self)

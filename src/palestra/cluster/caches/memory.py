@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
+Key = TypeVar("Key", bound=Hashable)
 
 SWEPT_ENTRIES = 2
 """How many of the oldest are looked at with each that is put: so they go when their time is over, and nobody waits."""
-ENTRY_BYTES = 400
-"""About what an entry takes beside its value."""
+ENTRY_BYTES = 440
+"""About what an entry takes beside its value, its key among it."""
 
 
 class _Entry(Generic[Value]):
@@ -55,7 +56,7 @@ class Held(Generic[Value]):
         return True
 
 
-class Memory(Generic[Value]):
+class Memory(Generic[Key, Value]):
     """A map that forgets. When it is full the oldest go, but those that were asked for get a second round."""
 
     def __init__(self, size_bytes: Callable[[Value], int], *, entries_max: int, bytes_max: int) -> None:
@@ -63,17 +64,17 @@ class Memory(Generic[Value]):
         self._entries_max = entries_max
         self._bytes_max = bytes_max
         # An ordinary map would search for its first entry behind all that are gone.
-        self._entries: OrderedDict[str, _Entry[Value]] = OrderedDict()
+        self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
         self.bytes = 0
         self.evictions = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def look(self, keys: Iterable[str], now: float) -> tuple[dict[str, Value], list[str]]:
+    def look(self, keys: Iterable[Key], now: float) -> tuple[dict[Key, Value], list[Key]]:
         """What there is, in the order asked for, and the keys of which nothing is known."""
-        found: dict[str, Value] = {}
-        unknown: list[str] = []
+        found: dict[Key, Value] = {}
+        unknown: list[Key] = []
         entries = self._entries
         for key in keys:
             entry = entries.get(key)
@@ -85,7 +86,7 @@ class Memory(Generic[Value]):
                     found[key] = entry.value
         return found, unknown
 
-    def hold(self, keys: Iterable[str], monotonic: Callable[[], float]) -> Held[Value] | None:
+    def hold(self, keys: Iterable[Key], monotonic: Callable[[], float]) -> Held[Value] | None:
         """The entries of some keys; None if nothing is known of one of them."""
         entries, now = [], monotonic()
         for key in keys:
@@ -95,17 +96,17 @@ class Memory(Generic[Value]):
             entries.append(entry)
         return Held(entries, monotonic)
 
-    def renew(self, key: str) -> None:
+    def renew(self, key: Key) -> None:
         """Whoever holds the entry of a key is to look again; the value stays."""
         entry = self._entries.get(key)
         if entry is not None:
             entry.kept = False
             self._entries[key] = _Entry(entry.value, entry.expires_at, entry.size_bytes)
 
-    def put(self, key: str, value: Value | None, expires_at: float, now: float) -> None:
+    def put(self, key: Key, value: Value | None, expires_at: float, now: float) -> None:
         """Keep a value, or that there is none; one that is larger than everything may be is not kept."""
         self.drop(key)
-        size = ENTRY_BYTES + len(key) + (0 if value is None else self._size_bytes(value))
+        size = ENTRY_BYTES + (0 if value is None else self._size_bytes(value))
         if size > self._bytes_max:
             return
         self._entries[key] = _Entry(value, expires_at, size)
@@ -116,7 +117,7 @@ class Memory(Generic[Value]):
             if entry.expires_at <= now:
                 self.drop(key)
 
-    def drop(self, key: str) -> None:
+    def drop(self, key: Key) -> None:
         """Forget a key."""
         entry = self._entries.pop(key, None)
         if entry is not None:
