@@ -74,7 +74,7 @@ async def _crowd(boards: LeaderboardService, board: str, owners: list[str], seco
 async def _run(url: str, seconds: float) -> Seen:
     database, clock, tasks = Database(url), SystemClock(), Tasks()
     await database.open()
-    store = LeaderboardStore(database, DatabaseSettings(), Caches(tasks, CacheSettings()).terms)
+    store = LeaderboardStore(database, DatabaseSettings(), Caches(tasks, CacheSettings()))
     known = KnownBoards(store, tasks, clock)
     boards = LeaderboardService(store, known, clock)
     try:

@@ -70,7 +70,7 @@ class Node:
         self.sharing = SharedRanking(self.scripts, self.builder, self.tasks, name, "test")
         self.neighbours = Neighbours(self.bus, lambda: world.names - {name}, self.tasks, clock)
         caches = Caches(self.tasks, CacheSettings())
-        self.store = LeaderboardStore(database, limits, caches.terms, self.ranked)
+        self.store = LeaderboardStore(database, limits, caches, self.ranked)
         self.tournament_store = TournamentStore(database, limits, caches, self.ranked)
         self.known = KnownBoards(self.store, self.tasks, clock, self.sharing.ranks_of, self.neighbours.changed)
         self.neighbours.follow(self.known)

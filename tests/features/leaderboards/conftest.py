@@ -38,7 +38,7 @@ class Bench:
         self.events = EventBus()
         self.tasks = Tasks()
         caches = Caches(Tasks(), CacheSettings())
-        self.store = LeaderboardStore(database, DatabaseSettings(), caches.terms)
+        self.store = LeaderboardStore(database, DatabaseSettings(), caches)
         self.tournament_store = TournamentStore(database, DatabaseSettings(), caches)
         self.boards = KnownBoards(self.store, self.tasks, clock)
         self.service = LeaderboardService(self.store, self.boards, clock)

@@ -23,26 +23,39 @@ class KeptRecords:
     they tell what is kept of their period.
     """
 
+    name = "leaderboard_records"
+
     def __init__(self, terms: Terms) -> None:
-        self._seconds = terms.seconds
-        self._memory: Memory[bytes, LeaderboardRecord] = Memory(
+        self.seconds = terms.seconds
+        self.memory: Memory[bytes, LeaderboardRecord] = Memory(
             lambda record: RECORD_BYTES + len(record.metadata), entries_max=terms.entries_max, bytes_max=terms.bytes_max
         )
+        self.hits = self.misses = self.loaded = 0
         self._numbers = count()
 
     def of_period(self) -> KeptOfPeriod:
         """What is kept of one more period."""
-        return KeptOfPeriod(self._memory, self._seconds, next(self._numbers))
+        return KeptOfPeriod(self, next(self._numbers))
+
+    @property
+    def entries(self) -> int:
+        """How many records are kept."""
+        return len(self.memory)
+
+    @property
+    def bytes(self) -> int:
+        """About how many bytes they take."""
+        return self.memory.bytes
 
 
 class KeptOfPeriod:
     """The records of one period that are kept, by the 16 bytes of their owners."""
 
-    __slots__ = ("_awaited", "_memory", "_prefix", "_seconds")
+    __slots__ = ("_all", "_awaited", "_memory", "_prefix")
 
-    def __init__(self, memory: Memory[bytes, LeaderboardRecord], seconds: float, number: int) -> None:
-        self._memory = memory
-        self._seconds = seconds
+    def __init__(self, all_kept: KeptRecords, number: int) -> None:
+        self._all = all_kept
+        self._memory = all_kept.memory
         self._prefix = number.to_bytes(8)
         self._awaited: dict[bytes, object] = {}
         """Owners whose records are being read, each with the reading that may keep what it finds."""
@@ -57,15 +70,18 @@ class KeptOfPeriod:
         prefix, now = self._prefix, monotonic()
         found, unknown = self._memory.look([prefix + owner for owner in owners], now)
         records = {key[len(prefix) :]: record for key, record in found.items()}
+        self._all.hits += len(found)
         if not unknown:
             return records
+        self._all.misses += len(unknown)
         reading, wanted = object(), [key[len(prefix) :] for key in unknown]
         self._awaited.update(dict.fromkeys(wanted, reading))
         try:
             for owner, record in await read(wanted):
                 records[owner] = record
+                self._all.loaded += 1
                 if self._awaited.get(owner) is reading:
-                    self._memory.put(prefix + owner, record, now + self._seconds, now)
+                    self._memory.put(prefix + owner, record, now + self._all.seconds, now)
         finally:
             for owner in wanted:
                 if self._awaited.get(owner) is reading:

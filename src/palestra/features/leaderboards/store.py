@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
-from palestra.cluster.cache import Terms as CacheTerms
+from palestra.cluster.cache import Caches
 from palestra.core.clock import utc
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import OutcomeUnknown, Unavailable
@@ -90,11 +90,12 @@ class LeaderboardStore:
     """
 
     def __init__(
-        self, database: Database, settings: DatabaseSettings, terms: CacheTerms, ranked: Ranked | None = None
+        self, database: Database, settings: DatabaseSettings, caches: Caches, ranked: Ranked | None = None
     ) -> None:
         self._database = database
         self._ranked = ranked
-        self._kept = KeptRecords(terms)
+        self._kept = KeptRecords(caches.terms)
+        caches.show(self._kept)
         limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
         reads: dict[str, Any] = {**limits, "idempotent": True, "lanes": READ_LANES, "bytes_max": READ_BYTES_MAX}
         self._writes: Batch[Submission | Removal, LeaderboardRecord | None] = Batch(
