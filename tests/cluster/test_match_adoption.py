@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from palestra.cluster.membership import Membership
 from palestra.core.config import Settings
 from palestra.testing import Bot, BotError, Platform
@@ -215,3 +217,14 @@ async def survives(bot: Bot, match_id: str, before: str) -> str:
                 continue
             if node != before:
                 return node
+
+
+async def test_a_node_without_a_place_for_checkpoints_says_so(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    game = tally_game(checkpoint_ticks=CHECKPOINT_TICKS)
+    async with several(database_url, game, settings=Settings(cluster=QUICK)) as (a, _):
+        ada = await player(a, "ada")
+        for _ in range(2):
+            await ada.rpc_text("make", "{}")
+        assert capsys.readouterr().out.count("checkpoints need a redis_url") == 1

@@ -106,6 +106,7 @@ class RunningMatches:
         self._presences = presences
         self._running: dict[str, Actor] = {}
         self._directory = directory
+        self._unkept: set[str] = set()
         if directory is not None:
             directory.own = self._running
         relabelled = _nobody_asks if directory is None else directory.relabelled
@@ -172,6 +173,9 @@ class RunningMatches:
     def _count_ticks(self, actor: Actor, handler: MatchHandler) -> None:
         if self.keeper is not None:
             actor.checkpoint_ticks = handler.checkpoint_ticks
+        elif handler.checkpoint_ticks and self._directory is not None and handler.name not in self._unkept:
+            self._unkept.add(handler.name)
+            log.warning("checkpoints need a redis_url: without, these matches end with their node", match=handler.name)
 
     def let_go(self, actor: Actor, otherwise: BaseException, reason: str) -> None:
         """A match is another node's from now on: nothing is said to anybody."""
