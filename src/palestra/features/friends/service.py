@@ -241,7 +241,11 @@ class FriendService:
                 happened.append(FriendBlocked(target, user_id))
             elif outcome is Outcome.JOINED:
                 happened.append(FriendJoined(target, user_id, username))
-        await asyncio.gather(*map(self._events.publish, happened))
+        if len(happened) == 1:
+            # As is usual, and without a task for it.
+            await self._events.publish(happened[0])
+        else:
+            await asyncio.gather(*map(self._events.publish, happened))
 
 
 def _page(user_id: str, rows: Sequence[EdgeRow], limit: int, users: Iterable[UserRecord]) -> FriendPage:
