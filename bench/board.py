@@ -16,8 +16,9 @@ from statistics import median
 import msgspec
 import uvloop
 
+from palestra.cluster.cache import Caches
 from palestra.core.clock import SystemClock
-from palestra.core.config import DatabaseSettings
+from palestra.core.config import CacheSettings, DatabaseSettings
 from palestra.core.tasks import Tasks
 from palestra.database.pool import Database
 from palestra.features.leaderboards.known import KnownBoards
@@ -73,7 +74,7 @@ async def _crowd(boards: LeaderboardService, board: str, owners: list[str], seco
 async def _run(url: str, seconds: float) -> Seen:
     database, clock, tasks = Database(url), SystemClock(), Tasks()
     await database.open()
-    store = LeaderboardStore(database, DatabaseSettings())
+    store = LeaderboardStore(database, DatabaseSettings(), Caches(tasks, CacheSettings()))
     known = KnownBoards(store, tasks, clock)
     boards = LeaderboardService(store, known, clock)
     try:

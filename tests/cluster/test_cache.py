@@ -15,7 +15,7 @@ from palestra.cluster.bus import Bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.cluster.cache import CUT_OFF_SECONDS, WAIT_SECONDS, Cache, Caches, Terms
 from palestra.cluster.caches.memcached import MemcachedCache
-from palestra.cluster.caches.memory import Memory
+from palestra.cluster.caches.memory import Held, Memory
 from palestra.cluster.caches.shared import CacheServer, Lease, Shared
 from palestra.cluster.caches.valkey import ValkeyCache
 from palestra.core.clock import ManualClock
@@ -557,7 +557,7 @@ async def test_a_server_that_is_not_there_at_start_is_used_when_it_comes(sharing
 
 
 async def test_memory_is_bounded_by_entries_and_keeps_what_is_asked_for() -> None:
-    memory: Memory[str] = Memory(len, entries_max=3, bytes_max=100_000)
+    memory: Memory[str, str] = Memory(len, entries_max=3, bytes_max=100_000)
     for key in "abc":
         memory.put(key, key, 10, 0)
     memory.look(["a"], 0)
@@ -568,19 +568,62 @@ async def test_memory_is_bounded_by_entries_and_keeps_what_is_asked_for() -> Non
 
 
 async def test_memory_is_bounded_by_bytes_and_keeps_nothing_that_is_larger() -> None:
-    memory: Memory[str] = Memory(len, entries_max=1_000, bytes_max=10_000)
+    memory: Memory[str, str] = Memory(len, entries_max=1_000, bytes_max=10_000)
     for number in range(100):
         memory.put(str(number), "x" * 1_000, 10, 0)
         assert memory.bytes <= 10_000
-    assert len(memory) == 7
+    assert len(memory) == 6
     memory.put("99", "x" * 20_000, 10, 0)
     assert memory.look(["99"], 0) == ({}, ["99"])
     memory.clear()
     assert memory.bytes == 0
 
 
+async def test_who_holds_entries_learns_of_every_way_in_which_they_change() -> None:
+    now = 0.0
+    memory: Memory[str, str] = Memory(len, entries_max=3, bytes_max=100_000)
+
+    def hold() -> Held[str]:
+        memory.put("a", "1", 10, 0)
+        memory.put("b", None, 10, 0)
+        held = memory.hold("ab", lambda: now)
+        assert held is not None and held.values == ["1"] and held.unchanged()
+        return held
+
+    assert memory.hold("a", lambda: now) is None
+    for change in (
+        lambda: memory.put("a", "1", 10, 0),
+        lambda: memory.put("b", "2", 10, 0),
+        lambda: memory.drop("b"),
+        lambda: memory.renew("a"),
+        memory.clear,
+    ):
+        held = hold()
+        change()
+        assert not held.unchanged()
+    held = hold()
+    memory.put("c", "3", 10, 0)
+    memory.put("d", "4", 10, 0)
+    # What is held and asked for gets a second round, as what is looked at does; then it goes.
+    assert held.unchanged() and len(memory) == 3
+    for key in "efghij":
+        memory.put(key, key, 10, 0)
+    assert not held.unchanged()
+    held, now = hold(), 10.0
+    assert not held.unchanged()
+
+
+async def test_a_renewed_entry_is_still_there() -> None:
+    memory: Memory[str, str] = Memory(len, entries_max=3, bytes_max=100_000)
+    memory.put("a", "1", 10, 0)
+    before = memory.bytes
+    memory.renew("a")
+    memory.renew("b")
+    assert (memory.look("ab", 0), memory.bytes) == (({"a": "1"}, ["b"]), before)
+
+
 async def test_what_nobody_asks_for_goes_when_its_time_is_over() -> None:
-    memory: Memory[str] = Memory(len, entries_max=1_000, bytes_max=1_000_000)
+    memory: Memory[str, str] = Memory(len, entries_max=1_000, bytes_max=1_000_000)
     for number in range(100):
         memory.put(str(number), "x", number + 10, number)
     assert len(memory) == 10

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from palestra.core.config import CacheSettings, Settings
+from palestra.features.storage.contract import READ_OWNER, READ_PUBLIC
 from palestra.testing import Bot, BotError, Platform
 from tests.cluster.servers import free_port, memcached_command, running, valkey_command
 from tests.cluster.several import QUICK, several
@@ -145,6 +146,26 @@ async def test_changes_of_groups_and_histories_are_seen_on_every_node(database_u
         assert await groups(ada) == []
         await eventually(lambda: groups(bob), [])
         await eventually(lambda: members(bob), [])
+
+
+async def test_what_the_server_publishes_is_seen_on_every_node(database_url: str, settings: Settings) -> None:
+    async with several(database_url, settings=settings) as (a, b):
+        ada, bob = await pair(a, b)
+        assert a.node.parts is not None
+        storage = a.node.parts.services.storage
+
+        async def shop(bot: Bot) -> list[str]:
+            asked = {"object_ids": [{"collection": "config", "key": "shop"}]}
+            return [one["value"] for one in (await bot.call("POST", "/v2/storage", asked)).get("objects", [])]
+
+        assert (await shop(ada), await shop(bob)) == ([], [])
+        for price in range(3):
+            await storage.put("config", "shop", {"price": price}, permission_read=READ_PUBLIC)
+            assert await shop(ada) == [f'{{"price": {price}}}']
+            await eventually(lambda: shop(bob), [f'{{"price": {price}}}'])
+        await storage.put("config", "shop", {"price": 9}, permission_read=READ_OWNER)
+        assert await shop(ada) == []
+        await eventually(lambda: shop(bob), [])
 
 
 async def _of(reading: Awaitable[dict[str, Any]], field: str) -> Any:

@@ -15,11 +15,11 @@ import pytest
 
 from palestra import Game
 from palestra.app.lifecycle import Node
-from palestra.cli.cluster import status
+from palestra.cli.cluster import forget, status
 from palestra.cluster import bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.core.config import ResumeSettings, SessionSettings, Settings
-from palestra.core.errors import Unavailable
+from palestra.core.errors import SetupError, Unavailable
 from palestra.core.processes import Process
 from palestra.features.nodes.contract import AloneTogether, NameTaken
 from palestra.features.nodes.store import NodeStore
@@ -334,3 +334,26 @@ async def test_operators_see_nodes_leases_and_what_each_one_has(
         assert shown["nodes"][1]["state"]["sessions_elsewhere"] == 1
         await asyncio.to_thread(status, Settings(database_url=database_url), as_json=False)
         assert "alive" in capsys.readouterr().out
+
+
+async def test_operators_drop_a_node_that_will_not_come_back_and_none_that_lives(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Settings(database_url=database_url)
+    async with several(database_url, names="a") as (a,):
+        parts = a.node.parts
+        assert parts is not None
+        store = NodeStore(parts.database)
+        epoch = await store.claim("ghost", Process("another machine", 1, "1"), True, 60.0, 0)
+        assert epoch is not None and await store.hold("haunting", "ghost", epoch, 3_600)
+        assert await asyncio.to_thread(forget, asked, "ghost") == 1
+        assert "it lives" in capsys.readouterr().out
+        await parts.database.execute("UPDATE nodes SET seen_at = now() - interval '1 hour' WHERE name = 'ghost'")
+        assert await asyncio.to_thread(status, asked, as_json=False) == 1
+        assert await asyncio.to_thread(forget, asked, "ghost") == 0
+        assert await asyncio.to_thread(status, asked, as_json=False) == 0
+        shown = capsys.readouterr().out
+        assert "ghost is forgotten; it was silent for 3600 s" in shown and "haunting" not in shown.split("forgotten")[1]
+        with pytest.raises(SetupError, match="no node 'ghost' on this database; known: a"):
+            await asyncio.to_thread(forget, asked, "ghost")
+        assert await asyncio.to_thread(forget, asked, "a") == 1

@@ -56,7 +56,7 @@ def build_boards(
         builder = RankBuilder(scripts, database, tasks)
         sharing = SharedRanking(scripts, builder, tasks, cluster.node, settings.cluster.name)
         neighbours = Neighbours(cluster.bus, lambda: [node.name for node in cluster.members], tasks, clock)
-    store = LeaderboardStore(database, limits, ranked)
+    store = LeaderboardStore(database, limits, caches, ranked)
     tournament_store = TournamentStore(database, limits, caches, ranked)
     known = KnownBoards(store, tasks, clock, sharing and sharing.ranks_of, neighbours and neighbours.changed)
     if sharing is not None and neighbours is not None:

@@ -254,7 +254,7 @@ def _services(
     nodes = NodeService(NodeStore(database), cluster, clock)
     caches = build_caches(settings, cluster, clock)
     account_store = AccountStore(database, limits, sealer, caches)
-    storage_store, indexes = StorageStore(database, limits), Indexes(IndexStore(database), jobs, clock)
+    storage_store, indexes = StorageStore(database, limits, caches), Indexes(IndexStore(database), jobs, clock)
     friend_store, group_store = FriendStore(database, limits, caches), GroupStore(database, limits, caches)
     chat_store = ChatStore(database, limits, caches)
     notification_store, purchase_store = NotificationStore(database, limits), PurchaseStore(database, limits)

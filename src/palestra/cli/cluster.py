@@ -1,8 +1,10 @@
-"""`palestra cluster status`: the nodes on a database as operators want to see them."""
+"""`palestra cluster`: the nodes on a database as operators want to see them."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import msgspec
@@ -36,16 +38,40 @@ def status(settings: Settings, *, as_json: bool) -> int:
     return int(any(_state(node) not in ("alive", "draining") for node in found.nodes))
 
 
-async def _read(settings: Settings) -> Status:
+def forget(settings: Settings, name: str) -> int:
+    """Drop a node that is no more, and its leases; the exit status is 1 when it lives."""
+    return asyncio.run(_forget(settings, name))
+
+
+@asynccontextmanager
+async def _nodes(settings: Settings) -> AsyncIterator[NodeStore]:
     async with attached(settings) as database:
         await database.open()
         try:
-            store = NodeStore(database)
-            return Status(await store.read_all(), await store.read_leases(), await store.read_replicas())
+            yield NodeStore(database)
         except asyncpg.UndefinedTableError:
             raise SetupError("this database has no nodes of this version: run `palestra migrate` first") from None
         finally:
             await database.close()
+
+
+async def _read(settings: Settings) -> Status:
+    async with _nodes(settings) as store:
+        return Status(await store.read_all(), await store.read_leases(), await store.read_replicas())
+
+
+async def _forget(settings: Settings, name: str) -> int:
+    async with _nodes(settings) as store:
+        node = await store.read(name)
+        if node is None:
+            known = ", ".join(one.name for one in await store.read_all()) or "none"
+            raise SetupError(f"there is no node {name!r} on this database; known: {known}")
+        if node.silent_seconds <= SILENT_SECONDS and not node.process.is_gone():
+            out.print(f"{name} was seen {node.silent_seconds:.0f} s ago: it lives. To end it, stop it.")
+            return 1
+        await store.remove(name, node.epoch)
+    out.print(f"{name} is forgotten; it was silent for {node.silent_seconds:.0f} s")
+    return 0
 
 
 def _state(node: NodeRow) -> str:

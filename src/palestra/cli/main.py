@@ -227,6 +227,24 @@ def cluster_status(
     return status(_settings(config, {"data_dir": data_dir, "database_url": database_url}).settings, as_json=json)
 
 
+@cluster.command(name="forget")
+def cluster_forget(
+    name: str, /, *, data_dir: str | None = None, database_url: str | None = None, config: Path | None = None
+) -> int:
+    """Drop a node from the list that died and will not come back under its name; one that lives is refused.
+
+    Parameters
+    ----------
+    name: The node as `palestra cluster status` names it.
+    data_dir: Folder of the embedded PostgreSQL.
+    database_url: PostgreSQL of the nodes.
+    config: Settings file.
+    """
+    from palestra.cli.cluster import forget
+
+    return forget(_settings(config, {"data_dir": data_dir, "database_url": database_url}).settings, name)
+
+
 @app.command
 def reconcile(
     provider: str,

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from palestra.core.encoded import Watch
 
 Row = TypeVar("Row")
 
 KEPT_ROWS_MAX = 101
 """The largest usual page, and the row behind it, which tells that there is more."""
+
+
+class _Made(NamedTuple):
+    question: Any
+    watch: Watch
+    page: Any
 
 
 class Beginning(Generic[Row]):
@@ -19,7 +27,7 @@ class Beginning(Generic[Row]):
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
         self._whole = len(rows) < KEPT_ROWS_MAX
-        self._made: tuple[Any, Any] | None = None
+        self._made: _Made | None = None
 
     def first(self, count: int, fits: Callable[[Row], bool] | None = None) -> Sequence[Row] | None:
         """The first rows, or the first that fit; None where those that are kept do not tell."""
@@ -27,10 +35,11 @@ class Beginning(Generic[Row]):
             return [row for row in self.rows if fits(row)][:count] if self._whole else None
         return self.rows[:count] if self._whole or count <= len(self.rows) else None
 
-    def page(self, parts: Any, make: Callable[[], Any]) -> Any:
-        """What `make` makes of the rows and `parts`, or what it made of equal ones the last time."""
-        if self._made is not None and self._made[0] == parts:
-            return self._made[1]
-        page = make()
-        self._made = parts, page
-        return page
+    def page(self, question: Any) -> Any:
+        """The page last made, if it was the answer to this question and would be made the same again."""
+        made = self._made
+        return made.page if made is not None and made.question == question and made.watch.unchanged() else None
+
+    def keep(self, question: Any, page: Any, watch: Watch) -> None:
+        """Keep a page as long as `watch` sees what it was made of besides the rows."""
+        self._made = _Made(question, watch, page)

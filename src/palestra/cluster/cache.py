@@ -20,12 +20,13 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from palestra.cluster.bus import Bus
-from palestra.cluster.caches.memory import Memory
+from palestra.cluster.caches.figures import Figures, measure
+from palestra.cluster.caches.memory import Held, Memory
 from palestra.cluster.caches.shared import Codec, Lease, Shared, State
 from palestra.core.config import CacheSettings
 from palestra.core.errors import PalestraError, Unavailable
 from palestra.core.log import get_logger
-from palestra.core.metrics import Metrics, Sample
+from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
 
 Value = TypeVar("Value")
@@ -94,7 +95,7 @@ class Cache(Generic[Value]):
         self._load_truth = load
         self._terms = terms
         self._codec = codec
-        self._memory: Memory[Value] = Memory(size_bytes, entries_max=terms.entries_max, bytes_max=terms.bytes_max)
+        self._memory: Memory[str, Value] = Memory(size_bytes, entries_max=terms.entries_max, bytes_max=terms.bytes_max)
         self._loading: dict[str, _Load[Value]] = {}
         self._next: _Load[Value] | None = None
         caches.add(self)
@@ -122,6 +123,14 @@ class Cache(Generic[Value]):
                 # The caller's own context may know of a replica that answers: shown, and not kept.
                 return found | await self._ask_here(unknown)
         return found
+
+    def hold(self, keys: Iterable[str]) -> Held[Value] | None:
+        """What is kept here of some keys, to be asked later whether it still is; None if one is not kept."""
+        return self._memory.hold(keys, self._caches.monotonic)
+
+    def renew(self, key: str) -> None:
+        """What is made of a value depends on more, which has changed: whoever holds it here is to look again."""
+        self._memory.renew(key)
 
     async def _ask_here(self, keys: list[str]) -> dict[str, Value]:
         values = await self._load_truth(keys)
@@ -328,6 +337,7 @@ class Caches:
         self.invalidated = self.flushes = 0
         self._bus = bus
         self._caches: dict[str, Cache[object]] = {}
+        self._shown: list[Figures] = []
         self._leaving: dict[tuple[str, str], bool] = {}
         """What is to be deleted from the shared cache, and whether others are to be told afterwards."""
         self._deleting: dict[tuple[str, str], bool] = {}
@@ -344,6 +354,11 @@ class Caches:
         if cache.name in self._caches:
             raise ValueError(f"there is a cache {cache.name!r} already")
         self._caches[cache.name] = cache  # type: ignore[assignment]
+        self.show(cache)
+
+    def show(self, kept: Figures) -> None:
+        """Let metrics show something else that is kept of the database."""
+        self._shown.append(kept)
 
     async def start(self) -> None:
         """Connect to the shared cache, if there is one; never fails."""
@@ -444,31 +459,7 @@ class Caches:
 
     def measure(self, metrics: Metrics) -> None:
         """Show how often what is asked for is there."""
-        counts: dict[str, Callable[[Cache[object]], int]] = {
-            "hits": lambda cache: cache.hits,
-            "misses": lambda cache: cache.misses,
-            "loaded": lambda cache: cache.loaded,
-        }
-        metrics.counter(
-            "palestra_cache",
-            "Keys asked for that were in the memory of this node, that were not, and that were read from the database",
-            ("cache", "what"),
-            lambda: [
-                ((cache.name, what), read(cache)) for cache in self._caches.values() for what, read in counts.items()
-            ],
-        )
-        sizes: dict[str, Callable[[Cache[object]], int]] = {
-            "entries": lambda cache: cache.entries,
-            "bytes": lambda cache: cache.bytes,
-        }
-        metrics.gauge(
-            "palestra_cache_size",
-            "What the caches of this node hold",
-            ("cache", "what"),
-            lambda: [
-                ((cache.name, what), read(cache)) for cache in self._caches.values() for what, read in sizes.items()
-            ],
-        )
+        measure(metrics, self._shown)
         metrics.counter("palestra_cache_invalidated", "Keys this node changed", (), lambda: [((), self.invalidated)])
         metrics.counter("palestra_cache_flushes", "Times everything was forgotten", (), lambda: [((), self.flushes)])
         metrics.gauge(
@@ -477,9 +468,6 @@ class Caches:
             (),
             lambda: [((), int(self.shared_is_up))],
         )
-
-    def _samples(self, figures: Mapping[str, Callable[[Cache[object]], int]]) -> list[Sample]:
-        return [((cache.name, what), read(cache)) for cache in self._caches.values() for what, read in figures.items()]
 
 
 def _forget(cache: Cache[Value], key: str) -> None:

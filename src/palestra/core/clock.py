@@ -48,7 +48,10 @@ def timestamp(when: datetime, *, fraction: bool = False) -> datetime:
 
     Wire structs hold times as such: the JSON encoder writes RFC 3339 text faster than any code of ours.
     """
-    return when if fraction or not when.microsecond else when.replace(microsecond=0)
+    if fraction or not when.microsecond:
+        return when
+    # Less than half of what `replace` takes, on each time of each answer.
+    return datetime(when.year, when.month, when.day, when.hour, when.minute, when.second, 0, UTC)
 
 
 def utc(seconds: float) -> datetime:

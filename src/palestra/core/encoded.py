@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Watch(Protocol):
+    """Knows whether what a thing was made of is still so."""
+
+    def unchanged(self) -> bool:
+        """Whether it is."""
+        ...
 
 
 def encoded(thing: Any, make: Callable[[], Any]) -> Any:

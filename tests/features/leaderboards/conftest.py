@@ -37,8 +37,9 @@ class Bench:
         self.clock = clock
         self.events = EventBus()
         self.tasks = Tasks()
-        self.store = LeaderboardStore(database, DatabaseSettings())
-        self.tournament_store = TournamentStore(database, DatabaseSettings(), Caches(Tasks(), CacheSettings()))
+        caches = Caches(Tasks(), CacheSettings())
+        self.store = LeaderboardStore(database, DatabaseSettings(), caches)
+        self.tournament_store = TournamentStore(database, DatabaseSettings(), caches)
         self.boards = KnownBoards(self.store, self.tasks, clock)
         self.service = LeaderboardService(self.store, self.boards, clock)
         self.tournaments = TournamentService(self.tournament_store, self.store, self.boards, self.service, clock)

@@ -8,9 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from palestra.cluster.cache import Caches
 from palestra.core.clock import SystemClock
-from palestra.core.config import DatabaseSettings
+from palestra.core.config import CacheSettings, DatabaseSettings
 from palestra.core.ids import new_id
+from palestra.core.tasks import Tasks
 from palestra.database.pool import Database
 from palestra.features.storage.index_store import IndexStore
 from palestra.features.storage.indexes import Indexes
@@ -20,9 +22,11 @@ from palestra.features.storage.store import StorageStore
 
 @pytest.fixture
 async def store(database: Database) -> AsyncIterator[StorageStore]:
-    made = StorageStore(database, DatabaseSettings())
+    tasks = Tasks()
+    made = StorageStore(database, DatabaseSettings(), Caches(tasks, CacheSettings()))
     yield made
     await made.stop()
+    await tasks.stop()
 
 
 class Waiting:

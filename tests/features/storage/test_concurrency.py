@@ -9,8 +9,10 @@ from collections import Counter
 import msgspec
 import pytest
 
-from palestra.core.config import DatabaseSettings
+from palestra.cluster.cache import Caches
+from palestra.core.config import CacheSettings, DatabaseSettings
 from palestra.core.ids import new_id
+from palestra.core.tasks import Tasks
 from palestra.database.pool import Database
 from palestra.features.storage.contract import (
     Ack,
@@ -79,7 +81,7 @@ async def test_two_nodes_writing_the_same_objects_in_all_ways_agree_and_never_de
     database: Database, store: StorageStore, indexes: Indexes, storage: StorageService, ann: str
 ) -> None:
     """Single writes, creations, atomic pairs and deletes from two nodes: no failure but the documented ones."""
-    second = StorageStore(database, DatabaseSettings())
+    second = StorageStore(database, DatabaseSettings(), Caches(Tasks(), CacheSettings()))
     nodes = [storage, StorageService(second, indexes)]
     keys = [f"key {i}" for i in range(6)]
     serial = iter(range(1_000_000))

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from palestra.core.clock import timestamp
+from palestra.core.encoded import Watch
 from palestra.core.errors import AlreadyExists, Internal, NotFound, Overloaded, PermissionDenied, Unauthenticated
 from palestra.gateway.fields import JsonText
 
@@ -266,6 +267,10 @@ class Users(Protocol):
         From memory as a rule: changes of this node are seen at once, those of others when it hears of them.
         With `fresh` from the database.
         """
+        ...
+
+    async def get_watched(self, ids: Iterable[str]) -> tuple[list[UserRecord], Watch | None]:
+        """As `get_many`, and a watch on whether it would answer the same again; None if that is not known."""
         ...
 
     async def ids_of_usernames(self, usernames: Iterable[str]) -> dict[str, str]:

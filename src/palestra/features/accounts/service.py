@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from palestra.core.encoded import Watch
 from palestra.core.errors import InvalidArgument, PalestraError
 from palestra.core.events import EventBus
 from palestra.core.ids import new_id
@@ -34,7 +35,7 @@ from palestra.features.accounts.passwords import Passwords
 from palestra.features.accounts.store import AccountStore, Login, NewAccount, canonical_ids
 from palestra.features.identity.contract import Profile
 from palestra.features.sessions.contract import Sessions, TokenPair
-from palestra.features.streams.contract import STATUS, Presences, Stream
+from palestra.features.streams.contract import STATUS, Member, Presences, Stream
 
 NAME_LETTERS = string.ascii_letters
 NAME_LENGTH = 10
@@ -69,6 +70,7 @@ class AccountService:
         self._events = events
         self._presences = presences
         self._exports = exports
+        presences.watch(STATUS, self._status_moved)
 
     # -- log-in
 
@@ -187,6 +189,19 @@ class AccountService:
             return []
         found = await self._store.read(wanted) if fresh else (await self._store.read_cached(wanted)).values()
         return [self._seen(user) for user in found] if self._presences.of_mode(STATUS) else list(found)
+
+    async def get_watched(self, ids: Iterable[str]) -> tuple[list[UserRecord], Watch | None]:
+        """See Users.get_watched."""
+        wanted = tuple(ids)
+        users = await self.get_many(wanted)
+        held = self._store.hold(wanted)
+        if held is None:
+            return users, None
+        return [self._seen(user) for user in held.values], held
+
+    def _status_moved(self, stream: Stream, joins: Sequence[Member], leaves: Sequence[Member]) -> None:
+        """A player may have come online, or have gone."""
+        self._store.renew(stream.subject)
 
     def _seen(self, user: UserRecord) -> UserRecord:
         """A record as it is now: players are online while they show a status."""

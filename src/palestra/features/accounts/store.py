@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from palestra.cluster.cache import Caches
+from palestra.cluster.caches.memory import Held
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import SetupError
 from palestra.core.ids import parse_id
@@ -127,6 +128,14 @@ class AccountStore:
     def read_cached(self, user_ids: Iterable[str]) -> Awaitable[dict[str, UserRecord]]:
         """As `read`, by id and without order, from what is kept: see `cluster/cache.py` for how old that may be."""
         return self._profiles.get_many(user_ids)
+
+    def hold(self, user_ids: Iterable[str]) -> Held[UserRecord] | None:
+        """What is kept of some players; None if one of them is not."""
+        return self._profiles.hold(user_ids)
+
+    def renew(self, user_id: str) -> None:
+        """Pages that show this player are to be made anew."""
+        self._profiles.renew(user_id)
 
     async def _load(self, ids: list[str]) -> dict[str, UserRecord]:
         return {user.id: user for user in await self._read.submit(ids)}

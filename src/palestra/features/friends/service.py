@@ -59,15 +59,18 @@ class FriendService:
             raise BadLimit(PAGE_FRIENDS_MAX)
         start, last_state = rules.friends_start(user_id, state, cursor)
         kept = None if cursor else await self._store.beginning(user_id)
+        if kept is not None and (page := kept.page((limit, state))) is not None:
+            return page
         fits = None if state is None else lambda row: row[1] == state
         # One more than asked for is where the next page begins.
         rows = kept.first(limit + 1, fits) if kept is not None else None
         if rows is None:
             kept, rows = None, await self._store.list(user_id, start, last_state, limit + 1)
-        users = await self._users.get_many([row[0] for row in rows[:limit]])
-        if kept is None:
-            return _page(user_id, rows, limit, users)
-        return kept.page((limit, state, users), lambda: _page(user_id, rows, limit, users))
+        users, watch = await self._users.get_watched([row[0] for row in rows[:limit]])
+        page = _page(user_id, rows, limit, users)
+        if kept is not None and watch is not None:
+            kept.keep((limit, state), page, watch)
+        return page
 
     async def friends_of_friends(self, user_id: str, limit: int = 10, cursor: str = "") -> FriendOfFriendPage:
         """See Friends.friends_of_friends."""

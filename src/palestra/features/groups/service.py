@@ -294,14 +294,17 @@ class GroupService:
         rules.check_limit(limit)
         start, last_state = rules.members_start(found_id, state, cursor)
         kept = None if cursor or state == State.BANNED else await self._store.beginning(found_id)
+        if kept is not None and (page := kept.page((limit, state))) is not None:
+            return page
         fits = None if state is None else lambda row: row.state == state
         rows = kept.first(limit + 1, fits) if kept is not None else None
         if rows is None:
             kept, rows = None, await self._store.list_members(found_id, start, last_state, limit + 1)
-        users = await self._users.get_many([row.id for row in rows[:limit]])
-        if kept is None:
-            return _member_page(found_id, rows, limit, users)
-        return kept.page((limit, state, users), lambda: _member_page(found_id, rows, limit, users))
+        users, watch = await self._users.get_watched([row.id for row in rows[:limit]])
+        page = _member_page(found_id, rows, limit, users)
+        if kept is not None and watch is not None:
+            kept.keep((limit, state), page, watch)
+        return page
 
     async def list_of_user(
         self, user_id: str, limit: int = PAGE_MAX, state: int | None = None, cursor: str = ""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from palestra.core.ids import SYSTEM_USER, parse_id
 from palestra.features.leaderboards.boards import Period
 from palestra.features.leaderboards.contract import InvalidCursor, LeaderboardRecord, RecordPage
+from palestra.features.leaderboards.ranks import OWNER_BYTES, Window, key_of
 from palestra.features.leaderboards.rules import SCORE_MAX, window
 
 _CHECK_BYTES = 8
@@ -91,6 +93,23 @@ def around(period: Period, above: RecordPage, owner: LeaderboardRecord, below: R
     if below.next_cursor or down < len(below.records):
         page.next_cursor = cursor_at(period, records[-1], backwards=False)
     if above.prev_cursor or up < len(above.records):
+        page.prev_cursor = cursor_at(period, records[0], backwards=True)
+    return page
+
+
+def window_page(period: Period, window: Window, found: Mapping[bytes, LeaderboardRecord]) -> RecordPage | None:
+    """The page of a window that ranks told; None if a record has changed its place since."""
+    records = []
+    for rank, key in enumerate(window.keys, window.first):
+        owner = key[-OWNER_BYTES:]
+        record = found.get(owner)
+        if record is None or key_of(owner, record.score, record.subscore) != key:
+            return None
+        records.append(replace(record, rank=rank))
+    page = RecordPage(records=records, rank_count=period.rank_count)
+    if window.more_below:
+        page.next_cursor = cursor_at(period, records[-1], backwards=False)
+    if window.more_above:
         page.prev_cursor = cursor_at(period, records[0], backwards=True)
     return page
 

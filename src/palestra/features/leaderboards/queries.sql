@@ -21,11 +21,11 @@ WITH submitted AS MATERIALIZED (
         $8::smallint[]) AS item (leaderboard_id, expires_at, owner_id, username, score, subscore, metadata, change)
     LEFT JOIN LATERAL (
         SELECT * FROM leaderboard_records AS record
-        WHERE record.leaderboard_id = item.leaderboard_id AND record.expires_at = item.expires_at
-            AND record.owner_id >= item.owner_id
-        ORDER BY record.owner_id
+        WHERE (record.owner_id, record.leaderboard_id, record.expires_at)
+            >= (item.owner_id, item.leaderboard_id, item.expires_at)
+        ORDER BY record.owner_id, record.leaderboard_id, record.expires_at
         LIMIT 1
-    ) AS stored ON stored.owner_id = item.owner_id
+    ) AS stored USING (owner_id, leaderboard_id, expires_at)
 ), written AS (
     INSERT INTO leaderboard_records AS stored
         (leaderboard_id, expires_at, owner_id, username, score, subscore, metadata)
@@ -34,7 +34,7 @@ WITH submitted AS MATERIALIZED (
     FROM submitted
     WHERE NOT unchanged
     ORDER BY owner_id
-    ON CONFLICT (leaderboard_id, expires_at, owner_id) DO UPDATE
+    ON CONFLICT (owner_id, leaderboard_id, expires_at) DO UPDATE
     SET score = CASE ($8::smallint[])[width_bucket(excluded.owner_id, $3::uuid[])]
             WHEN 1 THEN greatest(stored.score, excluded.score)
             WHEN 2 THEN least(stored.score, excluded.score)
@@ -114,12 +114,12 @@ FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
     AS wanted (leaderboard_id, expires_at, owner_id, n)
 CROSS JOIN LATERAL (
     SELECT * FROM leaderboard_records AS stored
-    WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
-        AND stored.owner_id >= wanted.owner_id
-    ORDER BY stored.owner_id
+    WHERE (stored.owner_id, stored.leaderboard_id, stored.expires_at)
+        >= (wanted.owner_id, wanted.leaderboard_id, wanted.expires_at)
+    ORDER BY stored.owner_id, stored.leaderboard_id, stored.expires_at
     LIMIT 1
 ) AS found
-WHERE found.owner_id = wanted.owner_id;
+WHERE (found.owner_id, found.leaderboard_id, found.expires_at) = (wanted.owner_id, wanted.leaderboard_id, wanted.expires_at);
 
 -- name: read_order
 -- All scores of a period, to fill the ranks after a start; in board order, which is the cheapest to insert.
@@ -129,13 +129,13 @@ WHERE leaderboard_id = $1 AND expires_at = $2
 ORDER BY score, subscore, owner_id;
 
 -- name: read_versions
--- Some scores of a period from an owner on, with when the record was created and how often it was changed since: to
--- build the ranks that nodes share. In the order of owners, which no write changes on the way.
+-- Some scores of a period behind a place, with when the record was created and how often it was changed since: to build
+-- the ranks that nodes share. Who moves past the reader meanwhile is told of by whoever moved them.
 SELECT uuid_send(owner_id) AS owner, score, subscore, created_at, num_score
 FROM leaderboard_records
-WHERE leaderboard_id = $1 AND expires_at = $2 AND owner_id >= $3
-ORDER BY owner_id
-LIMIT $4;
+WHERE leaderboard_id = $1 AND expires_at = $2 AND (score, subscore, owner_id) > ($3, $4, $5)
+ORDER BY score, subscore, owner_id
+LIMIT $6;
 
 -- name: read_versions_of
 -- The same of some owners.
@@ -158,12 +158,12 @@ FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
     AS wanted (leaderboard_id, expires_at, owner_id, n)
 CROSS JOIN LATERAL (
     SELECT * FROM leaderboard_records AS stored
-    WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
-        AND stored.owner_id >= wanted.owner_id
-    ORDER BY stored.owner_id
+    WHERE (stored.owner_id, stored.leaderboard_id, stored.expires_at)
+        >= (wanted.owner_id, wanted.leaderboard_id, wanted.expires_at)
+    ORDER BY stored.owner_id, stored.leaderboard_id, stored.expires_at
     LIMIT 1
 ) AS own
-WHERE own.owner_id = wanted.owner_id;
+WHERE (own.owner_id, own.leaderboard_id, own.expires_at) = (wanted.owner_id, wanted.leaderboard_id, wanted.expires_at);
 
 -- name: count_below
 -- The same of records below, where the lowest score leads.
@@ -180,12 +180,12 @@ FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
     AS wanted (leaderboard_id, expires_at, owner_id, n)
 CROSS JOIN LATERAL (
     SELECT * FROM leaderboard_records AS stored
-    WHERE stored.leaderboard_id = wanted.leaderboard_id AND stored.expires_at = wanted.expires_at
-        AND stored.owner_id >= wanted.owner_id
-    ORDER BY stored.owner_id
+    WHERE (stored.owner_id, stored.leaderboard_id, stored.expires_at)
+        >= (wanted.owner_id, wanted.leaderboard_id, wanted.expires_at)
+    ORDER BY stored.owner_id, stored.leaderboard_id, stored.expires_at
     LIMIT 1
 ) AS own
-WHERE own.owner_id = wanted.owner_id;
+WHERE (own.owner_id, own.leaderboard_id, own.expires_at) = (wanted.owner_id, wanted.leaderboard_id, wanted.expires_at);
 
 -- name: lock_tournaments_of
 -- The tournaments an owner takes part in, locked in the order in which scores lock them.
@@ -304,7 +304,7 @@ FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::text[], $5::bigint[],
     $8::integer[], $9::text[]) AS item (leaderboard_id, expires_at, owner_id, username, score, subscore, num_score,
     max_num_score, metadata)
 ORDER BY item.leaderboard_id, item.expires_at, item.owner_id
-ON CONFLICT (leaderboard_id, expires_at, owner_id) DO UPDATE
+ON CONFLICT (owner_id, leaderboard_id, expires_at) DO UPDATE
 SET username = excluded.username,
     score = excluded.score,
     subscore = excluded.subscore,

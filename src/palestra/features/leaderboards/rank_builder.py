@@ -23,6 +23,8 @@ BUILD_ROWS = 500
 """Rows in one call: a few milliseconds in which Valkey does nothing else."""
 BUILDS_MAX = 2
 """Builds at a time on one node, each with a connection to the database of its own."""
+BEFORE_ALL = (-1, 0, bytes(16))
+"""A place in the order of a board that no record has."""
 RETRY_SECONDS = 1.0
 OTHER_SECONDS = 0.1
 """How soon to look again where another node builds."""
@@ -33,7 +35,7 @@ log = get_logger(__name__)
 class RankBuilder:
     """Fills ranks that are missing or doubted.
 
-    Rows are read owner by owner, each piece as it stands by then, and never override what is newer; so writes go on.
+    Rows are read piece by piece, each as it stands by then, and never override what is newer; so writes go on.
     Whoever began has the right to go on, which ends with a silence of fifteen seconds, with somebody's doubt, or with
     the life of the server: then what was built is thrown away.
     """
@@ -72,15 +74,16 @@ class RankBuilder:
             return False
         connection = await self._database.connect()
         try:
-            start: int | None = 0
-            while start is not None:
+            place: tuple[int, int, bytes] | None = BEFORE_ALL
+            while place is not None:
+                score, subscore, owner = place
                 rows = await connection.fetch(
-                    SQL["read_versions"], ranks.id, utc(ranks.ends_at), UUID(int=start), BUILD_ROWS
+                    SQL["read_versions"], ranks.id, utc(ranks.ends_at), score, subscore, UUID(bytes=owner), BUILD_ROWS
                 )
                 news = b"".join(news_of(*row) for row in rows)
                 if not await self._call(ranks, "fill", token, news):
                     return False
-                start = int.from_bytes(rows[-1][0]) + 1 if len(rows) == BUILD_ROWS else None
+                place = (rows[-1][1], rows[-1][2], rows[-1][0]) if len(rows) == BUILD_ROWS else None
         finally:
             await connection.close()
         # A server that took over meanwhile may not have got all.

@@ -30,7 +30,7 @@ from palestra.features.leaderboards.contract import (
 from palestra.features.leaderboards.known import KnownBoards
 from palestra.features.leaderboards.pages import PageRequest, Position, around, request_of
 from palestra.features.leaderboards.ranked import owner_bytes
-from palestra.features.leaderboards.store import LeaderboardStore, Left, OwnersRequest, Removal, Submission
+from palestra.features.leaderboards.store import LeaderboardStore, Left, Removal, Submission
 
 LEAVING_MAX = 1_000
 """Players who may be about to be deleted; transactions that were given up leave theirs behind."""
@@ -156,12 +156,10 @@ class LeaderboardService:
         if not owners:
             return await self._store.page(request)
         if limit is None and not cursor:
-            found = await self._store.owners(OwnersRequest(period, owners))
+            found = await self._store.owners(period, owners)
             page = RecordPage(owner_records=found, rank_count=await self._store.rank_count(period))
         else:
-            shared, found = await asyncio.gather(
-                self._store.page(request), self._store.owners(OwnersRequest(period, owners))
-            )
+            shared, found = await asyncio.gather(self._store.page(request), self._store.owners(period, owners))
             page = RecordPage(shared.records, found, shared.next_cursor, shared.prev_cursor, shared.rank_count)
         page.owner_records.sort(key=_in_order, reverse=board.descending)
         return page
@@ -179,7 +177,9 @@ class LeaderboardService:
                 return await self._store.page(request_of(cursor, period, board.descending, limit))
             except InvalidCursor:
                 raise InvalidCursor("Error querying records from leaderboard.") from None
-        found = await self._store.owners(OwnersRequest(period, (owner_id,)))
+        if (page := await self._store.around(period, owner_id, limit)) is not None:
+            return page
+        found = await self._store.owners(period, (owner_id,))
         if not found:
             return RecordPage()
         (record,) = found

@@ -6,9 +6,12 @@ import math
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import asyncpg
+from msgspec.structs import replace
 
+from palestra.cluster.cache import Caches
 from palestra.core.clock import utc
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import OutcomeUnknown, Unavailable
@@ -18,8 +21,10 @@ from palestra.database.queries import load_queries
 from palestra.database.replicas import Reads
 from palestra.features.leaderboards.boards import Definition, Period
 from palestra.features.leaderboards.contract import Leaderboard, LeaderboardRecord, Operator, RecordPage, Sort
-from palestra.features.leaderboards.pages import PageRequest, page_of, record_of
+from palestra.features.leaderboards.kept import KeptRecords
+from palestra.features.leaderboards.pages import PageRequest, page_of, record_of, window_page
 from palestra.features.leaderboards.ranked import Ranked, owner_bytes
+from palestra.features.leaderboards.ranks import OWNER_BYTES, Ranks
 from palestra.features.leaderboards.rules import ATTEMPTS_DEFAULT, SIZE_MAX, Change, Score, Terms
 
 SQL = load_queries(__file__)
@@ -84,9 +89,13 @@ class LeaderboardStore:
     With `ranked` the ranks are those that nodes share.
     """
 
-    def __init__(self, database: Database, settings: DatabaseSettings, ranked: Ranked | None = None) -> None:
+    def __init__(
+        self, database: Database, settings: DatabaseSettings, caches: Caches, ranked: Ranked | None = None
+    ) -> None:
         self._database = database
         self._ranked = ranked
+        self._kept = KeptRecords(caches.terms)
+        caches.show(self._kept)
         limits: dict[str, Any] = {"rows_max": settings.batch_rows_max, "queue_max": settings.batch_queue_max}
         reads: dict[str, Any] = {**limits, "idempotent": True, "lanes": READ_LANES, "bytes_max": READ_BYTES_MAX}
         self._writes: Batch[Submission | Removal, LeaderboardRecord | None] = Batch(
@@ -138,10 +147,33 @@ class LeaderboardStore:
         reading = self._pages.submit(request)
         return reading if self._ranked is None else self._ranked.page(request.period, reading)
 
-    def owners(self, request: OwnersRequest) -> Awaitable[list[LeaderboardRecord]]:
+    async def owners(self, period: Period, owner_ids: Sequence[str]) -> list[LeaderboardRecord]:
         """The records of some owners, without order; those who have none are absent."""
-        reading = self._owners.submit(request)
-        return reading if self._ranked is None else self._ranked.records(request.period, request.owner_ids, reading)
+        if period.ranks is not None:
+            found = await self._records(period, period.ranks, [owner_bytes(owner_id) for owner_id in owner_ids])
+            return [replace(record, rank=period.rank(owner)) for owner, record in found.items()]
+        reading = self._owners.submit(OwnersRequest(period, tuple(owner_ids)))
+        return await (reading if self._ranked is None else self._ranked.records(period, owner_ids, reading))
+
+    async def around(self, period: Period, owner_id: str, limit: int) -> RecordPage | None:
+        """The window around an owner where ranks in memory tell who is in it; None where they do not."""
+        ranks = period.ranks
+        window = None if ranks is None else ranks.around(owner_bytes(owner_id), limit)
+        if ranks is None or window is None:
+            return None
+        found = await self._records(period, ranks, [key[-OWNER_BYTES:] for key in window.keys])
+        return window_page(period, window, found)
+
+    async def _records(self, period: Period, ranks: Ranks, owners: Sequence[bytes]) -> dict[bytes, LeaderboardRecord]:
+        """Records that are kept, or read now; their ranks are old."""
+
+        async def read(wanted: list[bytes]) -> list[tuple[bytes, LeaderboardRecord]]:
+            ids = tuple([str(UUID(bytes=owner)) for owner in wanted])
+            return [(owner_bytes(one.owner_id), one) for one in await self._owners.submit(OwnersRequest(period, ids))]
+
+        if ranks.kept is None:
+            ranks.kept = self._kept.of_period()
+        return await ranks.kept.records(owners, read)
 
     async def rank_count(self, period: Period) -> int:
         """How many owners have a rank; 0 when that is unknown."""
@@ -381,9 +413,8 @@ async def _read_owners(connection: asyncpg.Connection, requests: list[OwnersRequ
     )
     found: list[list[LeaderboardRecord]] = [[] for _ in requests]
     for row in rows:
-        at, owner_id = wanted[row[0] - 1]
-        period = requests[at].period
-        found[at].append(record_of(period, row[1:], period.rank(owner_bytes(owner_id))))
+        at, _ = wanted[row[0] - 1]
+        found[at].append(record_of(requests[at].period, row[1:], 0))
     return found
 
 

@@ -41,7 +41,8 @@ class StorageService:
         wanted = rules.ids_to_read(ids, caller_id)
         if not wanted:
             return []
-        found = await self._store.read(wanted)
+        # Game code reads in order to write, players in order to see.
+        found = await (self._store.read(wanted) if caller_id is None else self._store.read_shown(wanted))
         return [one for one in found if rules.readable(one, caller_id)]
 
     async def write(self, writes: Sequence[ObjectWrite], *, caller_id: str | None = None) -> list[Ack]:

@@ -7,13 +7,15 @@ from functools import partial
 
 import asyncpg
 
+from palestra.cluster.cache import Cache, Caches
 from palestra.core.config import DatabaseSettings
 from palestra.core.errors import Unavailable
+from palestra.core.ids import SYSTEM_USER
 from palestra.database.batch import Batch
 from palestra.database.lookup import Lookups, by_limit
 from palestra.database.pool import Database
 from palestra.database.queries import load_queries
-from palestra.features.storage.contract import CREATE_ONLY, Ack, Contended, NotStorable, StoredObject
+from palestra.features.storage.contract import CREATE_ONLY, READ_PUBLIC, Ack, Contended, NotStorable, StoredObject
 from palestra.features.storage.index_rules import IndexChange
 from palestra.features.storage.index_store import change_indexes
 from palestra.features.storage.rules import (
@@ -26,6 +28,7 @@ from palestra.features.storage.rules import (
     changes,
     check_deletes,
     fold,
+    id_of,
 )
 
 SQL = load_queries(__file__)
@@ -34,6 +37,8 @@ ATTEMPTS_MAX = 8
 READ_ID_BYTES = 1024
 """What one object to be read counts in a round trip, whose size cannot be known before."""
 READ_LANES = 2
+OBJECT_BYTES = 500
+"""About what an object takes in memory beside its value."""
 
 # Well-formed JSON that PostgreSQL cannot hold all the same: numbers beyond its range, nesting beyond its stack.
 _UNSTORABLE = (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.ProgramLimitExceededError)
@@ -42,8 +47,11 @@ _UNSTORABLE = (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.Prog
 class StorageStore:
     """Reads and writes rows of `objects`; knows no permissions but those of writing."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+    def __init__(self, database: Database, settings: DatabaseSettings, caches: Caches) -> None:
         self._database = database
+        self._public: Cache[StoredObject] = Cache(
+            "server_objects", caches, self._load_public, caches.terms, lambda one: OBJECT_BYTES + len(one.value)
+        )
         self._overwrites = self._write_batch("storage.write", settings, create_only=False, trusted=False)
         self._server_overwrites = self._write_batch("storage.write_server", settings, create_only=False, trusted=True)
         self._creations = self._write_batch("storage.create", settings, create_only=True, trusted=False)
@@ -96,6 +104,8 @@ class StorageStore:
             return await batch.submit(row)
         except _UNSTORABLE:
             raise NotStorable from None
+        finally:
+            self._changed([row.id])
 
     async def write_all(self, rows: Sequence[Row]) -> list[Ack]:
         """Several writes, or one that depends on a version, all or nothing in a transaction of their own.
@@ -110,6 +120,8 @@ class StorageStore:
                 continue
             except _UNSTORABLE:
                 raise NotStorable from None
+            finally:
+                self._changed([row.id for row in rows])
         raise Contended
 
     async def delete_all(self, deletes: Sequence[Expected], index_changes: Sequence[IndexChange]) -> None:
@@ -124,7 +136,13 @@ class StorageStore:
                 return
             except asyncpg.DeadlockDetectedError:
                 continue
+            finally:
+                self._changed([one.id for one in deletes])
         raise Contended
+
+    def _changed(self, ids: Iterable[Id]) -> None:
+        """These objects were written or deleted, or may have been."""
+        self._public.invalidate([_kept_as(one) for one in ids if one[2] == SYSTEM_USER])
 
     async def forget(self, tx: asyncpg.Connection, user_id: str) -> None:
         """Delete everything a player owns, in the given transaction."""
@@ -137,6 +155,21 @@ class StorageStore:
         """The objects that exist among `ids`, each once, in a round trip shared with others."""
         return await self._reads.submit(ids)
 
+    async def read_shown(self, ids: Sequence[Id]) -> list[StoredObject]:
+        """As `read`, for players: the server's objects from what this node keeps, without those that are not public."""
+        of_server = [one for one in ids if one[2] == SYSTEM_USER]
+        if not of_server:
+            return await self.read(ids)
+        found = list((await self._public.get_many([_kept_as(one) for one in of_server])).values())
+        if others := [one for one in ids if one[2] != SYSTEM_USER]:
+            found += await self.read(others)
+        by_id = {id_of(one): one for one in found}
+        return [by_id[one] for one in dict.fromkeys(ids) if one in by_id]
+
+    async def _load_public(self, keys: list[str]) -> dict[str, StoredObject]:
+        ids = [(collection, name, SYSTEM_USER) for collection, _, name in (key.partition("\0") for key in keys)]
+        return {_kept_as(id_of(one)): one for one in await self.read(ids) if one.permission_read == READ_PUBLIC}
+
     async def list_of_owner(self, owner: str, collection: str, after: OwnerPosition, limit: int) -> list[StoredObject]:
         """Up to `limit` objects of an owner behind a position. One round trip."""
         rows = await self._lists["list_of_owner"](owner, collection, after.permission_read, after.key, limit)
@@ -147,6 +180,11 @@ class StorageStore:
         name = "list_public" if public else "list_all"
         rows = await self._lists[name](collection, after.key, after.user_id, limit)
         return [StoredObject(*row) for row in rows]
+
+
+def _kept_as(one: Id) -> str:
+    """An object of the server in the cache; no name has a zero byte."""
+    return f"{one[0]}\0{one[1]}"
 
 
 async def _read(connection: asyncpg.Connection, requests: list[Sequence[Id]]) -> list[list[StoredObject]]:
