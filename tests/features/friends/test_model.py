@@ -157,7 +157,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def gathered(world: World) -> Crowd:
-    await world.database.execute("DELETE FROM users")
+    await world.database.execute("DELETE FROM friends; DELETE FROM users")
     return Crowd(world, await world.players.make(*(f"p{number}" for number in range(PLAYERS))))
 
 

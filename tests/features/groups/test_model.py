@@ -257,7 +257,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def gathered(world: World) -> Crowd:
-    await world.database.execute("DELETE FROM groups")
+    await world.database.execute("DELETE FROM group_members; DELETE FROM groups")
     await world.database.execute("DELETE FROM users")
     return Crowd(world, await world.players.make(*(f"p{number}" for number in range(PLAYERS))))
 

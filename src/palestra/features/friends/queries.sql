@@ -5,20 +5,31 @@
 SELECT pg_advisory_xact_lock($1::integer, player) FROM unnest($2::integer[]) AS player;
 
 -- name: edges_of_pairs
--- How the two of each pair stand to each other.
-SELECT pair.one::text, pair.other::text, mine.state AS mine, theirs.state AS theirs
+-- How the two of each pair stand to each other, and whether they exist. Asked when both are held, and by a statement of
+-- its own: only one that begins then sees what the last who held them did.
+SELECT pair.one::text, pair.other::text, one.id IS NOT NULL AS one_exists, other.id IS NOT NULL AS other_exists,
+    mine.state AS mine, theirs.state AS theirs
 FROM unnest($1::uuid[], $2::uuid[]) AS pair (one, other)
+LEFT JOIN player_ids one ON one.id = pair.one
+LEFT JOIN player_ids other ON other.id = pair.other
 LEFT JOIN friends mine ON mine.user_id = pair.one AND mine.friend_id = pair.other
 LEFT JOIN friends theirs ON theirs.user_id = pair.other AND theirs.friend_id = pair.one;
 
--- name: set_edges
--- Makes edges, or moves them to another state; an edge keeps its age, and metadata is added to what it has.
+-- name: player_exists
+-- Whether there is such a player; asked when the player is held, as above.
+SELECT EXISTS (SELECT FROM player_ids WHERE id = $1);
+
+-- name: make_edges
+-- Makes edges that were not there, of players who are held and were seen to exist.
 INSERT INTO friends (user_id, friend_id, state, position, metadata)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::bigint[], $5::jsonb[])
-    AS t (user_id, friend_id, state, position, metadata)
-ORDER BY user_id, friend_id
-ON CONFLICT (user_id, friend_id) DO UPDATE
-SET state = excluded.state, metadata = friends.metadata || excluded.metadata, updated_at = now();
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::bigint[], $5::jsonb[]);
+
+-- name: move_edges
+-- Moves edges to another state; an edge keeps its age, and metadata is added to what it has.
+UPDATE friends f SET state = item.state, metadata = f.metadata || item.metadata, updated_at = now()
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::bigint[], $5::jsonb[])
+    AS item (user_id, friend_id, state, position, metadata)
+WHERE f.user_id = item.user_id AND f.friend_id = item.friend_id;
 
 -- name: delete_edges
 -- Removes edges.
@@ -64,10 +75,16 @@ CROSS JOIN LATERAL (
 SELECT friend_id::text FROM friends WHERE user_id = $1 AND friend_id = ANY($2::uuid[]) AND state = 3;
 
 -- name: lock_edges_of
--- All edges to and from a player, locked in one order: two players who leave at once may share some.
-SELECT user_id::text, friend_id::text, state FROM friends WHERE user_id = $1 OR friend_id = $1
-ORDER BY friends.user_id, friends.friend_id
-FOR UPDATE;
+-- All edges to and from a player, locked in one order: two players who leave at once may share some. Whoever is no block
+-- has its counterpart, so that the player's own edges lead to all but the blocks of others.
+WITH concerned AS (
+    SELECT user_id, friend_id FROM friends WHERE user_id = $1
+    UNION SELECT friend_id, user_id FROM friends WHERE user_id = $1
+    UNION SELECT user_id, friend_id FROM friends WHERE friend_id = $1 AND state = 3
+)
+SELECT f.user_id::text, f.friend_id::text, f.state FROM concerned JOIN friends f USING (user_id, friend_id)
+ORDER BY f.user_id, f.friend_id
+FOR UPDATE OF f;
 
 -- name: export_friends
 -- A player's side of all friendships, invitations and blocks. Of the others there is only the id.

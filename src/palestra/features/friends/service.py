@@ -11,7 +11,6 @@ import asyncpg
 import msgspec
 
 from palestra.core.clock import Clock
-from palestra.core.errors import Unavailable
 from palestra.core.events import EventBus
 from palestra.features.accounts.contract import AccountNotFound, UserRecord, Users
 from palestra.features.friends import rules
@@ -37,8 +36,6 @@ from palestra.features.friends.contract import (
 from palestra.features.friends.rules import Act, Edges, Outcome
 from palestra.features.friends.store import Edge, EdgeRow, FriendStore, PairChange
 
-ATTEMPTS_MAX = 3
-"""How often a change is tried while players it names disappear."""
 NO_METADATA = "{}"
 
 
@@ -162,25 +159,12 @@ class FriendService:
     async def _carry_out(
         self, act: Act, user_id: str, username: str, targets: Sequence[str], metadata: str, reset: bool = False
     ) -> None:
-        for attempt in range(ATTEMPTS_MAX):
-            known = {user.id for user in await self._users.get_many([user_id, *targets], fresh=attempt > 0)}
-            if user_id not in known:
-                raise AccountNotFound
-            present = [target for target in targets if target in known]
-            if not present and not reset:
-                return
-            try:
-                if len(present) == 1 and not reset:
-                    outcome = await self._pairs.submit(PairChange(act, user_id, present[0], metadata))
-                    outcomes = {present[0]: outcome}
-                else:
-                    outcomes = await self._change(act, user_id, present, metadata, reset)
-            except asyncpg.ForeignKeyViolationError:
-                # Somebody was deleted between the look and the act.
-                continue
-            await self._tell(user_id, username, outcomes)
-            return
-        raise Unavailable
+        if len(targets) == 1 and not reset:
+            outcome = await self._pairs.submit(PairChange(act, user_id, targets[0], metadata))
+            outcomes = {targets[0]: outcome}
+        else:
+            outcomes = await self._change(act, user_id, targets, metadata, reset)
+        await self._tell(user_id, username, outcomes)
 
     async def _targets(
         self, act: Act, user_id: str, username: str, ids: Sequence[str], usernames: Sequence[str]
@@ -199,15 +183,19 @@ class FriendService:
         """Carry out an act on every target in one transaction, after `reset` of all edges; what came of each."""
         async with self._store.transaction() as tx:
             await self._store.lock(tx, [user_id, *targets])
-            before = await self._store.edges(tx, [(user_id, target) for target in targets])
+            if not await self._store.exists(tx, user_id):
+                raise AccountNotFound
+            before = await self._store.standings(tx, [(user_id, target) for target in targets])
             counts = Counter(await self._store.take_all(tx, user_id, State.BLOCKED) if reset else {})
             outcomes: dict[str, Outcome] = {}
             work = _Work(self._now_ns(), counts)
             for target in targets:
-                found = before[user_id, target]
-                edges = rules.without_friendship(found) if reset else found
+                standing = before[user_id, target]
+                if not standing.other_exists:
+                    continue
+                edges = rules.without_friendship(standing.edges) if reset else standing.edges
                 outcome = work.decide(PairChange(act, user_id, target, metadata), edges)
-                if found[0] == State.FRIEND and outcome is Outcome.JOINED:
+                if standing.edges[0] == State.FRIEND and outcome is Outcome.JOINED:
                     # A friend before the reset: no news.
                     outcome = Outcome.NOTHING
                 outcomes[target] = outcome
@@ -217,14 +205,23 @@ class FriendService:
     async def _change_pairs(self, tx: asyncpg.Connection, changes: Sequence[PairChange]) -> list[Outcome | Exception]:
         """Carry out acts between different pairs; what came of each."""
         await self._store.lock(tx, {player for one in changes for player in (one.user_id, one.target_id)})
-        before = await self._store.edges(tx, [(one.user_id, one.target_id) for one in changes])
+        before = await self._store.standings(tx, [(one.user_id, one.target_id) for one in changes])
         work = _Work(self._now_ns(), Counter())
-        outcomes: list[Outcome | Exception] = [work.decide(one, before[one.user_id, one.target_id]) for one in changes]
+        outcomes: list[Outcome | Exception] = []
+        for one in changes:
+            standing = before[one.user_id, one.target_id]
+            if not standing.one_exists:
+                outcomes.append(AccountNotFound())
+            elif not standing.other_exists:
+                outcomes.append(Outcome.NOTHING)
+            else:
+                outcomes.append(work.decide(one, standing.edges))
         await self._write(tx, work)
         return outcomes
 
     async def _write(self, tx: asyncpg.Connection, work: _Work) -> None:
-        await self._store.set(tx, work.kept)
+        await self._store.make(tx, work.made)
+        await self._store.move(tx, work.moved)
         await self._store.delete(tx, work.gone)
         changes = {one: count for one, count in work.counts.items() if count}
         if changes:
@@ -247,7 +244,11 @@ class FriendService:
                 happened.append(FriendBlocked(target, user_id))
             elif outcome is Outcome.JOINED:
                 happened.append(FriendJoined(target, user_id, username))
-        await asyncio.gather(*map(self._events.publish, happened))
+        if len(happened) == 1:
+            # As is usual, and without a task for it.
+            await self._events.publish(happened[0])
+        else:
+            await asyncio.gather(*map(self._events.publish, happened))
 
 
 def _page(user_id: str, rows: Sequence[EdgeRow], limit: int, users: Iterable[UserRecord]) -> FriendPage:
@@ -263,7 +264,8 @@ class _Work:
     """What a transaction is about to write: edges to be kept and to go, and what that changes in the counters."""
 
     def __init__(self, now_ns: int, counts: Counter[str]) -> None:
-        self.kept: list[Edge] = []
+        self.made: list[Edge] = []
+        self.moved: list[Edge] = []
         self.gone: list[tuple[str, str]] = []
         self.counts = counts
         # Those named together keep the order in which they were named.
@@ -283,7 +285,7 @@ class _Work:
             if becomes is None:
                 self.gone.append((owner, friend))
             else:
-                self.kept.append(Edge(owner, friend, becomes, self._next_ns, added))
+                (self.made if was is None else self.moved).append(Edge(owner, friend, becomes, self._next_ns, added))
             self.counts[owner] += (becomes is not None) - (was is not None)
         self._next_ns += 1
         return outcome

@@ -60,6 +60,14 @@ Pair = tuple[str, str]
 """Two players, in whichever order."""
 
 
+class Standing(NamedTuple):
+    """Whether the two of a pair exist, and how they stand to each other."""
+
+    one_exists: bool
+    other_exists: bool
+    edges: Edges
+
+
 class FriendStore:
     """Reads and writes rows of `friends`."""
 
@@ -113,19 +121,30 @@ class FriendStore:
         keys = sorted({int(user_id[:8], 16) - 2**31 for user_id in user_ids})
         await tx.execute(SQL["lock_players"], LOCKS, keys)
 
-    async def edges(self, tx: asyncpg.Connection, pairs: Iterable[Pair]) -> dict[Pair, Edges]:
-        """The states between the two of each pair."""
+    async def exists(self, tx: asyncpg.Connection, user_id: str) -> bool:
+        """Whether there is such a player, who is held."""
+        return bool(await tx.fetchval(SQL["player_exists"], user_id))
+
+    async def standings(self, tx: asyncpg.Connection, pairs: Iterable[Pair]) -> dict[Pair, Standing]:
+        """How the two of each pair stand to each other. That they exist holds until the end if both are held."""
         asked = list(pairs)
         rows = await tx.fetch(SQL["edges_of_pairs"], [one for one, _ in asked], [other for _, other in asked])
-        return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+        return {(row[0], row[1]): Standing(row[2], row[3], (row[4], row[5])) for row in rows}
 
-    async def set(self, tx: asyncpg.Connection, edges: Sequence[Edge]) -> None:
-        """Make or change edges. Raises BadMetadata; ForeignKeyViolationError if a player is gone by now."""
+    async def make(self, tx: asyncpg.Connection, edges: Sequence[Edge]) -> None:
+        """Make edges that were not there, of players who are held and exist. Raises BadMetadata."""
+        await self._write(tx, SQL["make_edges"], edges)
+
+    async def move(self, tx: asyncpg.Connection, edges: Sequence[Edge]) -> None:
+        """Change edges that were there. Raises BadMetadata."""
+        await self._write(tx, SQL["move_edges"], edges)
+
+    async def _write(self, tx: asyncpg.Connection, sql: str, edges: Sequence[Edge]) -> None:
         if not edges:
             return
         self._changes(tx, [edge.user_id for edge in edges])
         try:
-            await tx.execute(SQL["set_edges"], *map(list, zip(*edges, strict=True)))
+            await tx.execute(sql, *map(list, zip(*edges, strict=True)))
         except (asyncpg.DataError, asyncpg.StatementTooComplexError, asyncpg.ProgramLimitExceededError):
             raise BadMetadata from None
 

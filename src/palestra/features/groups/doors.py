@@ -9,9 +9,10 @@ import asyncpg
 
 from palestra.core.clock import Clock
 from palestra.core.errors import PalestraError
+from palestra.features.accounts.contract import AccountNotFound
 from palestra.features.groups import rules
 from palestra.features.groups.contract import Group, GroupFull, GroupNotFound, LastSuperadmin, State
-from palestra.features.groups.store import GroupStore, Passage
+from palestra.features.groups.store import GroupStore, Passage, Standing
 
 
 class Passed(NamedTuple):
@@ -34,10 +35,7 @@ class Doors:
         self._batch = store.passages(self._pass)
 
     async def join(self, group_id: str, user_id: str) -> Passed:
-        """Join an open group or ask a closed one.
-
-        Raises GroupNotFound, GroupFull, and ForeignKeyViolationError if there is no such player.
-        """
+        """Join an open group or ask a closed one. Raises GroupNotFound, GroupFull, AccountNotFound."""
         return await self._batch.submit(Passage(group_id, user_id, True))
 
     async def leave(self, group_id: str, user_id: str) -> Passed:
@@ -47,23 +45,25 @@ class Doors:
     async def _pass(self, tx: asyncpg.Connection, passages: Sequence[Passage]) -> list[Passed | Exception]:
         await self._store.lock_joiners(tx, {one.user_id for one in passages if one.joins})
         groups = await self._store.lock_many(tx, {one.group_id for one in passages})
-        states = await self._store.states_of_pairs(tx, [(one.group_id, one.user_id) for one in passages])
+        standings = await self._store.standings(tx, [(one.group_id, one.user_id) for one in passages])
         asked = {
             one.group_id
             for one in passages
             if (group := groups.get(one.group_id))
-            and ((one.joins and not group.open) or states.get((one.group_id, one.user_id)) == State.SUPERADMIN)
+            and ((one.joins and not group.open) or standings[one.group_id, one.user_id].state == State.SUPERADMIN)
         }
         in_charge = await self._store.in_charge(tx, asked) if asked else {}
         halls = {one.id: _Hall(one, in_charge.get(one.id, [])) for one in groups.values()}
         outcomes: list[Passed | Exception] = []
         for one in passages:
-            hall, state = halls.get(one.group_id), states.get((one.group_id, one.user_id))
+            hall, standing = halls.get(one.group_id), standings[one.group_id, one.user_id]
             try:
                 if hall is None:
                     outcomes.append(GroupNotFound() if one.joins else Passed())
+                elif one.joins:
+                    outcomes.append(hall.join(one.user_id, standing))
                 else:
-                    outcomes.append((hall.join if one.joins else hall.leave)(one.user_id, state))
+                    outcomes.append(hall.leave(one.user_id, standing.state))
             except PalestraError as error:
                 outcomes.append(error)
         await self._write(tx, list(halls.values()))
@@ -92,14 +92,16 @@ class _Hall:
         self._admin_ids = tuple(user_id for user_id, _ in in_charge)
         self._superadmins = sum(state == State.SUPERADMIN for _, state in in_charge)
 
-    def join(self, user_id: str, state: int | None) -> Passed:
-        """Somebody of that state wants in. Raises GroupNotFound, GroupFull."""
+    def join(self, user_id: str, standing: Standing) -> Passed:
+        """Somebody of that standing wants in. Raises GroupNotFound, GroupFull, AccountNotFound."""
         if self.deleted:
             raise GroupNotFound
         if self.members >= self.group.max_count:
             raise GroupFull
-        if state is not None:
+        if standing.state is not None:
             return Passed()
+        if not standing.exists:
+            raise AccountNotFound
         self.came.append((user_id, State.MEMBER if self.group.open else State.JOIN_REQUEST))
         self.members += self.group.open
         return Passed(self.group, self._admin_ids)

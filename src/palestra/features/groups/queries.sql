@@ -40,7 +40,10 @@ UPDATE groups g SET edge_count = g.edge_count + item.change, updated_at = now()
 FROM unnest($1::uuid[], $2::integer[]) AS item (id, change) WHERE g.id = item.id;
 
 -- name: delete_groups
--- Groups with all their members.
+-- Groups that are locked, with all their members.
+WITH members AS (
+    DELETE FROM group_members WHERE group_id = ANY($1::uuid[])
+)
 DELETE FROM groups WHERE id = ANY($1::uuid[]);
 
 -- name: states_of
@@ -56,10 +59,17 @@ JOIN group_members m USING (group_id, user_id);
 -- How many are in charge.
 SELECT count(*) FROM group_members WHERE group_id = $1 AND state = 0;
 
--- name: states_of_pairs
--- How players stand to groups.
-SELECT m.group_id::text, m.user_id::text, m.state
-FROM unnest($1::uuid[], $2::uuid[]) AS pair (group_id, user_id) JOIN group_members m USING (group_id, user_id);
+-- name: standings_of_pairs
+-- How players stand to groups, and whether they exist. Asked when both are held, and by a statement of its own: only one
+-- that begins then sees what the last who held them did.
+SELECT pair.group_id::text, pair.user_id::text, m.state, p.id IS NOT NULL AS player_exists
+FROM unnest($1::uuid[], $2::uuid[]) AS pair (group_id, user_id)
+LEFT JOIN player_ids p ON p.id = pair.user_id
+LEFT JOIN group_members m ON m.group_id = pair.group_id AND m.user_id = pair.user_id;
+
+-- name: existing_players
+-- Those among players who exist; asked when they are held, as above.
+SELECT id::text FROM player_ids WHERE id = ANY($1::uuid[]);
 
 -- name: in_charge
 -- Superadmins and admins of groups: those who decide about requests.
@@ -68,7 +78,8 @@ FROM unnest($1::uuid[]) AS asked (id) JOIN group_members m ON m.group_id = asked
 ORDER BY m.state, m.position;
 
 -- name: set_members
--- Makes members of groups that are locked, or changes their states; a member keeps the time of joining.
+-- Makes members of groups that are locked, of players who are held and were seen to exist, or changes their states; a
+-- member keeps the time of joining.
 INSERT INTO group_members (group_id, user_id, state, position)
 SELECT item.group_id, item.user_id, item.state, item.position
 FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::bigint[]) AS item (group_id, user_id, state, position)

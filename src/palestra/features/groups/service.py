@@ -92,13 +92,12 @@ class GroupService:
             open,
             max_count or MEMBERS_DEFAULT,
         )
-        try:
-            async with self._store.transaction() as tx:
-                await self._store.lock_joiners(tx, [user_id])
-                made = await self._store.create(tx, group)
-                await self._store.set_members(tx, [(group.id, user_id, State.SUPERADMIN)], self._now_ns())
-        except asyncpg.ForeignKeyViolationError:
-            raise AccountNotFound from None
+        async with self._store.transaction() as tx:
+            await self._store.lock_joiners(tx, [user_id])
+            made = await self._store.create(tx, group)
+            if user_id not in await self._store.existing(tx, [user_id]):
+                raise AccountNotFound
+            await self._store.set_members(tx, [(group.id, user_id, State.SUPERADMIN)], self._now_ns())
         return made
 
     async def update(
@@ -149,11 +148,7 @@ class GroupService:
     async def join(self, group_id: str, user_id: str, username: str) -> None:
         """See Groups.join."""
         found_id = rules.group_id(group_id)
-        try:
-            passed = await self._doors.join(found_id, user_id)
-        except asyncpg.ForeignKeyViolationError:
-            raise AccountNotFound from None
-        group = passed.group
+        group, admin_ids, _ = await self._doors.join(found_id, user_id)
         if group is None:
             return
         if group.open:
@@ -161,7 +156,7 @@ class GroupService:
                 MemberChanged(found_id, group.name, Happening.JOINED, user_id, username, user_id)
             )
         else:
-            await self._events.publish(JoinRequested(found_id, user_id, username, passed.admin_ids))
+            await self._events.publish(JoinRequested(found_id, user_id, username, admin_ids))
 
     async def leave(self, group_id: str, user_id: str, username: str) -> None:
         """See Groups.leave."""
@@ -202,23 +197,16 @@ class GroupService:
                 raise NoUserIds
             return
         targets = [one for one in rules.user_ids(user_ids) if one != caller_id]
-        strangers: set[str] = set()
-        if verb is Verb.ADD:
-            strangers = set(targets) - {user.id for user in await self._users.get_many(targets)}
-        affected: list[str] = []
-        try:
-            async with self._store.transaction() as tx:
-                if verb is Verb.ADD:
-                    await self._store.lock_joiners(tx, targets)
-                group = await self._store.lock(tx, found_id)
-                power = State.BANNED if group is None else await self._power(tx, found_id, caller_id)
-                if group is None or power > State.ADMIN:
-                    raise ChangeDenied
-                if strangers:
-                    raise UsersNotFound
-                affected = await self._apply(tx, verb, group, targets, power)
-        except asyncpg.ForeignKeyViolationError:
-            raise UsersNotFound from None
+        async with self._store.transaction() as tx:
+            if verb is Verb.ADD:
+                await self._store.lock_joiners(tx, targets)
+            group = await self._store.lock(tx, found_id)
+            power = State.BANNED if group is None else await self._power(tx, found_id, caller_id)
+            if group is None or power > State.ADMIN:
+                raise ChangeDenied
+            if verb is Verb.ADD and not (await self._store.existing(tx, targets)).issuperset(targets):
+                raise UsersNotFound
+            affected = await self._apply(tx, verb, group, targets, power)
         names = {user.id: user.username for user in await self._users.get_many(affected)} if affected else {}
         happened = [
             MemberChanged(found_id, group.name, verb.value, user_id, names.get(user_id, ""), caller_id or "")

@@ -55,6 +55,13 @@ class Place(NamedTuple):
     superadmins: int
 
 
+class Standing(NamedTuple):
+    """How a player stands to a group that may not know them, and whether there is such a player."""
+
+    state: int | None
+    exists: bool
+
+
 class Passage(NamedTuple):
     """Somebody who joins a group, or leaves it."""
 
@@ -155,9 +162,9 @@ class GroupStore:
             await tx.execute(SQL["delete_groups"], group_ids)
 
     async def set_members(self, tx: asyncpg.Connection, members: Sequence[tuple[str, str, int]], at_ns: int) -> None:
-        """Set states, each with its group and player; new members joined at `at_ns` and in the order given.
+        """Set states, each with its group and player, who are held and exist.
 
-        Raises ForeignKeyViolationError if a player does not exist.
+        New members joined at `at_ns` and in the order given.
         """
         if members:
             self._changes(tx, [member[0] for member in members])
@@ -191,12 +198,16 @@ class GroupStore:
         """How many are in charge."""
         return int(await tx.fetchval(SQL["count_superadmins"], group_id) or 0)
 
-    async def states_of_pairs(
+    async def standings(
         self, tx: asyncpg.Connection, pairs: Sequence[tuple[str, str]]
-    ) -> dict[tuple[str, str], int]:
-        """The states of players in groups, where the group knows the player."""
-        rows = await tx.fetch(SQL["states_of_pairs"], *map(list, zip(*pairs, strict=True)))
-        return {(row[0], row[1]): row[2] for row in rows}
+    ) -> dict[tuple[str, str], Standing]:
+        """How players stand to groups. That a player exists holds until the end if they are held."""
+        rows = await tx.fetch(SQL["standings_of_pairs"], *map(list, zip(*pairs, strict=True)))
+        return {(row[0], row[1]): Standing(row[2], row[3]) for row in rows}
+
+    async def existing(self, tx: asyncpg.Connection, user_ids: Sequence[str]) -> set[str]:
+        """Those among players, who are held, who exist."""
+        return {row[0] for row in await tx.fetch(SQL["existing_players"], user_ids)}
 
     async def in_charge(self, tx: asyncpg.Connection, group_ids: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
         """Superadmins and admins of groups with their states, the highest and oldest first."""
