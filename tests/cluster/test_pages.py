@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from palestra.cluster.beginnings import KEPT_ROWS_MAX, Beginning
 from palestra.cluster.bus import Bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.cluster.cache import Caches, Terms
+from palestra.cluster.caches.memory import Memory
 from palestra.cluster.pages import LOAD_SECONDS_MAX, Pages
 from palestra.core.clock import ManualClock
 from palestra.core.config import CacheSettings
@@ -140,15 +140,14 @@ async def test_the_beginning_of_a_list_answers_what_it_knows() -> None:
     assert long.first(2, lambda row: row > 5) is None
 
 
-async def test_a_page_made_of_the_same_parts_is_made_once() -> None:
-    made: list[Any] = []
-
-    def make() -> object:
-        made.append(object())
-        return made[-1]
-
+async def test_a_page_is_kept_for_its_question_until_what_it_was_made_of_changes() -> None:
+    memory: Memory[str, str] = Memory(len, entries_max=10, bytes_max=10_000)
+    memory.put("ann", "Ann", 10, 0)
+    held = memory.hold(["ann"], lambda: 0.0)
+    assert held is not None
     kept: Beginning[int] = Beginning([1])
-    first = kept.page((10, ["ann"]), make)
-    assert kept.page((10, ["ann"]), make) is first
-    assert kept.page((10, ["ann, renamed"]), make) is not first
-    assert len(made) == 2
+    assert kept.page((10, None)) is None
+    kept.keep((10, None), "the page", held)
+    assert (kept.page((10, None)), kept.page((11, None))) == ("the page", None)
+    memory.put("ann", "Ann, renamed", 10, 0)
+    assert kept.page((10, None)) is None
