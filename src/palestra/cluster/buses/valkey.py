@@ -25,31 +25,44 @@ WAITING_BYTES_MAX = 33_554_432
 SUBSCRIBED, MESSAGE = b"subscribe", b"message"
 LAST = b"last"
 """The answer to it says that all before it was taken."""
+REPLY_ON = b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$2\r\nON\r\n"
+REPLY_OFF = b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n"
+TRIED = b"tried"
+PROBE = b"\0"
+"""What a connection says to itself; no packet is that."""
 
 log = get_logger(__name__)
 
 
 class _Connection(Line):
-    """A RESP3 connection that publishes and subscribes."""
+    """A RESP3 connection that publishes and subscribes. Where it can, the server does not answer what is published."""
 
     def __init__(self, deliver: Callable[[bytes], None]) -> None:
         super().__init__()
         loop = asyncio.get_running_loop()
         self._deliver = deliver
+        self._trying = self._probed = self._answered = False
+        self._quiet = False
         self.subscribed: asyncio.Future[None] = loop.create_future()
         self.subscribed.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.tried: asyncio.Future[None] = loop.create_future()
         self.sent: asyncio.Future[None] = loop.create_future()
         """When `LAST` has been answered."""
 
     def take(self, reply: Any) -> None:
-        # Numbers are answers to what was published, the commonest that comes.
-        if type(reply) is int:
-            return
         if isinstance(reply, list):
             if reply[0] == MESSAGE:
-                self._deliver(reply[2])
+                if reply[2] == PROBE:
+                    self._probed = True
+                else:
+                    self._deliver(reply[2])
             elif reply[0] == SUBSCRIBED and reply[2] == 2 and not self.subscribed.done():
                 self.subscribed.set_result(None)
+        elif self._trying:
+            self._answered |= isinstance(reply, int | Exception)
+            if reply == TRIED:
+                self._trying = False
+                self.tried.set_result(None)
         elif isinstance(reply, Exception):
             self.fail(ConnectionError(str(reply)))
         elif reply == LAST and not self.sent.done():
@@ -59,6 +72,31 @@ class _Connection(Line):
         if not self.subscribed.done():
             self.subscribed.set_exception(error)
         super().fail(error)
+
+    def publish(self, channel: bytes, packet: bytes) -> None:
+        """Write a packet."""
+        self.write(b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(packet), packet))
+
+    async def hush(self, channel: bytes) -> None:
+        """Have what is published not answered, which nobody reads: each answer wakes us.
+
+        Some servers keep subscribers from hearing then, or do not allow it: it is tried on our own channel.
+        """
+        self._trying = True
+        self.write(REPLY_OFF)
+        self.publish(channel, PROBE)
+        self.write(REPLY_ON + command("PING", TRIED))
+        await asyncio.wait([self.tried, self.lost], return_when="FIRST_COMPLETED")
+        if self.lost.done():
+            self.lost.result()
+        self._quiet = self._probed and not self._answered
+        if self._quiet:
+            self.write(REPLY_OFF)
+
+    def ask(self, word: bytes = b"") -> None:
+        """Ask for a sign of life that says this word."""
+        ping = command("PING", word)
+        self.write(REPLY_ON + ping + REPLY_OFF if self._quiet else ping)
 
 
 class ValkeyTransport:
@@ -93,10 +131,7 @@ class ValkeyTransport:
         connection = self._connection
         if connection is None or connection.waiting_bytes() + len(packet) > WAITING_BYTES_MAX:
             return False
-        channel = self._channel(to).encode()
-        connection.write(
-            b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(packet), packet)
-        )
+        connection.publish(self._channel(to).encode(), packet)
         return True
 
     async def close(self) -> None:
@@ -104,7 +139,7 @@ class ValkeyTransport:
         if self._running is None:
             return
         if (connection := self._connection) is not None:
-            connection.write(command("PING", LAST))
+            connection.ask(LAST)
             await asyncio.wait([connection.sent, connection.lost], timeout=DEAD_SECONDS, return_when="FIRST_COMPLETED")
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
@@ -140,6 +175,7 @@ class ValkeyTransport:
         try:
             async with asyncio.timeout(DEAD_SECONDS):
                 await connection.subscribed
+                await connection.hush(self._channel(self._node).encode())
             self._connection = connection
             self._changed(True)
             if not first.done():
@@ -153,7 +189,7 @@ class ValkeyTransport:
                     raise TimeoutError("it does not answer")
                 connection.heard = False
                 if silent_looks:
-                    connection.write(command("PING"))
+                    connection.ask()
             connection.lost.result()
         finally:
             connection.fail(ConnectionError("it is not needed any more"))
