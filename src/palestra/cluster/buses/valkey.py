@@ -73,19 +73,13 @@ class _Connection(Line):
             self.subscribed.set_exception(error)
         super().fail(error)
 
-    def publish(self, channel: bytes, packet: bytes) -> None:
-        """Write a packet."""
-        self.write(b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(packet), packet))
-
     async def hush(self, channel: bytes) -> None:
         """Have what is published not answered, which nobody reads: each answer wakes us.
 
         Some servers keep subscribers from hearing then, or do not allow it: it is tried on our own channel.
         """
         self._trying = True
-        self.write(REPLY_OFF)
-        self.publish(channel, PROBE)
-        self.write(REPLY_ON + command("PING", TRIED))
+        self.write(REPLY_OFF + _published(channel, PROBE) + REPLY_ON + command("PING", TRIED))
         await asyncio.wait([self.tried, self.lost], return_when="FIRST_COMPLETED")
         if self.lost.done():
             self.lost.result()
@@ -131,7 +125,7 @@ class ValkeyTransport:
         connection = self._connection
         if connection is None or connection.waiting_bytes() + len(packet) > WAITING_BYTES_MAX:
             return False
-        connection.publish(self._channel(to).encode(), packet)
+        connection.write(_published(self._channel(to).encode(), packet))
         return True
 
     async def close(self) -> None:
@@ -200,3 +194,7 @@ class ValkeyTransport:
         connection.write(command("HELLO", "3", *(("AUTH", *credentials) if credentials else ())))
         connection.write(command("SUBSCRIBE", self._channel(self._node), self._channel(EVERYBODY)))
         return connection
+
+
+def _published(channel: bytes, packet: bytes) -> bytes:
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(packet), packet)

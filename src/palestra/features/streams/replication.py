@@ -215,19 +215,19 @@ class Replication:
     # -- what is sent to sessions of others
 
     def _delivered(self, sender: str, deliveries: list[Delivery]) -> None:
+        self.delivered += len(deliveries)
+        own = self._own()
         for delivery in deliveries:
-            self.delivered += 1
             try:
-                self._deliver(sender, delivery)
+                self._deliver(sender, delivery, own)
             except Exception as error:
                 log.error("an envelope of another node was not delivered", sender=sender, exc_info=error)
 
-    def _deliver(self, sender: str, delivery: Delivery) -> None:
+    def _deliver(self, sender: str, delivery: Delivery, own: Mapping[str, Session]) -> None:
         push = push_of(delivery)
         if delivery.stream is not None:
             self._engine.send_here(delivery.stream, push, sender)
             return
-        own = self._own()
         for session_id in delivery.sessions:
             session = own.get(session_id)
             if session is None:
