@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
+import redis.asyncio
 
 from palestra.cluster.bus import LONG_BYTES_MAX, MESSAGE_BYTES_MAX, Bus, Transport, Unreachable
 from palestra.cluster.buses import nats as nats_bus
@@ -420,6 +421,50 @@ async def test_valkey_is_entered_with_its_password_and_one_that_is_wrong_is_told
         await b.stop()
         with pytest.raises(Unavailable, match="WRONGPASS"):
             await Bus("c", 1, ValkeyTransport(f"redis://:wrong@127.0.0.1:{port}"), Tasks()).start()
+
+
+@pytest.mark.parametrize(("user", "answers"), [("", 0), ("plain:word@", 200)])
+async def test_what_is_published_is_not_answered_where_the_server_allows_that(
+    ports: dict[str, int], user: str, answers: int
+) -> None:
+    async with redis.asyncio.Redis(port=ports["valkey"]) as admin:
+        await admin.execute_command("ACL SETUSER plain on >word &* ~* +@all -client|reply")
+
+        async def written() -> int:
+            """How many bytes the server has written in all, before it answers this."""
+            return (await admin.info("stats"))["total_net_output_bytes"]
+
+        bus = Bus("a", 1, ValkeyTransport(f"redis://{user}127.0.0.1:{ports['valkey']}", f"test{free_port()}"), Tasks())
+        await bus.start()
+        looking = -await written() + await written()
+        before = await written()
+        for _ in range(200):
+            bus.send("nobody", "news", b"")
+            await asyncio.sleep(0)
+        # When it has stopped, all has been taken.
+        await bus.stop()
+        bytes_of_answers = await written() - before - looking
+        assert bus.packets_sent == 200
+        assert abs(bytes_of_answers - answers * len(b":0\r\n")) < 100
+
+
+async def test_a_connection_whose_answers_are_left_out_shows_that_it_lives(
+    ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(valkey_bus, "LIVELY_SECONDS", 0.02)
+    monkeypatch.setattr(valkey_bus, "DEAD_SECONDS", 0.1)
+    changes = list[bool]()
+    async with redis.asyncio.Redis(port=ports["valkey"]) as admin:
+        bus = Bus("a", 1, ValkeyTransport(f"redis://127.0.0.1:{ports['valkey']}", f"test{free_port()}"), Tasks())
+        bus.on_change(changes.append)
+        await bus.start()
+        asked = (await admin.info("commandstats"))["cmdstat_ping"]["calls"]
+        async with asyncio.timeout(SECONDS_MAX):
+            # Nobody says anything meanwhile, for far longer than it may be silent.
+            while (await admin.info("commandstats"))["cmdstat_ping"]["calls"] < asked + 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        await bus.stop()
+    assert changes == [True, False]
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:6379", "nats://127.0.0.1:4222", "redis://127.0.0.1:63x79", "http://[::1"])

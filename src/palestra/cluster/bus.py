@@ -93,6 +93,8 @@ class Bus:
         self._on_change: list[Callable[[bool], None]] = []
         self._outbox: list[dict[str, list[Message]]] = []
         self._open: Callable[[], None] | None = None
+        self._awake = False
+        """Whether what is sent goes out at the end of this turn already."""
         self._numbers: dict[str, int] = {}
         self._heard: dict[tuple[str, bool], tuple[int, int]] = {}
         self._pieces: dict[tuple[str, bool], list[bytes]] = {}
@@ -216,7 +218,8 @@ class Bus:
             self._call((finish,))
 
     def _wake(self) -> None:
-        if not self._outbox and self._open is None:
+        if not self._awake:
+            self._awake = True
             self.loop.call_soon(self._flush)
 
     def _put(self, to: str, message: Message) -> None:
@@ -236,7 +239,7 @@ class Bus:
 
     def _flush(self) -> None:
         self._close()
-        outbox, self._outbox = self._outbox, []
+        outbox, self._outbox, self._awake = self._outbox, [], False
         for run in outbox:
             for to, messages in run.items():
                 self._publish(to, messages)

@@ -76,4 +76,4 @@ def transport_for(url: str, prefix: str) -> Transport:
         return LocalTransport()
     if scheme in NATS_SCHEMES:
         return NatsTransport(url, prefix)
-    return ValkeyTransport(url.replace("valkey", "redis", 1) if scheme.startswith("valkey") else url, prefix)
+    return ValkeyTransport(url, prefix)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from palestra.core.errors import SetupError, Unavailable
+from palestra.cluster.line import place_of
+from palestra.cluster.script_servers import Call, Refused, ScriptServers, ScriptUnknown, open_servers
+from palestra.core.errors import Unavailable
 from palestra.core.log import get_logger
 from palestra.core.tasks import Tasks, set_within
 
@@ -18,14 +19,9 @@ LOOK_SECONDS = 1.0
 """How often the servers are asked who they are."""
 BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
+__all__ = ["Call", "Scripts"]
+
 log = get_logger(__name__)
-
-
-class Call(NamedTuple):
-    """One run of the script. All keys carry the same hash tag; the first says where in a cluster they live."""
-
-    keys: Sequence[str]
-    arguments: Sequence[Any]
 
 
 class Scripts:
@@ -39,29 +35,19 @@ class Scripts:
     def __init__(self, url: str, script: str, tasks: Tasks) -> None:
         self.up = False
         self.on_up: Callable[[], None] = lambda: None
-        self._url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+        self._url = url
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._tasks = tasks
-        self._client: Any = None
-        self._clustered = False
+        self._servers: ScriptServers | None = None
         self._lost = asyncio.Event()
         self._lives: dict[str, str] = {}
         self._looking = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
         self._stopped = False
-        self._errors: tuple[type[Exception], ...] = (OSError, TimeoutError)
-        self._refusal: type[Exception] = Exception
-        self._unknown_script: type[Exception] = Exception
         if url:
-            try:
-                import redis.asyncio
-                import redis.exceptions
-            except ImportError:
-                raise SetupError('a Valkey or Redis URL needs its client: pip install "redis[hiredis]"') from None
-            self._errors = (redis.asyncio.RedisError, OSError, TimeoutError)
-            self._refusal = redis.exceptions.ResponseError
-            self._unknown_script = redis.exceptions.NoScriptError
+            # What is wrong with it is told at once.
+            place_of(url)
 
     async def start(self) -> None:
         """Look for the server, and keep looking in the background. Raises nothing: it may come later."""
@@ -83,22 +69,20 @@ class Scripts:
         Raises Unavailable when the server cannot be reached: the calls were carried out or not.
         """
         replies = await self._sent(calls)
-        if any(isinstance(reply, self._unknown_script) for reply in replies):
+        if any(isinstance(reply, ScriptUnknown) for reply in replies):
             # A script answers only for itself: those that ran do no harm when they run again.
             await self._load()
             replies = await self._sent(calls)
         for reply in replies:
-            if isinstance(reply, Exception) and not isinstance(reply, self._refusal):
+            if isinstance(reply, Exception) and not isinstance(reply, Refused):
                 self._lose(reply)
                 raise Unavailable("Valkey cannot be reached, try again.") from reply
         return replies
 
     def life_of(self, key: str) -> str:
         """The name of the life of the server that holds a key, as it was when last asked."""
-        if not self._clustered:
-            return self._lives.get("", "")
-        node = self._client.get_node_from_key(key) if self._client is not None else None
-        return self._lives.get(node.name, "") if node is not None else ""
+        servers = self._servers
+        return "" if servers is None else self._lives.get(servers.server_of(key), "")
 
     async def look(self) -> None:
         """Ask the servers who they are now. Raises Unavailable."""
@@ -107,16 +91,21 @@ class Scripts:
             raise Unavailable("Valkey cannot be reached, try again.")
 
     async def _sent(self, calls: Sequence[Call]) -> list[Any]:
-        client = self._client
-        if client is None or not self.up:
+        servers = self._servers
+        if servers is None or not self.up:
             raise Unavailable("Valkey cannot be reached, try again.")
         try:
-            async with asyncio.timeout(ANSWER_SECONDS * 2):
-                pipeline = client.pipeline(transaction=False)
-                for keys, arguments in calls:
-                    pipeline.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
-                return await pipeline.execute(raise_on_error=False)
-        except self._errors as error:
+            return await servers.run(self._sha, calls)
+        except OSError as error:
+            self._lose(error)
+            raise Unavailable("Valkey cannot be reached, try again.") from error
+
+    async def _load(self) -> None:
+        servers = self._servers
+        try:
+            if servers is not None:
+                await servers.load(self._script)
+        except OSError as error:
             self._lose(error)
             raise Unavailable("Valkey cannot be reached, try again.") from error
 
@@ -141,60 +130,24 @@ class Scripts:
                 await self._look_once()
 
     async def _look_once(self) -> None:
+        if self._servers is not None and self._servers.lost:
+            await self._disconnect()
         try:
             async with asyncio.timeout(ANSWER_SECONDS * 2):
-                if self._client is None:
-                    await self._connect()
-                lives = await self._ask_lives()
+                if self._servers is None:
+                    self._servers = await open_servers(self._url, ANSWER_SECONDS)
+                lives = await self._servers.lives()
                 if lives != self._lives or not self.up:
-                    await self._load()
-        except self._errors as error:
+                    await self._servers.load(self._script)
+        except OSError as error:
             self._lose(error)
             await self._disconnect()
             return
         self._lives = lives
         if not self.up:
-            log.info("Valkey is there", cluster=self._clustered)
+            log.info("Valkey is there", cluster=self._servers.clustered)
             self.up = True
             self.on_up()
-
-    async def _connect(self) -> None:
-        import redis.asyncio
-
-        limits: dict[str, Any] = {
-            "socket_timeout": ANSWER_SECONDS,
-            "socket_connect_timeout": ANSWER_SECONDS,
-            "protocol": 2,
-        }
-        client: Any = redis.asyncio.Redis.from_url(self._url, retry=None, **limits)
-        try:
-            self._clustered = bool((await client.info("cluster")).get("cluster_enabled"))
-            if self._clustered:
-                single, client = client, None
-                await single.aclose()
-                client = redis.asyncio.RedisCluster.from_url(self._url, **limits)
-                await client.initialize()
-        except BaseException:
-            if client is not None:
-                await client.aclose()
-            raise
-        self._client = client
-
-    async def _ask_lives(self) -> dict[str, str]:
-        client = self._client
-        if not self._clustered:
-            return {"": (await client.info("server"))["run_id"]}
-        primaries = client.get_primaries()
-        answers = await asyncio.gather(*(client.info("server", target_nodes=node) for node in primaries))
-        return {node.name: answer["run_id"] for node, answer in zip(primaries, answers, strict=True)}
-
-    async def _load(self) -> None:
-        """Have all servers know the script."""
-        try:
-            await self._client.script_load(self._script)
-        except self._errors as error:
-            self._lose(error)
-            raise Unavailable("Valkey cannot be reached, try again.") from error
 
     def _lose(self, error: BaseException) -> None:
         if self.up:
@@ -203,7 +156,6 @@ class Scripts:
         self._lost.set()
 
     async def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(*self._errors):
-                await client.aclose()
+        servers, self._servers = self._servers, None
+        if servers is not None:
+            await servers.close()

@@ -7,12 +7,12 @@ a relay from node to node costs a third more CPU (`./dev bench cluster_relay`).
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from palestra.cluster.bus import EVERYBODY
-from palestra.core.errors import SetupError, Unavailable
+from palestra.cluster.line import Line, command, connect, place_of
+from palestra.core.errors import Unavailable
 from palestra.core.log import get_logger
 
 LIVELY_SECONDS = 1.0
@@ -25,106 +25,81 @@ WAITING_BYTES_MAX = 33_554_432
 SUBSCRIBED, MESSAGE = b"subscribe", b"message"
 LAST = b"last"
 """The answer to it says that all before it was taken."""
+REPLY_ON = b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$2\r\nON\r\n"
+REPLY_OFF = b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n"
+TRIED = b"tried"
+PROBE = b"\0"
+"""What a connection says to itself; no packet is that."""
 
 log = get_logger(__name__)
 
 
-class _Place(NamedTuple):
-    """Where the server is, and who we are there."""
+class _Connection(Line):
+    """A RESP3 connection that publishes and subscribes. Where it can, the server does not answer what is published."""
 
-    host: str
-    port: int
-    path: str
-    credentials: tuple[str, ...]
-    tls: ssl.SSLContext | None
-
-
-class _Connection(asyncio.Protocol):
-    """A RESP3 connection that publishes and subscribes."""
-
-    def __init__(self, reader: Any, errors: type[Exception], deliver: Callable[[bytes], None]) -> None:
+    def __init__(self, deliver: Callable[[bytes], None]) -> None:
+        super().__init__()
         loop = asyncio.get_running_loop()
-        self._reader = reader
-        self._errors = errors
         self._deliver = deliver
-        self._transport: asyncio.Transport
-        self.heard = True
-        """Whether anything has come since this was last set to False."""
+        self._trying = self._probed = self._answered = False
+        self._quiet = False
         self.subscribed: asyncio.Future[None] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
-        """Has an exception in the end."""
+        self.subscribed.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.tried: asyncio.Future[None] = loop.create_future()
         self.sent: asyncio.Future[None] = loop.create_future()
         """When `LAST` has been answered."""
-        for future in (self.subscribed, self.lost):
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        self.heard = True
-        reader = self._reader
-        reader.feed(data)
-        try:
-            while (reply := reader.gets()) is not False:
-                # Numbers are answers to what was published, the commonest that comes.
-                if type(reply) is not int:
-                    self._take(reply)
-        except self._errors as error:
-            self.fail(ConnectionError(f"it speaks another protocol: {error}"))
-
-    def _take(self, reply: Any) -> None:
+    def take(self, reply: Any) -> None:
         if isinstance(reply, list):
             if reply[0] == MESSAGE:
-                self._deliver(reply[2])
+                if reply[2] == PROBE:
+                    self._probed = True
+                else:
+                    self._deliver(reply[2])
             elif reply[0] == SUBSCRIBED and reply[2] == 2 and not self.subscribed.done():
                 self.subscribed.set_result(None)
+        elif self._trying:
+            self._answered |= isinstance(reply, int | Exception)
+            if reply == TRIED:
+                self._trying = False
+                self.tried.set_result(None)
         elif isinstance(reply, Exception):
             self.fail(ConnectionError(str(reply)))
         elif reply == LAST and not self.sent.done():
             self.sent.set_result(None)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.fail(exc or ConnectionError("it has closed the connection"))
-
     def fail(self, error: Exception) -> None:
-        """There is no use in going on."""
-        for future in (self.subscribed, self.lost):
-            if not future.done():
-                future.set_exception(error)
-        self._transport.abort()
+        if not self.subscribed.done():
+            self.subscribed.set_exception(error)
+        super().fail(error)
 
-    def waiting_bytes(self) -> int:
-        """What has not been written yet."""
-        return self._transport.get_write_buffer_size()
+    async def hush(self, channel: bytes) -> None:
+        """Have what is published not answered, which nobody reads: each answer wakes us.
 
-    def write(self, data: bytes) -> None:
-        """Send as it is, unless the connection is ending; it is lost a moment later then."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        Some servers keep subscribers from hearing then, or do not allow it: it is tried on our own channel.
+        """
+        self._trying = True
+        self.write(REPLY_OFF + _published(channel, PROBE) + REPLY_ON + command("PING", TRIED))
+        await asyncio.wait([self.tried, self.lost], return_when="FIRST_COMPLETED")
+        if self.lost.done():
+            self.lost.result()
+        self._quiet = self._probed and not self._answered
+        if self._quiet:
+            self.write(REPLY_OFF)
+
+    def ask(self, word: bytes = b"") -> None:
+        """Ask for a sign of life that says this word."""
+        ping = command("PING", word)
+        self.write(REPLY_ON + ping + REPLY_OFF if self._quiet else ping)
 
 
 class ValkeyTransport:
     """Implements `Transport`, on a connection that is made anew whenever it fails."""
 
     def __init__(self, url: str, prefix: str = "palestra") -> None:
-        try:
-            import hiredis
-            from redis.asyncio.connection import SSLConnection, parse_url
-        except ImportError:
-            raise SetupError('a Valkey or Redis URL needs its client: pip install "redis[hiredis]"') from None
-        given: dict[str, Any] = dict(parse_url(url))
-        tls = None
-        if given.pop("connection_class", None) is SSLConnection:
-            tls = SSLConnection(**given).ssl_context.get()
-        credentials = (given.get("username") or "default", given["password"]) if given.get("password") else ()
-        path = str(given.get("path", ""))
-        self._place = _Place(str(given.get("host", "localhost")), int(given.get("port", 6379)), path, credentials, tls)
-        self._reader_of: Callable[[], Any] = hiredis.Reader
-        self._protocol_error: type[Exception] = hiredis.ProtocolError
+        self._place = place_of(url)
         # Publishing knows nothing of databases: without this those who have one each would hear of each other.
-        number = int(given.get("db") or 0)
-        self._prefix = f"{prefix}:{number}" if number else prefix
+        self._prefix = f"{prefix}:{self._place.database}" if self._place.database else prefix
         self._connection: _Connection | None = None
         self._running: asyncio.Task[None] | None = None
         self._deliver: Callable[[bytes], None]
@@ -140,9 +115,8 @@ class ValkeyTransport:
             await first
         except OSError as error:
             await self.close()
-            where = self._place.path or f"{self._place.host}:{self._place.port}"
             raise Unavailable(
-                f"Valkey at {where} cannot be used: {error.strerror or error or 'no answer'}.\n"
+                f"Valkey at {self._place} cannot be used: {error.strerror or error or 'no answer'}.\n"
                 "Start it, or correct --redis-url (or cluster.bus_url)."
             ) from error
 
@@ -151,10 +125,7 @@ class ValkeyTransport:
         connection = self._connection
         if connection is None or connection.waiting_bytes() + len(packet) > WAITING_BYTES_MAX:
             return False
-        channel = self._channel(to).encode()
-        connection.write(
-            b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(packet), packet)
-        )
+        connection.write(_published(self._channel(to).encode(), packet))
         return True
 
     async def close(self) -> None:
@@ -162,7 +133,7 @@ class ValkeyTransport:
         if self._running is None:
             return
         if (connection := self._connection) is not None:
-            connection.write(_command("PING", LAST.decode()))
+            connection.ask(LAST)
             await asyncio.wait([connection.sent, connection.lost], timeout=DEAD_SECONDS, return_when="FIRST_COMPLETED")
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
@@ -198,6 +169,7 @@ class ValkeyTransport:
         try:
             async with asyncio.timeout(DEAD_SECONDS):
                 await connection.subscribed
+                await connection.hush(self._channel(self._node).encode())
             self._connection = connection
             self._changed(True)
             if not first.done():
@@ -211,28 +183,18 @@ class ValkeyTransport:
                     raise TimeoutError("it does not answer")
                 connection.heard = False
                 if silent_looks:
-                    connection.write(_command("PING"))
+                    connection.ask()
             connection.lost.result()
         finally:
             connection.fail(ConnectionError("it is not needed any more"))
 
     async def _connect(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        place = self._place
-
-        def made() -> _Connection:
-            return _Connection(self._reader_of(), self._protocol_error, self._deliver)
-
-        async with asyncio.timeout(DEAD_SECONDS):
-            if place.path:
-                _, connection = await loop.create_unix_connection(made, place.path)
-            else:
-                _, connection = await loop.create_connection(made, place.host, place.port, ssl=place.tls)
-        connection.write(_command("HELLO", "3", *(("AUTH", *place.credentials) if place.credentials else ())))
-        connection.write(_command("SUBSCRIBE", self._channel(self._node), self._channel(EVERYBODY)))
+        connection = await connect(self._place, lambda: _Connection(self._deliver), DEAD_SECONDS)
+        credentials = self._place.credentials
+        connection.write(command("HELLO", "3", *(("AUTH", *credentials) if credentials else ())))
+        connection.write(command("SUBSCRIBE", self._channel(self._node), self._channel(EVERYBODY)))
         return connection
 
 
-def _command(*words: str) -> bytes:
-    parts = [b"$%d\r\n%b\r\n" % (len(word), word) for word in (text.encode() for text in words)]
-    return b"*%d\r\n%b" % (len(parts), b"".join(parts))
+def _published(channel: bytes, packet: bytes) -> bytes:
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(packet), packet)

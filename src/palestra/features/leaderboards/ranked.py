@@ -83,10 +83,10 @@ class Ranked:
 
     async def _ranks(self, period: Period, shared: SharedRanks, owner_ids: Sequence[str]) -> Sequence[int]:
         owners = [owner_bytes(owner_id) for owner_id in owner_ids]
-        pieces = (owners[at : at + shared_ranks.OWNERS_MAX] for at in range(0, len(owners), shared_ranks.OWNERS_MAX))
+        size = shared_ranks.OWNERS_MAX
         ranks: list[int] = []
-        for standing in await asyncio.gather(*map(shared.look, pieces)):
-            if standing is None:
+        for looking in [shared.look(owners[at : at + size]) for at in range(0, len(owners), size)]:
+            if (standing := await looking) is None:
                 break
             ranks += standing.ranks
         else:

@@ -15,8 +15,9 @@ from palestra.cluster.membership import NodeInfo
 from palestra.core.errors import PalestraError
 from palestra.core.log import get_logger
 from palestra.features.streams.copying import Opened, Placed, opened_of
+from palestra.features.streams.deliveries import Delivery, push_of
 from palestra.features.streams.engine import PresenceEngine
-from palestra.features.streams.replication import Delivery, Replication, push_of
+from palestra.features.streams.replication import Replication
 from palestra.gateway.operation import Session
 from palestra.gateway.websocket.gateway import SocketGateway
 from palestra.gateway.websocket.handed import Handed, Wanted

@@ -15,10 +15,11 @@ from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
 from palestra.features.streams.contract import Presence, Stream
 from palestra.features.streams.copying import Copying, Opened, Part, Placed, opened_of
+from palestra.features.streams.deliveries import Deliveries, Delivery, push_of
 from palestra.features.streams.engine import PresenceEngine
 from palestra.features.streams.remote import RemoteSession
 from palestra.gateway.operation import Caller, Session
-from palestra.gateway.push import Push, RawPush
+from palestra.gateway.push import Push
 from palestra.gateway.websocket.socket import Socket
 
 ENDED_AT_ONCE_MAX = 200
@@ -38,16 +39,6 @@ class Left(msgspec.Struct, array_like=True, frozen=True):
 
     session_id: str
     stream: Stream
-
-
-class Delivery(msgspec.Struct, array_like=True, frozen=True):
-    """An envelope as JSON text, to sessions or to a stream. `topic` is that of a push of which the latest counts."""
-
-    envelope: bytes
-    droppable: bool
-    topic: Any
-    sessions: list[str] = []
-    stream: Stream | None = None
 
 
 class Ending(msgspec.Struct, array_like=True, frozen=True):
@@ -89,8 +80,8 @@ class Replication:
         """The nodes of which a whole copy is still to come."""
         self._asked_at: dict[str, float] = {}
         self._disagreements: dict[str, int] = {}
-        self._push: Push | None = None
-        self._targets: dict[str, list[str]] = {}
+        deliveries = Deliveries(cluster.bus)
+        self.deliver, self.deliver_stream = deliveries.deliver, deliveries.deliver_stream
         self._on_open: list[Callable[[RemoteSession], None]] = []
         self._on_end: list[Callable[[RemoteSession], None]] = []
         self.forwarding: set[str] = set()
@@ -108,7 +99,7 @@ class Replication:
             ("presence.join", Placed, self._join_own),
             ("presence.leave", Left, self._leave_own),
             ("presence.update", Placed, self._update_own),
-            ("deliver", Delivery, self._delivered),
+            ("deliver", list[Delivery], self._delivered),
             ("presence.ask", None, self._copying.asked),
             ("presence.part", Part, self._part),
         ):
@@ -223,34 +214,20 @@ class Replication:
 
     # -- what is sent to sessions of others
 
-    def deliver(self, session: RemoteSession, push: Push) -> None:
-        """See Link.deliver. The sessions that get the same envelope one after the other share a message."""
-        if push is not self._push:
-            self._bus.gather(self._send_gathered)
-            self._push = push
-        self._targets.setdefault(session.node, []).append(session.id)
+    def _delivered(self, sender: str, deliveries: list[Delivery]) -> None:
+        self.delivered += len(deliveries)
+        own = self._own()
+        for delivery in deliveries:
+            try:
+                self._deliver(sender, delivery, own)
+            except Exception as error:
+                log.error("an envelope of another node was not delivered", sender=sender, exc_info=error)
 
-    def _send_gathered(self) -> None:
-        push, self._push = self._push, None
-        targets, self._targets = self._targets, {}
-        if push is not None:
-            envelope, topic = push.envelope(), push.topic
-            for node, sessions in targets.items():
-                self._bus.send(node, "deliver", _encode(Delivery(envelope, push.droppable, topic, sessions)))
-
-    def deliver_stream(self, stream: Stream, push: Push, nodes: Iterable[str]) -> None:
-        """See Link.deliver_stream."""
-        delivery = _encode(Delivery(push.envelope(), push.droppable, push.topic, [], stream))
-        for node in nodes:
-            self._bus.send(node, "deliver", delivery)
-
-    def _delivered(self, sender: str, delivery: Delivery) -> None:
-        self.delivered += 1
+    def _deliver(self, sender: str, delivery: Delivery, own: Mapping[str, Session]) -> None:
         push = push_of(delivery)
         if delivery.stream is not None:
             self._engine.send_here(delivery.stream, push, sender)
             return
-        own = self._own()
         for session_id in delivery.sessions:
             session = own.get(session_id)
             if session is None:
@@ -461,25 +438,4 @@ class Replication:
         )
 
 
-class LatestRawPush(RawPush):
-    """An envelope as text that replaces those before it on the same topic."""
-
-    __slots__ = ("topic",)
-
-    def __init__(self, envelope: bytes, topic: Any) -> None:
-        super().__init__(envelope)
-        self.topic = topic
-
-
 _NOBODY: Mapping[str, RemoteSession] = {}
-
-
-def push_of(delivery: Delivery) -> Push:
-    """The envelope that another node has sent."""
-    if delivery.topic is not None:
-        return LatestRawPush(delivery.envelope, _hashable(delivery.topic))
-    return RawPush(delivery.envelope, droppable=delivery.droppable)
-
-
-def _hashable(topic: Any) -> Any:
-    return tuple(topic) if isinstance(topic, list) else topic
