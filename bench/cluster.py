@@ -63,6 +63,8 @@ class Seen:
     """Round by round. Pairs are of the same load on a node alone and on several nodes, one right after the other."""
 
     http: list[tuple[Mixed, Mixed]] = field(default_factory=list)
+    http_each: list[tuple[Mixed, Mixed]] = field(default_factory=list)
+    """As many connections on each of several nodes as on the one alone, as when nodes are added to carry more."""
     http_in_turn: list[tuple[Mixed, Mixed]] = field(default_factory=list)
     """The same load on one of the nodes after the other: what they cost each other, whatever the machine can carry."""
     relay: list[tuple[sockets.Relay, sockets.Relay]] = field(default_factory=list)
@@ -132,11 +134,12 @@ def measure(chosen: set[str], rounds: int, seconds: int, folder: Path, seen: See
         for number in range(rounds):
             order = (0, 1) if number % 2 == 0 else (1, 0)
             if HTTP in chosen:
-                for pairs, in_turn in ((seen.http, False), (seen.http_in_turn, True)):
-                    mixed = {place: _mixed(nodes, cases[place], seconds, in_turn=in_turn) for place in order}
+                ways = (("at once", {}, seen.http), ("on each", {"on_each": True}, seen.http_each))
+                for name, way, pairs in (*ways, ("in turn", {"in_turn": True}, seen.http_in_turn)):
+                    mixed = {place: _mixed(nodes, cases[place], seconds, **way) for place in order}
                     pairs.append((mixed[0], mixed[1]))
                     told = f"{mixed[0].nodes_us:.1f} : {mixed[1].nodes_us:.1f} µs CPU per request, on 1 node : {NODES}"
-                    say(f"{HTTP:<18} {told}, {'in turn' if in_turn else 'at once'}")
+                    say(f"{HTTP:<18} {told}, {name}")
             if RELAY in chosen:
                 relayed = {place: _relayed(nodes, cases[place], seconds) for place in order}
                 seen.relay.append((relayed[0], relayed[1]))
@@ -167,15 +170,16 @@ def _user_id(token: str) -> str:
     return json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["uid"]
 
 
-def _mixed(nodes: Nodes, case: _Case, seconds: int, *, in_turn: bool = False) -> Mixed:
-    """All connections on all nodes of a case at once, or on one after the other, while the others go on listening."""
+def _mixed(nodes: Nodes, case: _Case, seconds: int, *, in_turn: bool = False, on_each: bool = False) -> Mixed:
+    """All connections on all nodes of a case at once, as many on each of them, or all on one node after the other."""
     loads: list[parse.Load] = []
     before = _cpu(nodes, case.nodes)
     if in_turn:
         for node in case.nodes:
             loads += _loads([node.port], case.players, seconds if len(case.nodes) == 1 else -(-seconds // 2))
     else:
-        loads += _loads([node.port for node in case.nodes], case.players, seconds)
+        ports = [node.port for node in case.nodes]
+        loads += _loads(ports, case.players, seconds, CONNECTIONS * (len(ports) if on_each else 1))
     after = _cpu(nodes, case.nodes)
     requests = sum(load.requests for load in loads)
     each = [1e6 * (now - then) / max(1, requests) for then, now in zip(before, after, strict=True)]
@@ -187,9 +191,10 @@ def _mixed(nodes: Nodes, case: _Case, seconds: int, *, in_turn: bool = False) ->
     )
 
 
-def _loads(ports: Sequence[int], players: Path, seconds: int) -> list[parse.Load]:
+def _loads(ports: Sequence[int], players: Path, seconds: int, connections: int = CONNECTIONS) -> list[parse.Load]:
     """As many generators as there may be nodes, each with its share of the connections."""
-    generators = [_wrk(ports[number % len(ports)], seconds, players, number) for number in range(NODES)]
+    each = connections // NODES
+    generators = [_wrk(ports[number % len(ports)], seconds, players, number, each) for number in range(NODES)]
     try:
         return [parse.wrk(_said(one, seconds)) for one in generators]
     finally:
@@ -198,8 +203,8 @@ def _loads(ports: Sequence[int], players: Path, seconds: int) -> list[parse.Load
             one.wait()
 
 
-def _wrk(port: int, seconds: int, file: Path, number: int) -> subprocess.Popen[str]:
-    command = ["wrk", "-t1", f"-c{CONNECTIONS // NODES}", f"-d{seconds}s", "--latency", "-s", str(LUA)]
+def _wrk(port: int, seconds: int, file: Path, number: int, connections: int) -> subprocess.Popen[str]:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(LUA)]
     seed = (time.time_ns() // 1_000_000 + number) % 2**31
     command += [f"http://{HOST}:{port}", "--", "mixed", str(file), str(seed)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -208,7 +208,9 @@ def _process_rows(results: Results) -> list[Row]:
 def _cluster_rows(results: Results) -> list[Row]:
     """Ratios are medians of those of the rounds; what PostgreSQL and Valkey cost is shown beside."""
     seen = results.cluster
-    made = _mixed_rows(cluster.HTTP, seen.http) + _mixed_rows(f"{cluster.HTTP}, turns", seen.http_in_turn)
+    made = _mixed_rows(cluster.HTTP, seen.http)
+    made += _mixed_rows(f"{cluster.HTTP}, each", seen.http_each)
+    made += _mixed_rows(f"{cluster.HTTP}, turns", seen.http_in_turn)
     if seen.relay:
         ratio = median(two.cpu_us / alone.cpu_us for alone, two in seen.relay)
         p99_ms = median(two.p99_ms for _, two in seen.relay)
