@@ -421,6 +421,20 @@ async def test_what_a_node_did_not_tell_before_it_died_is_found(world: World) ->
     await world.agree("b")
 
 
+async def test_ranks_just_built_are_built_anew_when_a_node_dies_that_told_nothing_yet(world: World) -> None:
+    a, b = world.nodes
+    await a.boards.create("b")
+    await a.boards.submit("b", new_id(), "ann", 5)
+    await world.agree("b")
+    built = a.builder.built + b.builder.built
+    b.sharing.distrust("c", b.known.shared_ranks())
+
+    async def anew() -> bool:
+        return await known_again(b) and a.builder.built + b.builder.built > built
+
+    await becomes(anew)
+
+
 async def test_a_builder_that_falls_silent_or_is_doubted_is_replaced(world: World) -> None:
     a, b = world.nodes
     await a.boards.create("b")

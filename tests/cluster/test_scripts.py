@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import redis.asyncio
+from redis.exceptions import RedisClusterException
 
 from palestra.cluster import scripts as scripts_module
-from palestra.cluster.script_servers import Call, Refused
+from palestra.cluster.script_servers import Call, Refused, ServerCluster
 from palestra.cluster.scripts import Scripts
 from palestra.core.errors import Unavailable
 from palestra.core.tasks import Tasks
@@ -136,3 +137,47 @@ async def test_a_password_and_a_database_are_those_of_the_url() -> None:
         await scripts.stop()
         await wrong.stop()
         await tasks.stop()
+
+
+class Gone:
+    """A client of a cluster that cannot be reached at all: its error is of no other's kind."""
+
+    def get_primaries(self) -> list[Any]:
+        raise RedisClusterException("cannot be connected")
+
+    def get_node_from_key(self, key: str) -> Any:
+        raise RedisClusterException("no slots are known")
+
+    async def script_load(self, script: str) -> None:
+        raise RedisClusterException("cannot be connected")
+
+    async def aclose(self) -> None:
+        raise RedisClusterException("cannot be connected")
+
+
+async def test_a_cluster_that_cannot_be_reached_at_all_is_away_like_any_other() -> None:
+    servers = ServerCluster(Gone(), 1.0)
+    for asking in (servers.load(SCRIPT), servers.lives()):
+        with pytest.raises(OSError, match="cannot be connected"):
+            await asking
+    assert servers.server_of("{a}") == ""
+    await servers.close()
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_looking(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_servers, failures = scripts_module.open_servers, iter([RuntimeError("a bug")])
+
+    async def unsound(url: str, seconds: float) -> Any:
+        for failure in failures:
+            raise failure
+        return await open_servers(url, seconds)
+
+    monkeypatch.setattr(scripts_module, "open_servers", unsound)
+    world.proxy.cut()
+    with pytest.raises(Unavailable):
+        await world.scripts.run([count()])
+    await until(lambda: "looking for Valkey failed" in capsys.readouterr().out)
+    await until(lambda: world.scripts.up)
+    assert await world.scripts.run([count()]) == [[1, b"done"]]

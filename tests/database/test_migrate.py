@@ -77,6 +77,23 @@ async def test_a_failing_file_leaves_nothing_and_keeps_what_came_before(empty: D
     assert await migrate(empty, folder=folder) == ["0002_more.sql"]
 
 
+async def test_a_file_that_a_serving_node_gets_in_the_way_of_is_tried_again(empty: Database, folder: Path) -> None:
+    """Both lock two tables in different orders; PostgreSQL lets the one fail that looks for a circle first."""
+    await migrate(empty, folder=folder)
+    await empty.execute("CREATE TABLE b (n int)")
+    locks = "LOCK TABLE a IN ACCESS EXCLUSIVE MODE;\nSET LOCAL deadlock_timeout = '10ms';\nLOCK TABLE b;\n"
+    (folder / "0003_locks.sql").write_text(f"-- migrate:up\n{locks}CREATE TABLE c (n int);\n")
+    told = asyncio.Event()
+    async with empty.transaction() as node:
+        await node.execute("SET LOCAL deadlock_timeout = '1h'")
+        await node.execute("LOCK TABLE b IN ROW EXCLUSIVE MODE")
+        migrating = asyncio.create_task(migrate(empty, lambda name: told.set(), folder=folder))
+        await told.wait()
+        await node.execute("LOCK TABLE a IN ROW EXCLUSIVE MODE")
+    assert await migrating == ["0003_locks.sql"]
+    assert await empty.fetchval("SELECT to_regclass('c')::text") == "c"
+
+
 async def test_a_file_changed_after_it_was_applied_is_refused(empty: Database, folder: Path) -> None:
     await migrate(empty, folder=folder)
     (folder / "0001_begin.sql").write_text(FIRST.replace("VALUES (1)", "VALUES (2)"))

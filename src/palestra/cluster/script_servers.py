@@ -138,11 +138,14 @@ class ServerCluster:
         self._client = client
         self._seconds = seconds
         self._errors = redis.exceptions
+        # A cluster that cannot be reached at all is told by an error of no other's kind.
+        self._away = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException)
 
     @classmethod
     async def open(cls, url: str, seconds: float) -> ServerCluster:
         """Connect, and learn who holds what."""
         import redis.asyncio
+        import redis.exceptions
 
         # The client knows no other name of it.
         url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
@@ -152,7 +155,7 @@ class ServerCluster:
             await client.initialize()
         except BaseException as error:
             await client.aclose()
-            if isinstance(error, redis.asyncio.RedisError):
+            if isinstance(error, redis.exceptions.RedisError | redis.exceptions.RedisClusterException):
                 raise ConnectionError(str(error)) from error
             raise
         return cls(client, seconds)
@@ -176,24 +179,31 @@ class ServerCluster:
 
     async def lives(self) -> dict[str, str]:
         """See ScriptServers.lives."""
-        primaries = self._client.get_primaries()
-        asked = asyncio.gather(*(self._client.info("server", target_nodes=node) for node in primaries))
-        answers = await self._asked(asked)
+
+        async def all_lives() -> tuple[list[Any], list[Any]]:
+            primaries = self._client.get_primaries()
+            asked = (self._client.info("server", target_nodes=node) for node in primaries)
+            return primaries, await asyncio.gather(*asked)
+
+        primaries, answers = await self._asked(all_lives())
         return {node.name: answer["run_id"] for node, answer in zip(primaries, answers, strict=True)}
 
     async def _asked(self, answer: Any) -> Any:
         try:
             async with asyncio.timeout(self._seconds * 2):
                 return await answer
-        except self._errors.RedisError as error:
+        except self._away as error:
             raise ConnectionError(str(error)) from error
 
     def server_of(self, key: str) -> str:
         """See ScriptServers.server_of."""
-        node = self._client.get_node_from_key(key)
+        try:
+            node = self._client.get_node_from_key(key)
+        except self._away:
+            node = None
         return "" if node is None else node.name
 
     async def close(self) -> None:
         """See ScriptServers.close."""
-        with contextlib.suppress(self._errors.RedisError, OSError):
+        with contextlib.suppress(*self._away, OSError):
             await self._client.aclose()

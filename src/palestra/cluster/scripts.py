@@ -120,7 +120,12 @@ class Scripts:
                 await set_within(self._lost, seconds)
             else:
                 await asyncio.sleep(seconds)
-            await self._look()
+            try:
+                await self._look()
+            except Exception as error:
+                # Whatever it is, who does not look any more never finds the server again.
+                log.error("looking for Valkey failed", exc_info=error)
+                self._lose(error)
             failures = 0 if self.up else failures + 1
 
     async def _look(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable
 from importlib import resources
@@ -19,6 +20,8 @@ _UP = re.compile(r"^-- migrate:up[ \t]*$", re.MULTILINE)
 _DOWN = re.compile(r"^-- migrate:down\b.*$", re.MULTILINE)
 # Any number will do, as long as all nodes use the same and nobody else does.
 _LOCK = 0x70616C65737472
+ATTEMPTS_MAX = 5
+"""How often a migration is tried that nodes which serve get in the way of."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version    text PRIMARY KEY,
@@ -98,25 +101,49 @@ async def _migrate(
             await connection.execute(_TABLE)
     done = []
     for migration in pending:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            # Another node may have been faster, or be of another version.
-            if migration not in _pending(wanted, await _applied(connection)):
-                continue
-            if progress is not None:
-                progress(migration.name)
+        for attempt in itertools.count(1):
             try:
-                await connection.execute(migration.sql)
-            except asyncpg.PostgresError as error:
-                raise SetupError(f"migration {migration.name} failed and was undone: {error}") from error
-            await connection.execute(
-                "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-                migration.version,
-                migration.name,
-                migration.checksum,
-            )
-            done.append(migration.name)
+                if await _apply(connection, wanted, migration, progress):
+                    done.append(migration.name)
+                break
+            except asyncpg.DeadlockDetectedError as error:
+                # Nodes that serve meanwhile lock the same tables.
+                if attempt == ATTEMPTS_MAX:
+                    raise _failed(migration, error) from error
     return done
+
+
+async def _apply(
+    connection: asyncpg.Connection,
+    wanted: list[Migration],
+    migration: Migration,
+    progress: Callable[[str], None] | None,
+) -> bool:
+    """Whether it was ours to apply. Raises SetupError; DeadlockDetectedError if it is to be tried again."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        # Another node may have been faster, or be of another version.
+        if migration not in _pending(wanted, await _applied(connection)):
+            return False
+        if progress is not None:
+            progress(migration.name)
+        try:
+            await connection.execute(migration.sql)
+        except asyncpg.DeadlockDetectedError:
+            raise
+        except asyncpg.PostgresError as error:
+            raise _failed(migration, error) from error
+        await connection.execute(
+            "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+            migration.version,
+            migration.name,
+            migration.checksum,
+        )
+    return True
+
+
+def _failed(migration: Migration, error: Exception) -> SetupError:
+    return SetupError(f"migration {migration.name} failed and was undone: {error}")
 
 
 async def _applied(connection: asyncpg.Connection) -> dict[str, tuple[str, str]]:

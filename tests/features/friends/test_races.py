@@ -79,3 +79,17 @@ async def test_an_act_upon_whoever_is_gone_changes_nothing_and_those_of_its_roun
     assert [type(one) for one in outcomes] == [type(None), AccountNotFound, type(None), type(None)]
     assert {(one, other) for one, other in await world.edges()} == {(ann, bob), (bob, ann)}
     await world.assert_counts_are_true()
+
+
+async def test_an_id_that_is_none_fails_nobody_who_shares_the_round(nodes: list[World]) -> None:
+    world = nodes[0]
+    ann, bob, eve = await world.players.make("ann", "bob", "eve")
+    outcomes = await asyncio.gather(
+        world.friends.add("bot-1", "bot", [bob]),
+        world.friends.add(ann, "ann", [bob]),
+        world.friends.add(eve.upper(), "eve", [bob]),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in outcomes] == [AccountNotFound, type(None), type(None)]
+    found = (await world.friends.list(bob)).friends
+    assert {one.user.id for one in found} == {ann, eve}

@@ -87,3 +87,19 @@ async def test_whoever_is_gone_gets_in_nowhere_and_those_of_the_round_go_on(node
     assert set(await world.states(group)) == {ann, bob}
     assert await world.database.fetchval("SELECT count(*) FROM groups") == 1
     await world.assert_counts_are_true()
+
+
+async def test_an_id_that_is_none_fails_nobody_who_shares_the_round(nodes: list[World]) -> None:
+    world = nodes[0]
+    ann, bob, eve = await world.players.make("ann", "bob", "eve")
+    group = (await world.groups.create(ann.upper(), "g", open=True)).id
+    outcomes = await asyncio.gather(
+        world.groups.join(group, "bot-1", "bot"),
+        world.groups.join(group, bob, "bob"),
+        world.groups.join(group, eve.upper(), "eve"),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in outcomes] == [AccountNotFound, type(None), type(None)]
+    await world.groups.leave(group, eve.upper(), "eve")
+    found = (await world.groups.list_users(group)).members
+    assert {one.user.id for one in found} == {ann, bob}

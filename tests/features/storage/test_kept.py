@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
+from typing import Any
 
 import pytest
 
 from palestra.core.ids import SYSTEM_USER
+from palestra.features.storage import store as store_module
 from palestra.features.storage.contract import READ_NOBODY, READ_PUBLIC, ObjectId, ObjectWrite, StorageError
 from palestra.features.storage.service import StorageService
 from palestra.features.storage.store import StorageStore
@@ -60,3 +63,35 @@ async def test_names_with_all_kinds_of_letters_are_told_apart(storage: StorageSe
             (*name, f'{{"n": {number}}}') for number, name in enumerate(names)
         ]
     assert all(one.user_id == SYSTEM_USER for one in found)
+
+
+async def test_a_write_that_its_caller_gives_up_is_seen_when_it_is_done(
+    storage: StorageService, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    write_rows = store_module._write_rows
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        writing.set()
+        await go.wait()
+        try:
+            return await write_rows(*arguments, **options)
+        finally:
+            done.set()
+
+    async def shop() -> list[str]:
+        found = await storage.read([ObjectId("config", "shop", SYSTEM_USER)], caller_id=ann)
+        return [one.value for one in found]
+
+    await storage.put("config", "shop", {"price": 1}, permission_read=READ_PUBLIC)
+    monkeypatch.setattr(store_module, "_write_rows", slow)
+    caller = asyncio.create_task(storage.put("config", "shop", {"price": 2}, permission_read=READ_PUBLIC))
+    await writing.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    assert await shop() == ['{"price": 1}']
+    go.set()
+    await done.wait()
+    async with asyncio.timeout(20):
+        while await shop() != ['{"price": 2}']:  # noqa: ASYNC110 - the end of the round is told to nobody
+            await asyncio.sleep(0)

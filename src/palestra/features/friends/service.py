@@ -12,6 +12,7 @@ import msgspec
 
 from palestra.core.clock import Clock
 from palestra.core.events import EventBus
+from palestra.core.ids import parse_id
 from palestra.features.accounts.contract import AccountNotFound, UserRecord, Users
 from palestra.features.friends import rules
 from palestra.features.friends.contract import (
@@ -159,6 +160,11 @@ class FriendService:
     async def _carry_out(
         self, act: Act, user_id: str, username: str, targets: Sequence[str], metadata: str, reset: bool = False
     ) -> None:
+        try:
+            # Before it meets others in a round: they are not to fail with it.
+            user_id = parse_id(user_id)
+        except ValueError:
+            raise AccountNotFound from None
         if len(targets) == 1 and not reset:
             outcome = await self._pairs.submit(PairChange(act, user_id, targets[0], metadata))
             outcomes = {targets[0]: outcome}

@@ -16,6 +16,7 @@ local BUILDER_SECONDS = 15
 local GONE_SECONDS = 600
 local GONE_AT_A_TIME = 50
 local WRITER_SECONDS = 600
+local BUILT_SECONDS = 60
 local NEWS_BYTES, KEY_BYTES, VERSION_BYTES, OWNER_BYTES = 44, 32, 12, 16
 local NO_RECORD = '\255\255\255\255'
 local READY, STALE, LOADING, MISSING = 0, 1, 2, 3
@@ -167,10 +168,12 @@ local function doubt()
     return call('HDEL', STATE, 'token', 'until', 'life')
 end
 
--- A node died that wrote here of late: it may have had news that nobody else has.
+-- A node died that wrote here of late: it may have had news that nobody else has. Whatever it wrote while ranks are built,
+-- or were a moment ago, may have moved an owner past the reader.
 local function distrust(node)
-    local at = call('HGET', STATE, 'writer:' .. node)
-    if at and tonumber(at) > now - WRITER_SECONDS then
+    local state = call('HMGET', STATE, 'writer:' .. node, 'token', 'built')
+    local wrote = state[1] and tonumber(state[1]) > now - WRITER_SECONDS
+    if wrote or state[2] or (state[3] and tonumber(state[3]) > now - BUILT_SECONDS) then
         doubt()
     end
     return 1

@@ -78,10 +78,19 @@ class StorageStore:
     def _write_batch(
         self, name: str, settings: DatabaseSettings, *, create_only: bool, trusted: bool
     ) -> Batch[Row, Ack]:
+        write = partial(_write, create_only=create_only, trusted=trusted)
+
+        async def execute(connection: asyncpg.Connection, rows: list[Row]) -> list[Ack | Exception]:
+            try:
+                return await write(connection, rows)
+            finally:
+                # Here, and not where the caller waits: one that gives up keeps nothing from being written.
+                self._changed([row.id for row in rows])
+
         return Batch(
             name,
             self._database,
-            partial(_write, create_only=create_only, trusted=trusted),
+            execute,
             key=lambda row: row.id,
             size_bytes=_bytes_of,
             rows_max=settings.batch_rows_max,
@@ -104,8 +113,6 @@ class StorageStore:
             return await batch.submit(row)
         except _UNSTORABLE:
             raise NotStorable from None
-        finally:
-            self._changed([row.id])
 
     async def write_all(self, rows: Sequence[Row]) -> list[Ack]:
         """Several writes, or one that depends on a version, all or nothing in a transaction of their own.
