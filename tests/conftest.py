@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import asyncpg
@@ -50,26 +51,28 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         asyncio.run(server.stop())
 
 
-@pytest.fixture
-async def database_url(postgres_url: str) -> AsyncIterator[str]:
-    """The URL of a fresh, migrated database of this test's own."""
+@asynccontextmanager
+async def _fresh(postgres_url: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
     await _run(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     try:
         yield _named(postgres_url, name)
     finally:
         await _run(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of a fresh, migrated database of this test's own."""
+    async with _fresh(postgres_url) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_database_url(postgres_url: str) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database that the tests of one file share."""
-    name = f"test_{uuid4().hex}"
-    await _run(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    try:
-        yield _named(postgres_url, name)
-    finally:
-        await _run(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    async with _fresh(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from palestra.cluster import scripts as scripts_module
 from palestra.cluster.bus import Bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.cluster.cache import Caches
-from palestra.cluster.scripts import Call, Scripts
+from palestra.cluster.script_servers import Call
+from palestra.cluster.scripts import Scripts
 from palestra.core.clock import ManualClock
 from palestra.core.config import CacheSettings, DatabaseSettings, Settings
 from palestra.core.events import EventBus

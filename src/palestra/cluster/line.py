@@ -33,6 +33,11 @@ class Place(NamedTuple):
         return self.path or f"{self.host}:{self.port}"
 
 
+def client_url(url: str) -> str:
+    """A URL of Valkey's as the client library knows it, by Redis' name."""
+    return url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+
+
 def place_of(url: str) -> Place:
     """What a URL names. Raises SetupError where the client is not installed."""
     try:
@@ -40,7 +45,7 @@ def place_of(url: str) -> Place:
         from redis.asyncio.connection import SSLConnection, parse_url
     except ImportError:
         raise SetupError('a Valkey or Redis URL needs its client: pip install "redis[hiredis]"') from None
-    given: dict[str, Any] = dict(parse_url(url.replace("valkey", "redis", 1) if url.startswith("valkey") else url))
+    given: dict[str, Any] = dict(parse_url(client_url(url)))
     tls = None
     if given.pop("connection_class", None) is SSLConnection:
         tls = SSLConnection(**given).ssl_context.get()

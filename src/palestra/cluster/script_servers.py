@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from palestra.cluster.line import Questions, command, connect, place_of
+from palestra.cluster.line import Questions, client_url, command, connect, place_of
 
 AWAY = ("LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS")
 """Refusals of a server that is as good as gone."""
@@ -145,20 +145,16 @@ class ServerCluster:
     async def open(cls, url: str, seconds: float) -> ServerCluster:
         """Connect, and learn who holds what."""
         import redis.asyncio
-        import redis.exceptions
 
-        # The client knows no other name of it.
-        url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
         limits: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "protocol": 2}
-        client: Any = redis.asyncio.RedisCluster.from_url(url, **limits)
+        client: Any = redis.asyncio.RedisCluster.from_url(client_url(url), **limits)
+        servers = cls(client, seconds)
         try:
-            await client.initialize()
-        except BaseException as error:
-            await client.aclose()
-            if isinstance(error, redis.exceptions.RedisError | redis.exceptions.RedisClusterException):
-                raise ConnectionError(str(error)) from error
+            await servers._asked(client.initialize())
+        except BaseException:
+            await servers.close()
             raise
-        return cls(client, seconds)
+        return servers
 
     async def run(self, sha: str, calls: Sequence[Call]) -> list[Any]:
         """See ScriptServers.run."""

@@ -19,8 +19,6 @@ LOOK_SECONDS = 1.0
 """How often the servers are asked who they are."""
 BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
-__all__ = ["Call", "Scripts"]
-
 log = get_logger(__name__)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from palestra.database.pool import Database
 from palestra.features.accounts.contract import AccountNotFound
+from palestra.features.friends.contract import OwnId
 from tests.features.friends.world import World
 
 ROUNDS = 30
@@ -93,3 +94,5 @@ async def test_an_id_that_is_none_fails_nobody_who_shares_the_round(nodes: list[
     assert [type(one) for one in outcomes] == [AccountNotFound, type(None), type(None)]
     found = (await world.friends.list(bob)).friends
     assert {one.user.id for one in found} == {ann, eve}
+    with pytest.raises(OwnId):
+        await world.friends.add(ann.upper(), "ann", [ann])

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from palestra.cluster.caches.shared import REPLY_SECONDS_MAX, Away, Swap
+from palestra.cluster.line import client_url
 from palestra.core.errors import SetupError
 
 CONNECTIONS_MAX = 8
@@ -25,7 +26,7 @@ class ValkeyCache:
         except ImportError:
             raise SetupError('a Valkey or Redis URL needs its client: pip install "redis[hiredis]"') from None
         pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
+            client_url(url),
             max_connections=CONNECTIONS_MAX,
             timeout=REPLY_SECONDS_MAX,
             socket_timeout=REPLY_SECONDS_MAX,

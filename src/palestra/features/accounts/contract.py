@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from palestra.core.clock import timestamp
 from palestra.core.encoded import Watch
 from palestra.core.errors import AlreadyExists, Internal, NotFound, Overloaded, PermissionDenied, Unauthenticated
+from palestra.core.ids import parse_id
 from palestra.gateway.fields import JsonText
 
 _encode = msgspec.json.Encoder().encode
@@ -256,6 +257,14 @@ class LastIdentity(PermissionDenied):
         super().__init__(
             "Cannot unlink last account identifier. Check profile exists and is not last link.",
         )
+
+
+def player_id(text: str) -> str:
+    """An id as the database writes it, so that it can be compared and share a round trip. Raises AccountNotFound."""
+    try:
+        return parse_id(text)
+    except ValueError:
+        raise AccountNotFound from None
 
 
 class Users(Protocol):

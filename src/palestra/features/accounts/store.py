@@ -77,7 +77,7 @@ class AccountStore:
         self._update: Batch[tuple[Any, ...], None] = Batch(
             "accounts.update",
             database,
-            _update_many,
+            self._update_many,
             key=lambda change: change[0],
             size_bytes=lambda change: sum(len(text) for text in change[2::2] if text),
             idempotent=True,
@@ -201,15 +201,24 @@ class AccountStore:
         for column in PROFILE:
             change += (column in changes, changes.get(column))
         try:
-            if "username" in changes:
+            if "username" not in changes:
+                await self._update.submit(tuple(change))
+                return
+            try:
                 # A name may be taken, which would undo the work of all who share the round trip.
                 await self.database.execute(SQL["update_accounts"], *([one] for one in change))
-            else:
-                await self._update.submit(tuple(change))
+            finally:
+                self.changed((user_id,))
         except asyncpg.UniqueViolationError:
             raise UsernameTaken from None
+
+    async def _update_many(self, connection: asyncpg.Connection, changes: list[tuple[Any, ...]]) -> list[None]:
+        try:
+            await connection.execute(SQL["update_accounts"], *zip(*changes, strict=True))
+            return [None] * len(changes)
         finally:
-            self.changed((user_id,))
+            # Here, and not where the caller waits: one that gives up keeps nothing from being written.
+            self.changed([change[0] for change in changes])
 
     async def fill_profile(self, user_id: str, display_name: str | None, avatar_url: str | None, email: str) -> None:
         """Set what the player has not set; take an e-mail address, unless it is "", if nobody has it."""
@@ -251,11 +260,6 @@ async def _find(connection: asyncpg.Connection, items: list[tuple[int, bytes]]) 
     # The blind index covers the kind, so it alone names the identifier.
     found = {row[0]: Login(row[1], row[2], row[3], row[4]) for row in rows}
     return [found.get(lookup) for lookup in lookups]
-
-
-async def _update_many(connection: asyncpg.Connection, changes: list[tuple[Any, ...]]) -> list[None]:
-    await connection.execute(SQL["update_accounts"], *zip(*changes, strict=True))
-    return [None] * len(changes)
 
 
 async def _create(connection: asyncpg.Connection, items: list[NewAccount]) -> list[bool | Exception]:

@@ -12,8 +12,7 @@ import msgspec
 
 from palestra.core.clock import Clock
 from palestra.core.events import EventBus
-from palestra.core.ids import parse_id
-from palestra.features.accounts.contract import AccountNotFound, UserRecord, Users
+from palestra.features.accounts.contract import AccountNotFound, UserRecord, Users, player_id
 from palestra.features.friends import rules
 from palestra.features.friends.contract import (
     PAGE_FRIENDS_MAX,
@@ -125,6 +124,7 @@ class FriendService:
         self, user_id: str, username: str, ids: Sequence[str], provider: str, reset: bool = False
     ) -> None:
         """See Friends.befriend."""
+        user_id = player_id(user_id)
         others = [other for other in dict.fromkeys(ids) if other != user_id]
         metadata = msgspec.json.encode({"provider": provider}).decode()
         await self._carry_out(Act.BEFRIEND, user_id, username, others[:USERS_MAX], metadata, reset)
@@ -150,6 +150,7 @@ class FriendService:
     ) -> None:
         if not ids and not usernames:
             return
+        user_id = player_id(user_id)
         targets = await self._targets(act, user_id, username, ids, usernames)
         if not targets:
             if act is Act.DELETE:
@@ -160,11 +161,6 @@ class FriendService:
     async def _carry_out(
         self, act: Act, user_id: str, username: str, targets: Sequence[str], metadata: str, reset: bool = False
     ) -> None:
-        try:
-            # Before it meets others in a round: they are not to fail with it.
-            user_id = parse_id(user_id)
-        except ValueError:
-            raise AccountNotFound from None
         if len(targets) == 1 and not reset:
             outcome = await self._pairs.submit(PairChange(act, user_id, targets[0], metadata))
             outcomes = {targets[0]: outcome}

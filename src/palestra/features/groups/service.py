@@ -11,8 +11,8 @@ import msgspec
 
 from palestra.core.clock import Clock
 from palestra.core.events import EventBus
-from palestra.core.ids import new_id, parse_id
-from palestra.features.accounts.contract import AccountNotFound, UserRecord, Users
+from palestra.core.ids import new_id
+from palestra.features.accounts.contract import AccountNotFound, UserRecord, Users, player_id
 from palestra.features.groups import rules
 from palestra.features.groups.contract import (
     MEMBERS_DEFAULT,
@@ -81,7 +81,7 @@ class GroupService:
             raise BadMaxCount
         rules.check_texts(CreationRefused, name=name, description=description, avatar_url=avatar_url, lang_tag=lang_tag)
         text = msgspec.json.encode(metadata).decode() if metadata else "{}"
-        user_id = _player(user_id)
+        user_id = player_id(user_id)
         group = NewGroup(
             new_id(),
             user_id,
@@ -148,7 +148,7 @@ class GroupService:
 
     async def join(self, group_id: str, user_id: str, username: str) -> None:
         """See Groups.join."""
-        found_id, user_id = rules.group_id(group_id), _player(user_id)
+        found_id, user_id = rules.group_id(group_id), player_id(user_id)
         group, admin_ids, _ = await self._doors.join(found_id, user_id)
         if group is None:
             return
@@ -161,7 +161,7 @@ class GroupService:
 
     async def leave(self, group_id: str, user_id: str, username: str) -> None:
         """See Groups.leave."""
-        found_id, user_id = rules.group_id(group_id), _player(user_id)
+        found_id, user_id = rules.group_id(group_id), player_id(user_id)
         passed = await self._doors.leave(found_id, user_id)
         if passed.deleted:
             await self._events.publish(GroupDeleted(found_id))
@@ -328,14 +328,6 @@ class GroupService:
 
     def _now_ns(self) -> int:
         return int(self._clock.now() * 1e9)
-
-
-def _player(user_id: str) -> str:
-    """An id as the database writes it, before it meets others in a round. Raises AccountNotFound."""
-    try:
-        return parse_id(user_id)
-    except ValueError:
-        raise AccountNotFound from None
 
 
 def _member_page(group_id: str, rows: Sequence[Position], limit: int, users: Iterable[UserRecord]) -> MemberPage:

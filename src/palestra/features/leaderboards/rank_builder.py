@@ -9,7 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from palestra.cluster.scripts import Call, Scripts
+from palestra.cluster.script_servers import Call
+from palestra.cluster.scripts import Scripts
 from palestra.core.clock import utc
 from palestra.core.errors import PalestraError, Unavailable
 from palestra.core.log import get_logger

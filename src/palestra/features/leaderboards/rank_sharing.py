@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import asyncpg
 
-from palestra.cluster.scripts import Call, Scripts
+from palestra.cluster.script_servers import Call
+from palestra.cluster.scripts import Scripts
 from palestra.core.errors import PalestraError, Unavailable
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from palestra.cluster.line import client_url
 from palestra.core.errors import SetupError
 from palestra.core.log import get_logger
 from palestra.core.metrics import Metrics
@@ -49,9 +50,8 @@ class Checkpoints:
             import redis.asyncio
         except ImportError:
             raise SetupError('a redis_url needs its client: pip install "redis[hiredis]"') from None
-        url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
         self._client: Any = redis.asyncio.Redis.from_url(
-            url, socket_timeout=WAIT_SECONDS, socket_connect_timeout=WAIT_SECONDS, protocol=3
+            client_url(url), socket_timeout=WAIT_SECONDS, socket_connect_timeout=WAIT_SECONDS, protocol=3
         )
         self._errors: tuple[type[Exception], ...] = (redis.asyncio.RedisError, OSError, TimeoutError)
         self._prefix = prefix
