@@ -16,6 +16,8 @@ from palestra.database.embedded import EmbeddedPostgres
 from palestra.database.migrate import migrate
 from palestra.database.pool import Database
 
+pytest_plugins = ["tests.deadline"]
+
 TEMPLATE = "palestra_template"
 
 
