@@ -102,7 +102,7 @@ def running(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> Iter
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.communicate(timeout=SECONDS_MAX)
 
 
 def alive(pids: list[int]) -> list[int]:

@@ -12,6 +12,7 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import pytest
 from palestra.cli import serve
 from palestra.cli.main import app
 from palestra.core.errors import SetupError
-from tests.cli.nodes import alive, palestra, running
+from tests.cli.nodes import SECONDS_MAX, alive, palestra, running
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
@@ -93,8 +94,9 @@ def _slow(port: int) -> None:
 
 
 def _wait_in_flight(console_port: int, count: int) -> None:
+    until = time.monotonic() + SECONDS_MAX
     while f"palestra_calls_in_flight {count}.0".encode() not in get(console_port, "/metrics")[1]:
-        pass
+        assert time.monotonic() < until, "the calls do not get there"
 
 
 async def test_a_taken_port_is_told_and_nothing_is_left_running(database_url: str, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ async def test_a_killed_primary_is_replaced_and_nothing_that_was_answered_is_los
     await until(lambda: not play.platform.node.ready)
     promoted = await servers.fullest()
     await resumed(play, promoted)
-    assert play.platform.node.ready
+    await until(lambda: play.platform.node.ready)
     await all_is_there(play, promoted)
 
 

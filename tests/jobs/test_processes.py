@@ -81,7 +81,7 @@ def working(folder: Path, database_url: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.communicate(timeout=SECONDS_MAX)
 
 
 async def queue_of(database: Database, jobs: int) -> World:

@@ -81,8 +81,9 @@ def preparation(account: Account | None, blocked: Path | None, at_parents_death:
     if blocked is not None and not sys.platform.startswith("linux"):
         assert account is not None
         raise SetupError(unreachable(blocked, account))
-    # Loaded here, before the fork: the child of a process with threads must not take locks.
+    # Loaded and looked up here, before the fork: the child of a process with threads must not take locks.
     libc = ctypes.CDLL(None, use_errno=True)
+    prctl, capset = libc.prctl, libc.capset
     node = os.getpid()
 
     def prepare() -> None:
@@ -90,14 +91,14 @@ def preparation(account: Account | None, blocked: Path | None, at_parents_death:
             if blocked is not None:
                 # Without this bit, access() answers an account other than root as if it had no capabilities, and
                 # initdb would not find the programs beside it. It also keeps setuid() from dropping what we keep.
-                _checked(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
+                _checked(prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
             os.setgroups([account.gid])
             os.setgid(account.gid)
             os.setuid(account.uid)
             if blocked is not None:
-                _keep_access(libc)
+                _keep_access(prctl, capset)
         if sys.platform.startswith("linux"):
-            _checked(libc.prctl(_PR_SET_PDEATHSIG, int(at_parents_death), 0, 0, 0))
+            _checked(prctl(_PR_SET_PDEATHSIG, int(at_parents_death), 0, 0, 0))
             if os.getppid() != node:
                 os._exit(1)
 
@@ -126,12 +127,12 @@ def hand_over(directory: Path, account: Account) -> None:
             os.lchown(os.path.join(folder, name), account.uid, account.gid)
 
 
-def _keep_access(libc: ctypes.CDLL) -> None:
+def _keep_access(prctl: Callable[..., int], capset: Callable[..., int]) -> None:
     mask = 1 << _CAP_DAC_OVERRIDE
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
-    _checked(libc.capset(header, data))
-    _checked(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0))
+    _checked(capset(header, data))
+    _checked(prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0))
 
 
 def _checked(result: int) -> None:
