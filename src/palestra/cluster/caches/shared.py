@@ -137,8 +137,9 @@ class Shared:
         """Disconnect."""
         self.usable = False
         if self._returning is not None:
+            # Some clients keep a cancellation to themselves; its owner cancels it again.
             self._returning.cancel()
-            await asyncio.gather(self._returning, return_exceptions=True)
+            await asyncio.wait([self._returning], timeout=CLOSE_SECONDS_MAX)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS_MAX):
                 await self._server.close()
