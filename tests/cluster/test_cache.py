@@ -144,7 +144,7 @@ async def world_of(kind: str, ports: dict[str, int]) -> AsyncIterator[World]:
         world = World(lambda port: ValkeyCache(f"redis://127.0.0.1:{port}"), ports[kind])
     else:
         world = World(lambda port: MemcachedCache([f"127.0.0.1:{port}"]), ports[kind])
-    world.prefix = f"test{free_port()}"
+    world.prefix = f"test{new_id()}"
     async with world.stack:
         try:
             yield world
