@@ -446,6 +446,38 @@ async def test_a_node_that_does_not_know_all_members_yet_takes_no_party(database
         assert noticed(ada) == noticed(eve) == []
 
 
+async def test_a_party_goes_to_another_node_when_the_first_one_dies_instead_of_answering(database_url: str) -> None:
+    async with several(database_url, names="abc") as (a, b, c):
+        ada, bob = await on(a), await on(b)
+        party_id = await party_of(ada, bob)
+        forget(ada, bob)
+        mover(a)._turn = 1
+        assert mover(a)._candidates()[0] == "c"
+        await kill(c)
+        await mover(a).hand_over(5.0)
+        assert has(b, party_id)
+        await talk(party_id, ada, bob)
+        assert noticed(ada) == noticed(bob) == []
+
+
+async def test_parties_of_two_nodes_that_stop_at_once_go_to_the_one_that_stays(database_url: str) -> None:
+    async with several(database_url, names="abc") as (a, b, c):
+        eve = await on(c, "eve")
+        parties = []
+        for one in (a, b):
+            leader = await on(one)
+            parties += [await party_of(leader, eve)]
+            await leader.ask(party_promote={"party_id": parties[-1], "presence": await presence(eve)})
+            await eve.push("party_leader")
+            await leader.leave()
+            await until(lambda: any("leaves" in one.get("party_presence_event", {}) for one in eve.pushes))
+            forget(eve)
+        await asyncio.gather(a.node.stop(), b.node.stop())
+        assert all(has(c, party_id) for party_id in parties)
+        assert noticed(eve) == []
+        assert sorted(await listed(eve)) == sorted(parties)
+
+
 class Witness:
     """Comes and goes, talks, and remembers whom it takes to be in the party by what it is told."""
 
