@@ -128,7 +128,9 @@ class Homes:
         return [home for home in self._at.values() if home.node == node]
 
     def _put(self, home: Home) -> None:
-        if home.moves >= self.next(home.stream):
+        known = self._at.get(home.stream)
+        # The same move twice: the node that was asked first is dying.
+        if known is None or home.moves >= known.moves:
             self._drop(home.stream)
             self._at[home.stream] = home
             self._marks[home.node] ^= _mark_of(home.stream)
