@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -9,6 +10,8 @@ from contextlib import asynccontextmanager
 
 from playwright.async_api import Browser, async_playwright
 
+CLOSE_SECONDS_MAX = 30.0
+"""The driver would wait for ever for a browser that hangs."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -28,5 +31,8 @@ async def chromium() -> AsyncIterator[Browser]:
     assert executable, "these tests need Chromium on PATH (or its path in PALESTRA_TEST_CHROMIUM)"
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield browser
-        await browser.close()
+        try:
+            yield browser
+        finally:
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await browser.close()

@@ -19,6 +19,7 @@ from palestra.database.pool import Database
 pytest_plugins = ["tests.deadline"]
 
 TEMPLATE = "palestra_template"
+STATEMENT_SECONDS_MAX = 60.0
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -89,7 +90,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def _run(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, command_timeout=STATEMENT_SECONDS_MAX)
     try:
         await connection.execute(statement)
     finally:

@@ -16,6 +16,7 @@ SECONDS_MAX = 240.0
 AGAIN_SECONDS = 30.0
 """A hanging test may swallow the failure, and so may its fixtures: they get it again. In the end pytest's own
 `faulthandler_timeout` ends the process."""
+_fired: list[str] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -32,8 +33,20 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The failure may have struck a task of somebody else's, who made nothing of it."""
+    report = yield
+    if _fired:
+        if report.passed:
+            report.outcome, report.longrepr = "failed", _fired[0]
+        _fired.clear()
+    return report
+
+
 def _fail(number: int, frame: FrameType | None) -> None:
-    pytest.fail(f"still not at its end after {SECONDS_MAX:g} s\n{_stacks()}")
+    _fired.append(f"still not at its end after {SECONDS_MAX:g} s\n{_stacks()}")
+    pytest.fail(_fired[-1])
 
 
 def _stacks() -> str:

@@ -17,6 +17,7 @@ import aiohttp
 from palestra.core.ids import new_id
 from palestra.database.sealed import KeyRing
 from palestra.testing import Bot
+from tests.cluster.namespaces import HERE, Place
 
 SECONDS_MAX = 60
 """How long a node may take to get ready, or to end, on a busy machine."""
@@ -53,11 +54,19 @@ class NodeProcess:
     """One `palestra run`: started, stopped and started again under the same name, on the same port."""
 
     def __init__(
-        self, name: str, command: list[str], folder: Path, environment: Mapping[str, str], *, workers: int = 1
+        self,
+        name: str,
+        command: list[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        workers: int = 1,
+        place: Place = HERE,
     ) -> None:
         self.name = name
         self.port = self.console_port = 0
-        self._command = command
+        self._host = place.host
+        self._command = [*place.before, *command, "--host", place.host]
         self.folder = folder
         self._environment = {**ENVIRONMENT, **environment, "NODE_OF_TEST": name if workers == 1 else ""}
         self._process: Process | None = None
@@ -65,7 +74,7 @@ class NodeProcess:
     @property
     def url(self) -> str:
         """Where players reach it."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -140,7 +149,10 @@ class NodeProcess:
 
     async def metrics(self) -> str:
         """What it tells those who scrape it."""
-        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.console_port}/metrics") as answer:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://{self._host}:{self.console_port}/metrics") as answer,
+        ):
             return await answer.text()
 
     @property
@@ -164,12 +176,13 @@ async def running_nodes(
     game: str = GAME,
     redis_url: str = "",
     redis_urls: Sequence[str] = (),
+    places: Sequence[Place] = (),
     settings: Mapping[str, object] | None = None,
 ) -> AsyncIterator[list[NodeProcess]]:
     """`count` nodes, named `node-1` and so on, that serve; all are gone afterwards.
 
-    `redis_urls` gives each node its own way to the bus. `settings` are keys such as `socket.proxy_count`. When the test
-    fails, the ends of the nodes' logs are told with it.
+    `redis_urls` gives each node its own way to the bus, `places` a network of its own. `settings` are keys such as
+    `socket.proxy_count`. When the test fails, the ends of the nodes' logs are told with it.
     """
     (folder / "game.py").write_text(game)
     KeyRing.load_or_create(folder / "keyring.json")
@@ -181,7 +194,8 @@ async def running_nodes(
         command += ["--database-url", database_url, "--data-dir", str(folder / name)]
         way = redis_urls[number - 1] if redis_urls else redis_url
         command += ["--redis-url", way] if way else []
-        nodes.append(NodeProcess(name, command, folder / name, environment))
+        place = places[number - 1] if places else HERE
+        nodes.append(NodeProcess(name, command, folder / name, environment, place=place))
     async with _told_and_ended(nodes):
         # The first one brings the tables up to date; the others then start beside each other.
         await nodes[0].start()

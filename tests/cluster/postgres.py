@@ -131,7 +131,8 @@ async def add_replica(found: Replication, folder: Path, name: str) -> Server:
         *(str(binaries() / "pg_basebackup"), "--host", primary.host, "--username", "palestra"),
         *("--pgdata", str(server.folder / "pg"), "--checkpoint", "fast", "--wal-method", "stream", "--no-sync"),
     )
-    assert await copying.wait() == 0
+    async with asyncio.timeout(SECONDS_MAX):
+        assert await copying.wait() == 0
     (server.folder / "pg" / "standby.signal").touch()
     await server.start()
     found.replicas.append(server)

@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def running(command: list[str], port: int) -> AsyncIterator[Process]:
+async def running(command: list[str], port: int, host: str = "127.0.0.1") -> AsyncIterator[Process]:
     """A server process, from when it accepts connections until the end."""
     process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
     try:
@@ -35,7 +35,7 @@ async def running(command: list[str], port: int) -> AsyncIterator[Process]:
             while True:
                 assert process.returncode is None, f"{command[0]} ended at once"
                 with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    _, writer = await asyncio.open_connection(host, port)
                     writer.close()
                     break
                 await asyncio.sleep(0.01)

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from palestra.testing import Bot
@@ -43,12 +43,12 @@ class Guest:
 
 @dataclass
 class Town:
-    """Three nodes with a player on each, who all know of each other, and each node's way to Valkey."""
+    """Three nodes with a player on each, who all know of each other, and each node's way to Valkey if it is a proxy."""
 
     nodes: list[NodeProcess]
-    ways: list[FaultProxy]
-    guests: list[Guest]
     stack: AsyncExitStack
+    ways: list[FaultProxy] = field(default_factory=list)
+    guests: list[Guest] = field(default_factory=list)
 
     async def newcomer(self, number: int) -> Guest:
         """One more player on a node, in the hall as the others are."""
@@ -67,11 +67,15 @@ async def town(folder: Path, database_url: str) -> AsyncIterator[Town]:
         ways = [await stack.enter_async_context(FaultProxy(port)) for _ in range(3)]
         urls = [f"redis://127.0.0.1:{way.port}" for way in ways]
         nodes = await stack.enter_async_context(running_nodes(folder, database_url, redis_urls=urls, settings=QUICK))
-        found = Town(nodes, ways, [], await stack.enter_async_context(AsyncExitStack()))
-        for number in range(3):
-            found.guests.append(await found.newcomer(number))
-        await until(lambda: all(len(guest.seen()) == 3 for guest in found.guests))
-        yield found
+        yield await inhabited(Town(nodes, await stack.enter_async_context(AsyncExitStack()), ways))
+
+
+async def inhabited(town: Town) -> Town:
+    """It, once its players are there."""
+    for number in range(3):
+        town.guests.append(await town.newcomer(number))
+    await until(lambda: all(len(guest.seen()) == 3 for guest in town.guests))
+    return town
 
 
 async def test_a_killed_node_takes_its_players_with_it(tmp_path: Path, database_url: str) -> None:

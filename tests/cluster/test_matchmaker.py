@@ -199,14 +199,15 @@ async def test_a_maker_that_dies_between_agreement_and_match_leaves_nobody_behin
         assert asked[1] == tickets
 
 
-async def test_a_maker_that_is_cut_off_makes_way_and_comes_back_empty(database_url: str) -> None:
+@pytest.mark.parametrize("noticed", [True, False], ids=["and knows it", "and does not know"])
+async def test_a_maker_that_is_cut_off_makes_way_and_comes_back_empty(database_url: str, noticed: bool) -> None:
     async with several(database_url, names="abc") as nodes:
         maker = await led(*nodes)
         rest = [one for one in nodes if one is not maker]
         ada, bob, lost = await on(rest[0]), await on(rest[1]), await on(maker)
         waiting = await ticket(ada, "+properties.mate:it")
         await ticket(lost, "+properties.nobody:it", mate="it")
-        mend = cut(maker)
+        mend = cut(maker, noticed=noticed)
         await led(*rest)
         await until(lambda: not sharing(maker).maker)
         await ticket(bob, mate="it")

@@ -13,7 +13,7 @@ import redis.asyncio
 from redis.exceptions import RedisClusterException
 
 from palestra.cluster import scripts as scripts_module
-from palestra.cluster.script_servers import Call, Refused, ServerCluster
+from palestra.cluster.script_servers import Call, Refused, ServerCluster, open_servers
 from palestra.cluster.scripts import Scripts
 from palestra.core.errors import Unavailable
 from palestra.core.tasks import Tasks
@@ -102,6 +102,31 @@ async def test_whoever_waits_when_the_connection_is_cut_is_told_and_the_next_is_
     world.proxy.heal()
     await until(lambda: world.scripts.up)
     assert await world.scripts.run([Call((), ("echo", "back"))]) == [b"back"]
+
+
+async def test_while_it_connects_anew_the_server_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    connecting, gate = asyncio.Event(), asyncio.Event()
+
+    async def open_late(*arguments: Any) -> Any:
+        connecting.set()
+        await gate.wait()
+        return await open_servers(*arguments)
+
+    monkeypatch.setattr(scripts_module, "open_servers", open_late)
+    servers = world.scripts._servers
+    assert servers is not None
+    # Nobody asks anything meanwhile, so the end of the connection is noticed by looking.
+    world.proxy.cut()
+    await until(lambda: servers.lost)
+    looking = asyncio.create_task(world.scripts.look())
+    await connecting.wait()
+    assert not world.scripts.up
+    with pytest.raises(Unavailable):
+        await world.scripts.run([count()])
+    gate.set()
+    await looking
+    assert world.scripts.up
+    assert await world.scripts.run([count()]) == [[1, b"done"]]
 
 
 async def test_a_server_that_falls_silent_is_given_up_and_all_who_wait_are_told(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import uuid
@@ -117,6 +118,25 @@ async def test_a_task_that_keeps_a_cancellation_to_itself_is_stopped_all_the_sam
     await asyncio.sleep(0)
     await tasks.stop()
     assert task.cancelled() and swallowed == 2
+
+
+async def test_a_task_that_never_ends_is_told_and_does_not_hold_up_the_end_of_all_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("palestra.core.tasks.AGAIN_SECONDS", 0.01)
+    tasks, free = Tasks(), asyncio.Event()
+
+    async def deaf() -> None:
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    task = tasks.spawn(deaf(), "stone deaf")
+    await asyncio.sleep(0)
+    await tasks.stop()
+    assert "stone deaf" in capsys.readouterr().out
+    free.set()
+    await task
 
 
 async def test_subscribers_hear_their_own_type_in_order_and_one_that_fails_fails_the_publication() -> None:

@@ -77,3 +77,14 @@ def test_without_haproxy_and_without_apt_the_tests_say_what_to_install_and_how_t
     assert done.returncode == 1
     assert "haproxy is needed" in done.stderr
     assert "-m 'not servers'" in done.stderr
+
+
+def test_without_ip_only_root_is_told_to_install_it(checkout: Path) -> None:
+    script = checkout / "dev"
+    script.write_text(script.read_text().replace("/usr/local/sbin", "/nowhere").replace("/usr/sbin", "/nowhere"))
+    for server in ("haproxy", "nginx", "memcached", "pgbouncer"):
+        (checkout / server).symlink_to(sys.executable)
+    done = _dev(checkout, "test", "-m", "not browser", path=str(checkout))
+    may_make_networks = sys.platform == "linux" and os.geteuid() == 0
+    assert ("iproute2 is needed" in done.stderr) == may_make_networks
+    assert done.returncode == (1 if may_make_networks else 5)

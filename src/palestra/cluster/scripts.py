@@ -64,7 +64,7 @@ class Scripts:
     async def run(self, calls: Sequence[Call]) -> list[Any]:
         """The answer to each call, or its exception: a refusal of the server's. One round trip to each server.
 
-        Raises Unavailable when the server cannot be reached: the calls were carried out or not.
+        Raises Unavailable when the server cannot be reached, and is not `up` then: the calls were carried out or not.
         """
         replies = await self._sent(calls)
         if any(isinstance(reply, ScriptUnknown) for reply in replies):
@@ -134,6 +134,8 @@ class Scripts:
 
     async def _look_once(self) -> None:
         if self._servers is not None and self._servers.lost:
+            # Told before anything is awaited: who sees that it is up asks, and would ask again and again without end.
+            self._lose(ConnectionError("the connection has ended"))
             await self._disconnect()
         try:
             async with asyncio.timeout(ANSWER_SECONDS * 2):

@@ -13,6 +13,7 @@ log = get_logger(__name__)
 
 AGAIN_SECONDS = 5.0
 """After how long a task that still runs is cancelled once more."""
+CANCELS_MAX = 6
 
 
 def ends_task(error: BaseException) -> bool:
@@ -51,10 +52,14 @@ class Tasks:
             log.error("background task failed", task=task.get_name(), exc_info=error)
 
     async def stop(self) -> None:
-        """Cancel all tasks and wait until they have ended."""
+        """Cancel all tasks and wait until they have ended; one that never does is logged and left behind."""
         running = set(self._running)
-        while running:
+        for _ in range(CANCELS_MAX):
+            if not running:
+                return
             for task in running:
                 task.cancel()
             # Once may not be enough: code that ends just when it is cancelled may keep the cancellation to itself.
             _, running = await asyncio.wait(running, timeout=AGAIN_SECONDS)
+        for task in running:
+            log.error("background task does not end", task=task.get_name())

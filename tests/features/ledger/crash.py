@@ -117,18 +117,18 @@ class Bank:
         self.nodes = [Node(self.folder / name, url) for name in ("a", "b")]
         running = [asyncio.create_task(self.nodes[0].run())]
         try:
-            # The first makes the tables and the keys that both read.
-            await self.nodes[0].serving()
-            running.append(asyncio.create_task(self.nodes[1].run()))
-            await self._enrol(database)
-            async with asyncio.timeout(120 + kills * 15), aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
-                for n in range(clients):
-                    group.create_task(self._client(http, random.Random(f"{self.seed} {n}")))
-                for n in range(kills):
-                    await self._kill(n)
-                await self._progress(20)
-                self._going = False
-            async with aiohttp.ClientSession() as http:
+            async with asyncio.timeout(120 + kills * 15), aiohttp.ClientSession() as http:
+                # The first makes the tables and the keys that both read.
+                await self.nodes[0].serving()
+                running.append(asyncio.create_task(self.nodes[1].run()))
+                await self._enrol(database)
+                async with asyncio.TaskGroup() as group:
+                    for n in range(clients):
+                        group.create_task(self._client(http, random.Random(f"{self.seed} {n}")))
+                    for n in range(kills):
+                        await self._kill(n)
+                    await self._progress(20)
+                    self._going = False
                 await self._ask_all_again(http)
         finally:
             for task in running:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from palestra.core.clock import ManualClock
@@ -199,6 +199,7 @@ class Play:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
+@example([("open", {0: 0}, "a", False), *[("open", {0: 400}, None, False)] * 2, ("open", {0: 400}, "a", False)])
 async def test_random_lives_of_rounds_agree_with_the_model(
     rounds: RoundService, games: Games, world: World, new_player: NewPlayer, script: list[tuple[Any, ...]]
 ) -> None:

@@ -97,7 +97,10 @@ class NatsTransport:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
         self._up = False
-        await self._client.close()
+        # The client waits for a broker that hangs, and nothing of ours is on its way any more.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEAD_SECONDS):
+                await self._client.close()
         self._client = None
 
     def _subject(self, to: str) -> str:

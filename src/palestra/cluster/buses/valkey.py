@@ -155,6 +155,9 @@ class ValkeyTransport:
                     failures = 0
                     log.warning("connection to Valkey lost", reason=str(error) or type(error).__name__)
             except Exception as error:
+                if not first.done():
+                    first.set_exception(error)
+                    return
                 # Whatever it is, a node without a bus is worse.
                 log.error("the bus failed and connects anew", exc_info=error)
             finally:

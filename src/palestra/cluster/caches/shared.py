@@ -11,6 +11,7 @@ starts a new generation before it uses it again; nobody ever looks at the old on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from enum import Enum
@@ -24,6 +25,8 @@ REPLY_SECONDS_MAX = 0.25
 """A server that takes longer is as good as gone: PostgreSQL would have answered by now."""
 LEASE_SECONDS = 2
 """How long a node may take to load. Memcached counts whole seconds."""
+CLOSE_SECONDS_MAX = 1.0
+"""The client may wait for a server that hangs."""
 GENERATIONS_MAX = 3
 """How often the generation may change while a key is looked for."""
 BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
@@ -134,9 +137,12 @@ class Shared:
         """Disconnect."""
         self.usable = False
         if self._returning is not None:
+            # Some clients keep a cancellation to themselves; its owner cancels it again.
             self._returning.cancel()
-            await asyncio.gather(self._returning, return_exceptions=True)
-        await self._server.close()
+            await asyncio.wait([self._returning], timeout=CLOSE_SECONDS_MAX)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await self._server.close()
 
     async def take(self, keys: Sequence[str]) -> list[Found]:
         """For each key its value, or a lease to load it, or why there is neither."""

@@ -179,7 +179,8 @@ class NodeService:
     async def _keep_leases(self) -> None:
         while True:
             # Whom the others cannot hear does nothing for them; its leases run out.
-            for lease in list(self._leases.values()) if self._bus.up else ():
+            reached = self._bus.up and not self._members.mute
+            for lease in list(self._leases.values()) if reached else ():
                 asked_at, epoch = self._now(), self._bus.epoch
                 try:
                     held = await self._store.hold(lease.name, self._bus.node, epoch, LEASE_SECONDS)

@@ -16,6 +16,7 @@ from palestra.core.log import get_logger
 from palestra.features.ledger.contract import (
     Entry,
     HoldNotOpen,
+    InsufficientFunds,
     KeyConflict,
     Ledger,
     Line,
@@ -91,7 +92,13 @@ class RoundService:
         )
         if asked.policy == "settle" and not self._games.settles_rounds(game):
             raise BadRound(f"The game {game!r} needs a function under @game.settle_round for rounds of this policy.")
-        lines = await self._opened(asked)
+        try:
+            lines = await self._opened(asked)
+        except InsufficientFunds:
+            # The ledger knows nothing of a round that was opened under this key without stakes.
+            if key is None or await self._store.read(asked.id) is None:
+                raise
+            lines = None
         if lines is not None:
             return msgspec.structs.replace(asked, holds=rules.holds_of(asked.stakes, lines))
         stored = await self._stored(asked.id)
