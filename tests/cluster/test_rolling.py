@@ -19,7 +19,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.servers
 
 MATCHES, PLAYERS = 4, 3
-WAITING = 3
+WAITING, MEMBERS = 3, 4
 SETTINGS = {"socket.proxy_count": 1, "notice_seconds": 3, "drain_seconds": 3}
 TICKET = {"min_count": WAITING + 1, "max_count": WAITING + 1, "query": "*"}
 
@@ -86,6 +86,35 @@ async def connected(stack: contextlib.AsyncExitStack, url: str) -> Bot:
     return bot
 
 
+async def party_of(bots: list[Bot]) -> str:
+    """A party of these, led by the last one."""
+    party_id = (await bots[0].ask(party_create={"open": True, "max_size": 8}))["party"]["party_id"]
+    for bot in bots[1:]:
+        await bot.ask(party_join={"party_id": party_id})
+        own = (await bot.push("party"))["self"]
+    await bots[0].ask(party_promote={"party_id": party_id, "presence": own})
+    for number, bot in enumerate(bots, 1):
+        assert (await bot.push("party_leader"))["presence"] == own
+        joins = len(bots) - number + 1
+        await until(lambda bot=bot, joins=joins: sum("party_presence_event" in one for one in bot.pushes) == joins)
+        bot.pushes.clear()
+    return party_id
+
+
+async def one_party(party_id: str, bots: list[Bot]) -> None:
+    """See that these are one party still, of whom nobody has noticed anything."""
+    for number, bot in enumerate(bots):
+        await until(lambda bot=bot: bot.connected)
+        await bot.ask(party_data_send={"party_id": party_id, "op_code": str(number), "data": "aGk="})
+    for number, bot in enumerate(bots):
+        await until(lambda bot=bot: len(bot.pushes) >= len(bots) - 1)
+        heard = {int(one["party_data"].get("op_code", 0)) for one in bot.pushes}
+        assert heard == set(range(len(bots))) - {number}
+    await bots[-1].ask(party_update={"party_id": party_id, "label": "{}", "open": True})
+    for bot in bots:
+        assert (await bot.push("party_update"))["party_id"] == party_id
+
+
 async def replace(node: NodeProcess, load: Load) -> None:
     """Stop a node and start it again, as a rolling deployment does."""
     assert await node.stop() == 0
@@ -102,6 +131,7 @@ async def test_all_nodes_are_replaced_under_load_and_nobody_loses_anything(datab
         contextlib.AsyncExitStack() as stack,
         clients(stack, balancer.url, MATCHES * PLAYERS) as players,
         clients(stack, balancer.url, WAITING) as waiting,
+        clients(stack, balancer.url, MEMBERS) as members,
     ):
         groups = [players[start : start + PLAYERS] for start in range(0, len(players), PLAYERS)]
         for first, *others in groups:
@@ -112,6 +142,7 @@ async def test_all_nodes_are_replaced_under_load_and_nobody_loses_anything(datab
                     "session_id"
                 ]
         tickets = [(await one.bot.ask(matchmaker_add=TICKET))["matchmaker_ticket"]["ticket"] for one in waiting]
+        party_id = await party_of([one.bot for one in members])
         load = Load(balancer.url, callers=4)
         async with load.running():
             for node in nodes:
@@ -124,7 +155,8 @@ async def test_all_nodes_are_replaced_under_load_and_nobody_loses_anything(datab
             assert client.heard(7) == PLAYERS - 1
             assert not any("leaves" in one for one in client.events())
             assert (await client.own_presence())["session_id"] == client.session_id
-        everybody = [*players, *waiting]
+        await one_party(party_id, [one.bot for one in members])
+        everybody = [*players, *waiting, *members]
         assert {code for client in everybody for code in client.codes} == {1012}
         assert sum(len(client.codes) for client in everybody) >= len(everybody)
         last = await connected(stack, balancer.url)

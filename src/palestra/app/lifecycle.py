@@ -11,7 +11,7 @@ from pathlib import Path
 from palestra.app import openapi
 from palestra.app.build import Parts, build
 from palestra.app.counters import measure_node, report
-from palestra.app.draining import move_sessions
+from palestra.app.draining import move_parties, move_sessions
 from palestra.cluster.bus import Transport
 from palestra.cluster.cluster import build_cluster
 from palestra.console.app import ConsoleApp
@@ -340,11 +340,17 @@ class Node:
             await self._leave(parts)
 
     async def _drain(self, parts: Parts) -> None:
-        """Let matches end and calls in flight finish, within the time for draining, then say goodbye to sockets."""
+        """Hand over what lives on, let matches end and calls in flight finish, within the time for draining.
+
+        Then say goodbye to sockets.
+        """
         until = time.monotonic() + self.settings.drain_seconds
         parts.services.live.matchmaker.stop()
-        await parts.services.live.running.drain(self.settings.drain_seconds)
+        await move_parties(parts)
+        await parts.services.live.running.drain(max(0.0, until - time.monotonic()))
         await move_sessions(parts, until - time.monotonic())
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.02)
+        # Those that were made meanwhile.
+        await move_parties(parts)
         await parts.sockets.stop()

@@ -43,6 +43,8 @@ from palestra.features.nodes.contract import Leases
 from palestra.features.parties import feature as parties_feature
 from palestra.features.parties.actions import PartyActions
 from palestra.features.parties.elsewhere import OtherParties
+from palestra.features.parties.handover import PartyHandOver
+from palestra.features.parties.homes import Homes
 from palestra.features.parties.messages import PartyMessages
 from palestra.features.parties.routes import PartyRoutes
 from palestra.features.parties.service import PartyService
@@ -219,11 +221,14 @@ def build_live(
         presences, matchmaker, settings.party, settings.node, clock, single=settings.session.single_party
     )
     other_parties = ticket_moves = None
-    if forwarding is not None:
+    if others is not None and forwarding is not None:
         sharing = TicketSharing(cluster, asked.leases, matchmaker, tasks, clock)
         TicketQuestions(cluster, matchmaker, sharing)
-        ticket_moves = TicketMoves(cluster, matchmaker, sharing, everywhere, clock)
-        other_parties = OtherParties(cluster, forwarding, parties, PartyActions(parties).table())
+        ticket_moves = TicketMoves(cluster, matchmaker, sharing, presences, everywhere, clock)
+        homes = Homes(cluster)
+        mover = PartyHandOver(cluster, parties, homes, ticket_moves, everywhere, others)
+        other_parties = OtherParties(cluster, forwarding, parties, PartyActions(parties).table(), homes, mover)
+        ticket_moves.party_at = other_parties.node_of
     return Live(
         presences=presences,
         open_sockets=sockets,

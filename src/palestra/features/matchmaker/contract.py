@@ -214,6 +214,22 @@ class Matchmaker(Protocol):
         ...
 
 
+class PartyTickets(Protocol):
+    """Tickets of parties that go on on another node: the same, as old as they are, there and here no more."""
+
+    def pack_party(self, party_id: str) -> bytes:
+        """Take the tickets of a party out, but for those that a match has claimed; b"" for none."""
+        ...
+
+    def unpack_party(self, packed: bytes) -> None:
+        """They wait here from now on, if the party is of the same players still."""
+        ...
+
+    def party_went(self, party_id: str) -> None:
+        """A party is on another node: what is left of its tickets follows, as soon as no match has a claim on it."""
+        ...
+
+
 class Matchmaking(Protocol):
     """The matchmaker as game modules use it (`ctx.matchmaker`), on any node for the tickets of all.
 

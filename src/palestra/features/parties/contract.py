@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from palestra.core.errors import FailedPrecondition, InvalidArgument
+from palestra.core.errors import FailedPrecondition, InvalidArgument, PalestraError
 
 MEMBERS_MAX = 256
 """Also of those who may ask to come in: a party has as many places for requests as for members."""
@@ -141,6 +141,10 @@ class HiddenWithLabel(PartyError):
     """A party that is being hidden cannot be given a label: nobody could find it by that."""
 
     cause = "party is hidden and label is not empty, invalid operation"
+
+
+class PartyMoved(PalestraError):
+    """The party was handed over to another node, the one named by the message: ask there. Callers never see it."""
 
 
 class TooManyParties(PartyError):

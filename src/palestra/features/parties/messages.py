@@ -23,10 +23,9 @@ class PartyMessages:
         """Do it where the party lives."""
         name, session = call.operation.name, call.connection
         action = self._actions[name]
-        node = "" if self._others is None else self._others.node_of(request.party_id)
-        if self._others is not None and node:
-            return await self._others.ask(session, node, name, action, request)
-        return action.do(session, request)
+        if self._others is None:
+            return action.do(session, request)
+        return await self._others.do(session, name, action, request)
 
     async def create(self, call: Call, request: wire.PartyCreate) -> tuple[str, wire.PartyState]:
         """party_create."""

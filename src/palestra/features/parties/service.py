@@ -6,7 +6,8 @@ Members may be on any node.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from palestra.core.clock import Clock
@@ -19,6 +20,7 @@ from palestra.features.parties import wire
 from palestra.features.parties.contract import PartyNotFound, PartyPage, RequesterGone, TooManyParties
 from palestra.features.parties.listing import Found, Listing, ListingRequest
 from palestra.features.parties.rules import Party, check_max_size, check_presence, split_party_id
+from palestra.features.parties.snapshot import PartySnapshot
 from palestra.features.streams.contract import PARTY, Member, Presence, Presences, SessionClosing, Stream
 from palestra.gateway.operation import Session
 from palestra.gateway.presence import UserPresence
@@ -27,6 +29,8 @@ from palestra.gateway.push import Push
 
 class PartyService:
     """Implements `Parties`. A party lives in memory, from its maker's coming to the last one's going.
+
+    While it is handed over to another node it is set aside: nothing finds it but listings.
 
     Whether somebody is in a party is for the presence engine to say: its joins and leaves are what changes the members,
     so whoever is in a party is on its stream. Tickets are for those who were in it when they were made: each coming and
@@ -53,6 +57,12 @@ class PartyService:
         self._turns = Turns(clock.monotonic)
         self._number = 0
         self._parties: dict[Stream, Party] = {}
+        self._aside: dict[Stream, Party] = {}
+        self.node_of: Callable[[Stream], str] = lambda stream: stream.label
+        """Which node a party is on that is not here."""
+        self.on_end: Callable[[Stream], None] = lambda stream: None
+        self.send_to: Callable[[Session, Push], None] = lambda session, push: session.send(push)
+        self._moves = Counter(given=0, taken=0)
         self.find_elsewhere: Callable[[ListingRequest], Awaitable[list[Found]]] | None = None
         """Looks for the parties of other nodes, where there may be any."""
         # Its presence events are told from here as well, to members on all nodes, in order with all else.
@@ -85,7 +95,7 @@ class PartyService:
         if party.knock(session):
             self._enter(party, session)
         else:
-            party.leader.send(Push("party_join_request", wire.join_requests(party, (session,))))
+            self.send_to(party.leader, Push("party_join_request", wire.join_requests(party, (session,))))
 
     def accept(self, session: Session, party_id: str, target: UserPresence | None) -> None:
         """Let one in who has asked. Raises LeaderOnly, RequestNotFound, PartyFull, RequesterGone."""
@@ -108,7 +118,7 @@ class PartyService:
         member = party.remove(session, named)
         if member is not None:
             self._presences.leave(member.id, party.stream)
-            member.send(wire.close_push(party.stream))
+            self.send_to(member, wire.close_push(party.stream))
 
     def close(self, session: Session, party_id: str) -> None:
         """End the party. Raises LeaderOnly."""
@@ -153,7 +163,8 @@ class PartyService:
         """One ticket for all who are in it now. Raises LeaderOnly, and what `Matchmaker.add` raises."""
         party = self._find(party_id)
         party.require_leader(session)
-        members = list(self._presences.audience(party.stream).values())
+        audience = self._presences.audience(party.stream)
+        members = [audience[one] for one in party.members]
         ticket = wire.PartyTicket(party.id, self._matchmaker.add(session, members, party.id, request))
         self._tell_others(party, session, Push("party_matchmaker_ticket", ticket))
         return ticket
@@ -184,7 +195,8 @@ class PartyService:
         if self.find_elsewhere is None:
             return listing.page(await self.find(listing))
         own, others = await asyncio.gather(self.find(listing), self.find_elsewhere(asked))
-        return listing.page(own + others)
+        # One that moves at this moment may have been found on both nodes.
+        return listing.page(list(dict(own + others).items()))
 
     async def find(self, listing: Listing) -> list[Found]:
         """The first parties of a listing that live here. Raises TooCostly."""
@@ -195,29 +207,129 @@ class PartyService:
                 found.append((place, party.info))
             return False
 
-        await self._turns.each(list(self._parties.values()), look_at)
+        await self._turns.each([*self._parties.values(), *self._aside.values()], look_at)
         return listing.first(found)
+
+    # -- parties that move
+
+    def here(self) -> list[Party]:
+        """The parties of this node."""
+        return list(self._parties.values())
+
+    def has(self, stream: Stream) -> bool:
+        """Whether a party is on this node."""
+        return stream in self._parties
+
+    def set_aside(self, stream: Stream) -> Party | None:
+        """Do nothing with a party from now on, if it is here still."""
+        party = self._parties.pop(stream, None)
+        if party is not None:
+            self._aside[stream] = party
+        return party
+
+    def put_back(self, stream: Stream) -> bool:
+        """Go on with a party, if it is aside still."""
+        party = self._aside.pop(stream, None)
+        if party is None:
+            return False
+        self._parties[stream] = party
+        gone = [one for one in party.members.values() if one.id not in self._presences.audience(stream)]
+        led_anew = [self._gone(party, one) for one in gone]
+        self._meet(party, [wire.presence_of(one) for one in gone], led_anew=any(led_anew))
+        return True
+
+    def let_go(self, stream: Stream) -> None:
+        """A party that is aside is another node's."""
+        if self._aside.pop(stream, None) is not None:
+            self._moves["given"] += 1
+
+    def end(self, stream: Stream) -> None:
+        """End a party that is aside, and tell all."""
+        party = self._aside.pop(stream, None)
+        if party is not None:
+            self._presences.close(stream)
+            self._matchmaker.remove_party(party.id)
+            self.on_end(stream)
+            for member in party.members.values():
+                self.send_to(member, wire.close_push(stream))
+
+    def adopt(self, snapshot: PartySnapshot, sessions: Mapping[str, Session]) -> bool:
+        """Go on with a party of another node; False if all have left. `sessions` are those of all nodes.
+
+        Who has left since is not among the presences any more. Whoever is there and no member is on the way out.
+        """
+        stream = snapshot.stream
+        audience = self._presences.audience(stream)
+        known = {one.session_id: one for one in snapshot.members}
+        for session_id in [one for one in audience if one not in known]:
+            self._presences.leave(session_id, stream)
+        members = {one: audience[one].session for one in known if one in audience}
+        if not members:
+            return False
+        leader = members.get(snapshot.leader)
+        requests = {one: sessions[one] for one in snapshot.requests if one in sessions}
+        party = Party(
+            stream,
+            snapshot.number,
+            snapshot.created_at,
+            leader or next(iter(members.values())),
+            snapshot.max_size,
+            members,
+            requests,
+        )
+        party.describe(snapshot.label, open=snapshot.open, hidden=snapshot.hidden)
+        self._parties[stream] = party
+        self._moves["taken"] += 1
+        self._meet(party, [one for name, one in known.items() if name not in members], led_anew=leader is None)
+        return True
+
+    def forget(self, stream: Stream) -> None:
+        """A party has ended, and its members know."""
+        party = self._parties.pop(stream, None)
+        if party is not None:
+            self._matchmaker.remove_party(party.id)
+            self.on_end(stream)
+
+    def _meet(self, party: Party, gone: Sequence[UserPresence], *, led_anew: bool) -> None:
+        """Tell those in a party who went while it was aside."""
+        pushes = [wire.leader_push(party)] if led_anew else []
+        if gone:
+            pushes.append(wire.gone_push(party, gone))
+        for member in party.members.values():
+            for push in pushes:
+                self.send_to(member, push)
 
     # -- nodes that go
 
     def node_gone(self, node: str) -> None:
         """A node is no more, and its parties with it: our players among their members are told."""
+        for party in self.here():
+            if not self._presences.audience(party.stream):
+                # It was that node's to end, which did not reach us.
+                self.forget(party.stream)
         for stream, audience in list(self._presences.of_mode(PARTY).items()):
-            if stream.label == node:
+            if stream not in self._parties and self.node_of(stream) == node:
                 for member in [one for one in audience.values() if not one.node]:
                     self._presences.leave(member.session.id, stream)
-                    member.session.send(wire.close_push(stream))
+                    self.send_to(member.session, wire.close_push(stream))
 
     def drop(self) -> None:
         """The others take our parties for gone, and have told their members so."""
-        for party in list(self._parties.values()):
+        for party in [*self._parties.values(), *self._aside.values()]:
             self._presences.close(party.stream)
             self._matchmaker.remove_party(party.id)
         self._parties.clear()
+        self._aside.clear()
 
     def measure(self, metrics: Metrics) -> None:
         """Show how many there are."""
         metrics.gauge("palestra_parties", "Parties", (), lambda: [((), len(self._parties))])
+        metrics.counter(
+            "palestra_party_moves",
+            "Parties that were handed over",
+            ("what",),
+            lambda: [((what,), count) for what, count in self._moves.items()],
+        )
 
     # -- within
 
@@ -254,7 +366,7 @@ class PartyService:
         if audience and not member.silent:
             push = wire.party_presence_event(stream, joins, leaves)
             for one in audience.values():
-                one.session.send(push)
+                self.send_to(one.session, push)
 
     def _come(self, party: Party, session: Session) -> None:
         party.came(session)
@@ -276,6 +388,7 @@ class PartyService:
         self._matchmaker.remove_party(party.id)
         if not party.members:
             del self._parties[party.stream]
+            self.on_end(party.stream)
         return led_anew
 
     def _tell(self, members: Iterable[Session], push: Push, asker: Session) -> None:
@@ -284,9 +397,9 @@ class PartyService:
             if member.id == asker.id:
                 asker.after_reply(partial(asker.send, push))
             else:
-                member.send(push)
+                self.send_to(member, push)
 
     def _tell_others(self, party: Party, session: Session, push: Push) -> None:
         for member in party.members.values():
             if member.id != session.id:
-                member.send(push)
+                self.send_to(member, push)

@@ -199,5 +199,10 @@ def party_presence_event(stream: Stream, joins: Sequence[Presence], leaves: Sequ
     return Push("party_presence_event", event)
 
 
+def gone_push(party: Party, gone: Sequence[UserPresence]) -> Push:
+    """Tells who went while the party moved."""
+    return Push("party_presence_event", PartyPresenceEvent(party.id, leaves=list(gone)))
+
+
 def _shown(presences: Sequence[Presence]) -> list[UserPresence]:
     return [UserPresence(one.user_id, one.session_id, one.username) for one in presences]

@@ -305,6 +305,14 @@ class ConnectedSockets(Protocol):
         ...
 
 
+class Copies(Protocol):
+    """What this node knows of the presences of others."""
+
+    def whole(self, node: str) -> bool:
+        """Whether it knows all of a node's, but for what is on its way."""
+        ...
+
+
 class Forwards(Protocol):
     """Messages of sessions handled on another node than theirs, as if the session were there."""
 
@@ -316,4 +324,11 @@ class Forwards(Protocol):
         self, session: Session, node: str, name: str, request: Any, answer: type[T], seconds: float = ...
     ) -> T:
         """Have `node` handle a message of one of our sessions. Raises what it raised there, Unreachable."""
+        ...
+
+    def send(self, session: Session, push: Push) -> None:
+        """Send to a session: after the reply if another node handles its message, behind what has come meanwhile.
+
+        For a feature whose envelopes may come to the session from there as well.
+        """
         ...

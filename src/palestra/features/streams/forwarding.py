@@ -13,6 +13,7 @@ from palestra.cluster.calls import Calls
 from palestra.features.streams.contract import UnknownSession
 from palestra.features.streams.replication import Replication
 from palestra.gateway.operation import Caller, Session
+from palestra.gateway.push import Push
 
 T = TypeVar("T")
 
@@ -71,3 +72,7 @@ class Forwarding:
             return await self._calls.call(node, name, forwarded, answer, seconds)
         finally:
             self._others.forwarding.discard(session.id)
+
+    def send(self, session: Session, push: Push) -> None:
+        """Send to a session, after the reply if another node handles its message."""
+        self._others.send(session, push)

@@ -59,7 +59,7 @@ class _Copy:
 
 
 class Replication:
-    """Implements `Link`: keeps the copies of other nodes' sessions and presences, and carries what is sent to them.
+    """Implements `Link` and `Copies`: keeps the copies of other nodes' sessions and presences, carries what is sent.
 
     A change is told to all once, by the node of its session, and in order. What was lost on the way is noticed by the
     bus, or by counts that differ at heartbeats; then the whole is asked for and compared. Memory: about a kilobyte for
@@ -232,10 +232,15 @@ class Replication:
             session = own.get(session_id)
             if session is None:
                 self.pass_on(session_id, push)
-            elif session_id in self.forwarding:
-                session.after_reply(partial(session.send, push))
             else:
-                session.send(push)
+                self.send(session, push)
+
+    def send(self, session: Session, push: Push) -> None:
+        """Send to a session, after the reply if it waits for another node's answer."""
+        if session.id in self.forwarding:
+            session.after_reply(partial(session.send, push))
+        else:
+            session.send(push)
 
     def pass_on(self, session_id: str, push: Push, sender: str = "") -> None:
         """See Link.pass_on. What `sender` has passed on to here does not go back."""
@@ -342,6 +347,10 @@ class Replication:
                 return
 
     # -- correcting a copy
+
+    def whole(self, node: str) -> bool:
+        """See Copies.whole."""
+        return node in self._members and node not in self._wanted
 
     def _missed(self, node: str) -> None:
         """Something that a node said was lost, maybe a piece of the copy that is coming."""
