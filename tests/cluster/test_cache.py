@@ -21,6 +21,7 @@ from palestra.cluster.caches.valkey import ValkeyCache
 from palestra.core.clock import ManualClock
 from palestra.core.config import CacheSettings
 from palestra.core.errors import SetupError, Unavailable
+from palestra.core.ids import new_id
 from palestra.core.metrics import Metrics
 from palestra.core.tasks import Tasks
 from tests.cluster.proxy import FaultProxy
