@@ -155,6 +155,8 @@ class Balancer:
         text = _replaced(text, "bind :80", f"bind 127.0.0.1:{self.plain_port}")
         text = _replaced(text, "bind :443 ssl crt /etc/haproxy/palestra.pem", self._haproxy_tls())
         text = _replaced(text, "    maxconn 40000\n", f"    maxconn {CONNECTIONS_MAX}\n")
+        if os.geteuid() != 0:
+            text = _without(text, ["user haproxy", "group haproxy"])
         text = _replaced(text, "/run/haproxy/palestra.sock", str(self._folder / "admin.sock"))
         for number, port in enumerate(ports, 1):
             text = _replaced(text, f"10.0.0.1{number}:7350", f"127.0.0.1:{port}")

@@ -203,6 +203,18 @@ async def test_a_reload_under_load_fails_no_request_and_cuts_no_socket(world: Wo
     assert_each_done_once(world, load)
 
 
+async def test_while_no_node_serves_players_read_an_error_as_nodes_write_them(tmp_path: Path) -> None:
+    async with (
+        asyncio.timeout(SECONDS_MAX),
+        balancing("haproxy", tmp_path, [free_port()]) as (balancer, _),
+        aiohttp.ClientSession() as http,
+        http.get(f"{balancer.url}/v2/account") as answer,
+    ):
+        assert answer.status == 503
+        assert answer.headers["Retry-After"] == "1"
+        assert await answer.json() == {"code": 14, "message": "No node is serving, try again."}
+
+
 async def test_an_address_may_have_so_many_sockets_and_no_more(nodes: list[NodeProcess], tmp_path: Path) -> None:
     edits = {"haproxy": {"gt 500": "gt 3"}, "nginx": {"per_address 500": "per_address 3"}}
     for kind in KINDS:

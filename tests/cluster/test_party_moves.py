@@ -13,6 +13,7 @@ from palestra.cluster.bus import Unreachable
 from palestra.core.config import PartySettings, Settings
 from palestra.core.errors import Unavailable
 from palestra.features.parties.handover import PartyHandOver
+from palestra.features.parties.homes import Home
 from palestra.features.parties.rules import split_party_id
 from palestra.testing import Bot, Platform
 from tests.cluster.cut import kill, parts_of
@@ -425,6 +426,79 @@ async def test_a_node_that_does_not_hear_of_a_move_learns_of_it_with_the_next_he
         assert count(eve, "party_close") == 0
         await eve.ask(party_close={"party_id": party_id})
         await until(lambda: [one.of(stream) for one in homes[1:]] == ["a"] * 2)
+
+
+async def test_a_node_that_was_given_up_takes_nothing_that_it_was_asked_before(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with several(database_url, names="abc") as (a, b, c):
+        ada, eve = await on(a), await on(c)
+        party_id = await party_of(ada, eve)
+        forget(ada, eve)
+        cluster = parts_of(b).cluster
+        caught_up = cluster.members.catch_up
+
+        async def given_up_meanwhile() -> None:
+            await caught_up()
+            cluster.bus.begin(cluster.bus.epoch + 1)
+
+        monkeypatch.setattr(cluster.members, "catch_up", given_up_meanwhile)
+        mover(a)._turn = 0
+        assert mover(a)._candidates() == ["b", "c"]
+        await mover(a).hand_over(5.0)
+        assert home([a, b, c], party_id) is c
+        await talk(party_id, ada, eve)
+        assert noticed(ada) == noticed(eve) == []
+
+
+async def test_a_refusal_after_a_question_without_an_answer_leaves_no_second_party(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with several(database_url, names="abc") as (a, b, c):
+        ada, eve = await on(a), await on(c)
+        party_id = await party_of(ada, eve)
+        calls, real, asked = parts_of(a).cluster.calls, parts_of(a).cluster.calls.call, []
+
+        async def call(node: str, name: str, *more: Any) -> Any:
+            answer = await real(node, name, *more)
+            if name == "party.take":
+                asked.append(node)
+                # It has the party, which a does not hear, and begins to give it away.
+                parts_of(b).cluster.members.draining = True
+                parts_of(b).services.live.parties.set_aside(split_party_id(party_id))
+                raise Unreachable(node)
+            return answer
+
+        monkeypatch.setattr(calls, "call", call)
+        mover(a)._turn = 0
+        await mover(a).hand_over(5.0)
+        assert asked == ["b"]
+        for bot in (ada, eve):
+            assert (await bot.push("party_close"))["party_id"] == party_id
+        parts_of(b).services.live.parties.put_back(split_party_id(party_id))
+        assert not any(has(one, party_id) for one in (a, b, c))
+
+
+async def test_nothing_is_begun_with_while_nobody_hears_the_node(database_url: str) -> None:
+    async with several(database_url, names="ab") as (a, _):
+        ada = await on(a)
+        party_id = await make(ada)
+        parts_of(a).cluster.members.mute = True
+        await mover(a).hand_over(5.0)
+        assert has(a, party_id)
+        parts_of(a).cluster.members.mute = False
+        assert mover(a)._candidates() == ["b"]
+
+
+async def test_a_node_believes_nobody_that_its_own_party_is_elsewhere(database_url: str) -> None:
+    async with several(database_url, names="ab") as (a, b):
+        ada, bob = await on(a), await on(b)
+        party_id = await party_of(ada, bob)
+        await mover(a).hand_over(5.0)
+        stream, homes = split_party_id(party_id), mover(b)._homes
+        homes._put(Home(stream, "a", 1))
+        assert homes.of(stream) == "b"
+        await talk(party_id, ada, bob)
 
 
 async def test_a_node_that_does_not_know_all_members_yet_takes_no_party(database_url: str) -> None:

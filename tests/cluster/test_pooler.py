@@ -21,6 +21,7 @@ import pytest_asyncio
 from palestra import Game
 from palestra.core.config import DatabaseSettings, Settings
 from palestra.core.errors import SetupError
+from palestra.database.pool import Database
 from palestra.testing import Bot, Platform
 from palestra.testing.bot import BotError
 from tests.architecture.sources import ROOT
@@ -230,3 +231,9 @@ async def test_a_server_that_was_away_behind_it_is_used_again(platform: Platform
     await pooler.server.start()
     await until(lambda: platform.node.ready)
     await play(platform)
+
+
+async def test_a_node_that_is_not_told_of_a_pooler_says_what_is_missing(pooler: Pooler) -> None:
+    database = Database(pooler.url)
+    with pytest.raises(SetupError, match=r"database\.direct_url"):
+        await database.connect()

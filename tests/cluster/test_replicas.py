@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
 from palestra import Game
 from palestra.app import replicas as replica_reads
 from palestra.app.replicas import NO_WRITES, STALE_READS, ReplicaReads
+from palestra.cli.cluster import status
 from palestra.cluster.bus import Bus
 from palestra.cluster.buses.local import LocalBroker, LocalTransport
 from palestra.core.clock import SystemClock
@@ -244,6 +246,24 @@ async def test_the_doctor_looks_at_replicas(servers: Replication, tmp_path: Path
     assert "replicas: 1" in told
     told = await examined(servers.primary)
     assert "is no streaming replica" in told, told
+
+
+async def test_who_may_not_see_how_far_replicas_are_is_told_so(
+    servers: Replication, platform: Platform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    primary = servers.primary
+    admin = await asyncpg.connect(primary.url)
+    try:
+        await admin.execute("CREATE ROLE plain LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO plain")
+        url = primary.url.replace("//palestra@", "//plain@")
+        await asyncio.to_thread(status, Settings(database_url=url), as_json=False)
+        assert capsys.readouterr().out.count("GRANT pg_monitor") == len(servers.replicas)
+        await admin.execute("GRANT pg_monitor TO plain")
+        await asyncio.to_thread(status, Settings(database_url=url), as_json=False)
+        assert capsys.readouterr().out.count("streaming") == len(servers.replicas)
+    finally:
+        await admin.execute("DROP OWNED BY plain; DROP ROLE plain")
+        await admin.close()
 
 
 # -- what is decided, without servers

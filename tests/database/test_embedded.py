@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -84,11 +85,6 @@ def sleeper(uid: int) -> subprocess.Popen[bytes]:
 def half_made(data_dir: Path) -> list[Path]:
     """Databases that initdb is at work on, or has left."""
     return list(data_dir.glob("pg-new-*/PG_VERSION"))
-
-
-def socket_directories() -> set[Path]:
-    """Those outside data directories."""
-    return set(Path(tempfile.gettempdir()).glob("palestra-*"))
 
 
 async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
@@ -197,6 +193,13 @@ async def test_a_killed_server_starts_again_with_all_that_was_committed(
     os.kill(server.pid, signal.SIGKILL)
     await until(lambda: server.pid is None)
     assert await run(await server.start(), "SELECT n FROM kept") == 7
+
+
+async def test_a_port_in_the_environment_leads_nobody_astray(
+    make: Make, with_database: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPORT", "25432")
+    assert await run(await make(with_database(tmp_path)).start(), "SELECT 1") == 1
 
 
 async def test_a_watched_server_that_dies_is_started_again(make: Make, with_database: Put, tmp_path: Path) -> None:
@@ -365,13 +368,14 @@ async def test_a_server_that_refuses_its_settings_is_quoted(with_database: Put, 
 async def test_a_path_too_long_for_a_socket_gets_one_elsewhere_that_goes_away(
     make: Make, with_database: Put, tmp_path: Path
 ) -> None:
-    before = socket_directories()
     server = make(with_database(tmp_path / ("long" * 25) / "data"))
-    assert await run(await server.start(), "SELECT 1") == 1
-    (sockets,) = socket_directories() - before
-    assert sockets.stat().st_mode & 0o777 == 0o700
+    url = await server.start()
+    assert await run(url, "SELECT 1") == 1
+    sockets = parse_qs(urlsplit(url).query)["host"][0]
+    assert os.path.dirname(sockets) == tempfile.gettempdir()
+    assert os.stat(sockets).st_mode & 0o777 == 0o700
     await server.stop()
-    assert not sockets.exists()
+    assert not os.access(sockets, os.F_OK)
 
 
 async def test_a_socket_directory_that_is_not_ours_is_not_used(make: Make, with_database: Put, tmp_path: Path) -> None:

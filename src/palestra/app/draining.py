@@ -15,15 +15,17 @@ LEAST_PART = 0.2
 """So much of `drain_seconds` they get if matches have taken all of it."""
 PARTIES_PART = 0.25
 """Over this part of `drain_seconds` parties are handed over; that takes milliseconds where all is well."""
+LATE_SECONDS = 0.5
+"""So long those that were made while the node stopped."""
 SETTLE_SECONDS = 1.5
 """How long it may take at most until all nodes know where the last sessions went."""
 
 
-async def move_parties(parts: Parts) -> None:
+async def move_parties(parts: Parts, seconds: float) -> None:
     """Give this node's parties to others; those that nobody takes end with it."""
     parties = parts.services.live.other_parties
     if parties is not None:
-        await parties.mover.hand_over(parts.settings.drain_seconds * PARTIES_PART)
+        await parties.mover.hand_over(seconds)
 
 
 async def move_sessions(parts: Parts, seconds: float) -> None:

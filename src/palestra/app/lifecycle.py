@@ -11,7 +11,7 @@ from pathlib import Path
 from palestra.app import openapi
 from palestra.app.build import Parts, build
 from palestra.app.counters import measure_node, report
-from palestra.app.draining import move_parties, move_sessions
+from palestra.app.draining import LATE_SECONDS, PARTIES_PART, move_parties, move_sessions
 from palestra.cluster.bus import Transport
 from palestra.cluster.cluster import build_cluster
 from palestra.console.app import ConsoleApp
@@ -346,11 +346,11 @@ class Node:
         """
         until = time.monotonic() + self.settings.drain_seconds
         parts.services.live.matchmaker.stop()
-        await move_parties(parts)
-        await parts.services.live.running.drain(max(0.0, until - time.monotonic()))
+        drain_seconds = self.settings.drain_seconds
+        parties = move_parties(parts, drain_seconds * PARTIES_PART)
+        await asyncio.gather(parties, parts.services.live.running.drain(drain_seconds))
         await move_sessions(parts, until - time.monotonic())
         while parts.dispatcher.in_flight and time.monotonic() < until:  # noqa: ASYNC110 - a counter of the hot path
             await asyncio.sleep(0.02)
-        # Those that were made meanwhile.
-        await move_parties(parts)
+        await move_parties(parts, LATE_SECONDS)
         await parts.sockets.stop()

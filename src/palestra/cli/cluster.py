@@ -105,5 +105,8 @@ def _print(found: Status) -> None:
         left = f"for {lease.seconds_left:.1f} s more" if lease.seconds_left > 0 else "expired"
         out.print(f"lease {lease.name}: {lease.node} (epoch {lease.epoch}), {left}")
     for replica in found.replicas:
+        if not replica.state:
+            out.print(f"replica {replica.name or '?'}: this role may not see how far it is: GRANT pg_monitor to it")
+            continue
         lag = f"{replica.behind_bytes} bytes, {replica.behind_seconds:.3f} s behind"
         out.print(f"replica {replica.name or '?'}: {replica.state}, {replica.sync_state}, {lag}")

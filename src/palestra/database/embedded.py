@@ -35,8 +35,10 @@ POLL_SECONDS = 0.005
 WATCH_SECONDS = 0.25
 """How often a node looks whether its server still lives."""
 
+PORT = "5432"
 SETTINGS = {
     "listen_addresses": "",
+    "port": PORT,
     "unix_socket_permissions": "0700",
     "shared_buffers": "128MB",
     "max_connections": "100",
@@ -161,7 +163,8 @@ class EmbeddedPostgres:
         return Path(tempfile.gettempdir()) / f"palestra-{os.geteuid()}-{digest}"
 
     def _url(self) -> str:
-        return f"postgresql://palestra@/postgres?host={quote(str(self._sockets), safe='')}"
+        # The port is part of the socket's name, and the driver would take another from the environment (PGPORT).
+        return f"postgresql://palestra@/postgres?host={quote(str(self._sockets), safe='')}&port={PORT}"
 
     def _take_lock(self) -> None:
         """Hold the data directory for this process; the system gives it up for us however the process ends."""

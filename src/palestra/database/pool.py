@@ -251,6 +251,11 @@ class Database:
         """What callers should see instead of `error`; `error` itself when it is not about the way to the server."""
         if connection is None and isinstance(error, _REFUSED):
             return SetupError(f"PostgreSQL at {redacted(self.url)} refused: {error}. Check the database URL.")
+        if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error):
+            return SetupError(
+                f"at {redacted(self.url)} is a pooler ({error}).\n"
+                "Tell the node so: give it database.direct_url, which leads past the pooler to PostgreSQL itself."
+            )
         if isinstance(error, asyncpg.QueryCanceledError):
             return DeadlineExceeded("The database took too long.")
         if connection_lost(error, connection):

@@ -119,12 +119,16 @@ class NatsTransport:
         self._switch(False)
 
     async def _back(self) -> None:
-        # The answer to a ping tells that the server has our subscriptions again.
-        try:
-            await self._client.flush(timeout=int(DEAD_SECONDS))
-        except (self._error, OSError):
-            return
-        self._switch(True)
+        # The answer to a ping tells that the server has our subscriptions again. The client keeps a connection that is
+        # silent for some seconds, and would not say once more that it has it.
+        while self._client.is_connected and not self._closing:
+            try:
+                await self._client.flush(timeout=int(DEAD_SECONDS))
+            except (self._error, OSError):
+                await asyncio.sleep(RECONNECT_SECONDS)
+            else:
+                self._switch(True)
+                return
 
     async def _failed(self, error: Exception) -> None:
         if self._up:

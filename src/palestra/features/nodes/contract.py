@@ -33,7 +33,10 @@ class LeaseRow(msgspec.Struct, frozen=True):
 
 
 class ReplicaRow(msgspec.Struct, frozen=True):
-    """A PostgreSQL that copies the primary: `sync_state` is `sync` or `quorum` where commits wait for it."""
+    """A PostgreSQL that copies the primary: `sync_state` is `sync` or `quorum` where commits wait for it.
+
+    All but the name is empty where this role is no member of `pg_monitor`.
+    """
 
     name: str
     state: str

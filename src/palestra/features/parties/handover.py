@@ -21,6 +21,8 @@ NODES_TRIED_MAX = 3
 ASKED_MAX = 2
 ANSWER_SECONDS = 3.0
 """Longer than the new node waits for what others have said."""
+LEAST_SECONDS = 0.1
+"""What a question gets that is asked when there is no time left."""
 
 log = get_logger(__name__)
 
@@ -53,6 +55,8 @@ class PartyHandOver:
         self._copies = copies
         self._leaving: dict[Stream, asyncio.Event] = {}
         self._given = self._turn = 0
+        self._end_at = 0.0
+        """When the last hand-over has to be over, by the loop's clock."""
         self._calls.serve("party.take", PartySnapshot, self._take)
         self._calls.serve("party.drop", Stream, self._drop)
 
@@ -64,9 +68,10 @@ class PartyHandOver:
     # -- the old node
 
     async def hand_over(self, seconds: float) -> None:
-        """Hand over all parties; none is begun with after `seconds`."""
+        """Hand over all parties; none is begun with after `seconds`, and all is over some three seconds later."""
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
+        self._end_at = until + ANSWER_SECONDS
         parties = self._service.here()
         waiting = iter(parties)
 
@@ -74,15 +79,20 @@ class PartyHandOver:
             for party in waiting:
                 if clock() > until or not self._candidates():
                     return
-                await self._hand_over(party.stream)
+                try:
+                    await self._hand_over(party.stream)
+                except Exception as error:
+                    # The others have nothing to do with it, nor has the rest of the node's stop.
+                    log.error("a party was not handed over", party_id=party.id, exc_info=error)
 
         await asyncio.gather(*[some() for _ in range(AT_ONCE_MAX)])
         if parties:
             log.info("parties handed over", given=self._given, left=len(self._service.here()))
 
     def _candidates(self) -> list[str]:
-        """Nodes that take parties, by turns."""
-        nodes = sorted(info.name for info in self._members if info.serves and not info.draining and self._bus.up)
+        """Nodes that take parties, by turns; none while nobody can hear us."""
+        reached = self._bus.up and not self._members.mute
+        nodes = sorted(info.name for info in self._members if info.serves and not info.draining and reached)
         first = self._turn % max(len(nodes), 1)
         return [*nodes[first:], *nodes[:first]][:NODES_TRIED_MAX]
 
@@ -93,8 +103,9 @@ class PartyHandOver:
         event = self._leaving[stream] = asyncio.Event()
         packed = b""
         try:
-            await self._members.catch_up()
+            # At once: nobody here sees from now on that a member leaves, which ends them.
             packed = self._tickets.pack_party(party.id)
+            await self._members.catch_up()
             await self._give(party, snapshot_of(party, packed, self._bus.node, self._homes.next(stream)))
         finally:
             if self._service.put_back(stream):
@@ -121,23 +132,36 @@ class PartyHandOver:
 
     async def _taken(self, node: str, snapshot: PartySnapshot) -> bool:
         """Whether the party goes on there; else it is over. Raises PalestraError if the node does not take it."""
+        doubtful = False
         for _ in range(ASKED_MAX):
             try:
-                return await self._calls.call(node, "party.take", snapshot, bool, ANSWER_SECONDS)
+                return await self._calls.call(node, "party.take", snapshot, bool, self._seconds())
             except Unreachable:
                 # What one has that is gone is gone.
                 if node not in self._members:
                     raise
+                doubtful = True
+            except PalestraError:
+                # After a question without an answer a refusal says nothing: it may have had the party and be stopping.
+                if not doubtful:
+                    raise
         log.warning("party ends: a node does not say whether it has it", party=snapshot.stream.subject, other=node)
         self._service.end(snapshot.stream)
         with contextlib.suppress(PalestraError):
-            await self._calls.call(node, "party.drop", snapshot.stream, type(None), ANSWER_SECONDS)
+            await self._calls.call(node, "party.drop", snapshot.stream, type(None), self._seconds())
         return False
+
+    def _seconds(self) -> float:
+        """How long to wait for an answer."""
+        return min(ANSWER_SECONDS, max(self._end_at - asyncio.get_running_loop().time(), LEAST_SECONDS))
 
     # -- the new node
 
     async def _take(self, sender: str, snapshot: PartySnapshot) -> bool:
+        epoch = self._bus.epoch
         await self._members.catch_up()
+        if self._bus.epoch != epoch:
+            raise Unavailable("it was given up by the others, and so was what it was asked then")
         if self._service.has(snapshot.stream):
             return True
         # Of whom this node does not know would be taken for gone.

@@ -72,13 +72,11 @@ class Homes:
 
     def taken(self, stream: Stream, moves: int) -> None:
         """A party has come here."""
-        self._put(Home(stream, self._bus.node, moves))
+        self._tell(Home(stream, self._bus.node, moves))
 
     def given(self, stream: Stream, node: str, moves: int) -> None:
         """A party was given to another node."""
-        home = Home(stream, node, moves)
-        self._put(home)
-        self._bus.broadcast("party.moved", _encode(home))
+        self._tell(Home(stream, node, moves))
 
     def ended(self, stream: Stream) -> None:
         """A party of this node has ended."""
@@ -124,11 +122,19 @@ class Homes:
 
     # -- within
 
+    def _tell(self, home: Home) -> None:
+        """Both nodes of a move tell of it: either may die right afterwards."""
+        self._put(home)
+        self._bus.broadcast("party.moved", _encode(home))
+
     def _of_node(self, node: str) -> list[Home]:
         return [home for home in self._at.values() if home.node == node]
 
     def _put(self, home: Home) -> None:
         known = self._at.get(home.stream)
+        if known is not None and known.node == self._bus.node != home.node and known.moves == home.moves:
+            # What is here is known better here.
+            return
         # The same move twice: the node that was asked first is dying.
         if known is None or home.moves >= known.moves:
             self._drop(home.stream)
