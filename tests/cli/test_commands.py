@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
 from pathlib import Path
 
@@ -9,8 +11,12 @@ import asyncpg
 import pytest
 
 from palestra.cli.main import app
+from palestra.core.config import DatabaseSettings, Settings
 from palestra.core.errors import SetupError
-from tests.cli.nodes import palestra
+from palestra.database.sealed import KeyRing
+from palestra.testing import Platform
+from tests.cli.nodes import palestra, running
+from tests.cluster.several import several
 
 
 @pytest.fixture
@@ -98,6 +104,54 @@ async def test_doctor_names_what_lets_a_server_lose_answers(here: Path, database
     done = palestra("doctor", "--database-url", database_url, cwd=here, PALESTRA_PORT="0", PALESTRA_CONSOLE_PORT="0")
     assert done.returncode == 1
     assert "wrong  PostgreSQL: PostgreSQL may lose what it has answered: fsync" in done.stdout
+
+
+async def test_doctor_compares_the_key_ring_with_the_database(database_url: str, tmp_path: Path) -> None:
+    def told(name: str) -> str:
+        here = {"PALESTRA_PORT": "0", "PALESTRA_CONSOLE_PORT": "0", "PALESTRA_DATABASE_KEY_RING_FILE": name}
+        done = palestra("doctor", "--database-url", database_url, cwd=tmp_path, **here)
+        (line,) = [line for line in done.stdout.splitlines() if " key ring: " in line]
+        return line
+
+    assert told("ours.json") == "fine   key ring: ours.json will be made at the first start; back it up then"
+    limits = DatabaseSettings(key_ring_file=str(tmp_path / "ours.json"))
+    async with Platform.start(database_url=database_url, settings=Settings(database=limits)):
+        pass
+    KeyRing.load_or_create(tmp_path / "other.json")
+    assert told("ours.json") == "fine   key ring: ours.json; is it in your backup?"
+    assert told("missing.json").startswith("wrong  key ring: there is no key ring missing.json, and the identifiers")
+    assert told("other.json").startswith("wrong  key ring: the identifiers in the database are sealed with another")
+
+
+def test_doctor_looks_into_an_embedded_database_for_its_key_ring(tmp_path: Path) -> None:
+    ports = {"PALESTRA_PORT": "0", "PALESTRA_CONSOLE_PORT": "0"}
+    assert palestra("migrate", cwd=tmp_path).returncode == 0
+    done = palestra("doctor", cwd=tmp_path, **ports)
+    assert done.returncode == 0 and "keyring.json will be made at the first start" in done.stdout
+    with running(tmp_path) as node:
+        node.wait_ready()
+        assert node.stop(signal.SIGTERM)[0] == 0
+    (tmp_path / ".palestra/keyring.json").unlink()
+    done = palestra("doctor", cwd=tmp_path, **ports)
+    assert done.returncode == 1 and "wrong  key ring: there is no key ring" in done.stdout
+
+
+async def test_doctor_tells_of_other_nodes_that_a_node_without_a_bus_would_not_hear(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def told(**more: str) -> str:
+        asked = ("doctor", "--database-url", database_url)
+        ports = {"PALESTRA_PORT": "0", "PALESTRA_CONSOLE_PORT": "0"}
+        done = await asyncio.to_thread(palestra, *asked, cwd=tmp_path, **ports, **more)
+        (line,) = [line for line in done.stdout.splitlines() if " bus: " in line]
+        return line
+
+    alone = "fine   bus: none, as fits a single node"
+    async with several(database_url, names="a"):
+        assert (await told()).startswith("wrong  bus: the node 'a' lives on this database already, and without a bus")
+        assert await told(PALESTRA_NODE="a") == alone
+        assert await told(PALESTRA_WORKERS="2") == "fine   bus: a Valkey of the workers' own, started with them"
+    assert await told() == alone
 
 
 def test_map_prints_every_operation_or_writes_the_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

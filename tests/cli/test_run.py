@@ -21,6 +21,7 @@ import pytest
 from palestra.cli import serve
 from palestra.cli.main import app
 from palestra.core.errors import SetupError
+from palestra.testing import Platform
 from tests.cli.nodes import SECONDS_MAX, alive, palestra, running
 
 
@@ -111,6 +112,20 @@ async def test_a_taken_port_is_told_and_nothing_is_left_running(database_url: st
                 assert "Traceback" not in errors and f"127.0.0.1:{port}" in errors and flag in errors
                 assert "ready" not in output
             assert not (tmp_path / "data/pg/postmaster.pid").exists()
+
+
+async def test_without_the_key_ring_of_the_database_it_refuses_and_makes_no_other(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with Platform.start(database_url=database_url):
+        pass
+    here = ("--database-url", database_url, "--data-dir", str(tmp_path / "data"), "--port", "0", "--console-port", "0")
+    for more in ((), ("--workers", "2")):
+        done = palestra("run", *more, *here, cwd=tmp_path)
+        assert done.returncode == 1
+        assert f"palestra: there is no key ring {tmp_path}/data/keyring.json, and the identifiers" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "data/keyring.json").exists()
 
 
 def test_mistakes_are_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

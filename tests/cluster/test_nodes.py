@@ -26,6 +26,7 @@ from palestra.features.nodes.store import NodeStore
 from palestra.features.streams import copying, replication
 from palestra.features.streams.contract import RELAYED_MATCH, Stream
 from palestra.testing import Bot, BotError, Platform
+from tests.cluster.servers import free_port, running, valkey_command
 from tests.cluster.several import QUICK, Line, Town, others, several
 from tests.waiting import until
 
@@ -256,11 +257,11 @@ async def test_a_node_that_goes_takes_its_players_with_it(database_url: str) -> 
         await until(lambda: others(a) == ["c"] and others(c) == ["a"])
 
 
-async def test_a_name_is_had_by_one_node(database_url: str, tmp_path: Path) -> None:
-    broker = LocalBroker()
-    async with several(database_url, names="a"):
-        settings = Settings(node="a", port=0, console_port=0, data_dir=str(tmp_path), database_url=database_url)
-        second = Node(settings, [], [], transport=LocalTransport(broker))
+async def test_a_name_is_had_by_one_node(database_url: str) -> None:
+    town = Town()
+    async with several(database_url, names="a", town=town):
+        settings = Settings(node="a", port=0, console_port=0, data_dir=str(town.folder), database_url=database_url)
+        second = Node(settings, [], [], transport=LocalTransport(LocalBroker()))
         parts_process = "palestra.features.nodes.service.this_process"
         with pytest.MonkeyPatch.context() as patch:
             from palestra.core.processes import Process
@@ -272,11 +273,11 @@ async def test_a_name_is_had_by_one_node(database_url: str, tmp_path: Path) -> N
 
 
 async def test_two_nodes_without_a_bus_do_not_share_a_database(database_url: str, tmp_path: Path) -> None:
-    first = Settings(node="one", port=0, console_port=0, data_dir=str(tmp_path / "1"), database_url=database_url)
+    first = Settings(node="one", port=0, console_port=0, data_dir=str(tmp_path), database_url=database_url)
     node = Node(first, [], [])
     await node.start()
     try:
-        settings = Settings(node="two", port=0, console_port=0, data_dir=str(tmp_path / "2"), database_url=database_url)
+        settings = Settings(node="two", port=0, console_port=0, data_dir=str(tmp_path), database_url=database_url)
         second = Node(settings, [], [])
         with elsewhere(), pytest.raises(AloneTogether, match="redis-url"):
             await second.start()
@@ -286,14 +287,14 @@ async def test_two_nodes_without_a_bus_do_not_share_a_database(database_url: str
 
 
 async def test_a_node_with_a_bus_does_not_join_one_without(database_url: str, tmp_path: Path) -> None:
-    first = Settings(node="one", port=0, console_port=0, data_dir=str(tmp_path / "1"), database_url=database_url)
+    first = Settings(node="one", port=0, console_port=0, data_dir=str(tmp_path), database_url=database_url)
     node = Node(first, [], [])
     await node.start()
     try:
         parts = node.parts
         assert parts is not None
         await parts.services.nodes.see()
-        settings = Settings(node="two", port=0, console_port=0, data_dir=str(tmp_path / "2"), database_url=database_url)
+        settings = Settings(node="two", port=0, console_port=0, data_dir=str(tmp_path), database_url=database_url)
         second = Node(settings, [], [], transport=LocalTransport(LocalBroker()))
         with elsewhere(), pytest.raises(AloneTogether, match="redis-url"):
             await second.start()
@@ -333,6 +334,20 @@ async def test_operators_see_nodes_leases_and_what_each_one_has(
         assert [(node["name"], node["state"]["sockets"]) for node in shown["nodes"]] == [("a", 1), ("b", 0)]
         assert shown["nodes"][1]["state"]["sessions_elsewhere"] == 1
         await asyncio.to_thread(status, Settings(database_url=database_url), as_json=False)
+        assert "alive" in capsys.readouterr().out
+
+
+async def test_operators_see_a_node_on_the_bus_as_soon_as_it_is_ready(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    settings = Settings(cluster=QUICK, redis_url=f"redis://127.0.0.1:{port}")
+    async with (
+        running(valkey_command(port), port),
+        several(database_url, names="a", settings=settings) as (a,),
+    ):
+        assert a.node.ready
+        assert await asyncio.to_thread(status, Settings(database_url=database_url), as_json=False) == 0
         assert "alive" in capsys.readouterr().out
 
 

@@ -23,8 +23,8 @@ from palestra.database.embedded import EmbeddedPostgres
 from palestra.database.migrate import migrate
 from palestra.database.pool import Database, check_pooler
 from palestra.database.replicas import Replicas
-from palestra.database.sealed import KeyRing, Sealer
 from palestra.database.watch import Watch
+from palestra.features.accounts.key_ring import open_key_ring
 from palestra.gateway.server import Listener
 from palestra.gateway.shared_port import SharedPort
 from palestra.sdk.game import Game
@@ -119,19 +119,18 @@ class Node:
         self.games = self._load()
         progress("opening the data directory")
         url = settings.database_url or await self._start_postgres(progress)
-        sealer = Sealer(KeyRing.load_or_create(self.key_ring_file))
         self._database = opened(settings, url)
         await self._database.open()
         await check_pooler(self._database)
         progress("updating the database's tables")
         await migrate(self._database, lambda name: progress(f"migrating: {name}"))
+        sealer = await open_key_ring(self._database, self.key_ring_file)
         cluster = build_cluster(settings, transport=self._transport)
         parts = self.parts = build(settings, self._database, sealer, lambda: self.ready, self._clock, cluster)
         measure_node(parts)
         await self._join(parts, progress)
         progress("loading sessions and ranks")
         await parts.services.money.ledger.start()
-        await parts.services.account_store.check_key_ring()
         await parts.services.sessions.load()
         await parts.services.boards.known.start()
         parts.sockets.start()
@@ -170,13 +169,14 @@ class Node:
         nodes.state = report(parts)
         nodes.serves = cluster.members.serves = self._serves
         cluster.bus.begin(await nodes.claim())
-        nodes.start()
         if not cluster.alone:
             progress("joining the other nodes")
             await cluster.bus.start()
             cluster.members.start(nodes.claim)
             for begin in cluster.on_start:
                 begin()
+        # Only now: what it says of itself for operators is that it is on the bus.
+        nodes.start()
 
     async def _leave(self, parts: Parts) -> None:
         """Tell the others that this node is going, and give up its name."""

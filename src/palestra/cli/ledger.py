@@ -97,7 +97,8 @@ async def attached(settings: Settings) -> AsyncIterator[Database]:
 def _sealer(settings: Settings) -> Sealer | None:
     """The node's keys, where this is the node's machine; an auditor has none of them, and no need."""
     file = Path(settings.database.key_ring_file or Path(settings.data_dir) / "keyring.json")
-    return Sealer(KeyRing.load_or_create(file)) if file.exists() else None
+    ring = KeyRing.load(file)
+    return None if ring is None else Sealer(ring)
 
 
 def _own_key(sealer: Sealer) -> Callable[[str], bytes | None]:

@@ -6,13 +6,16 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
+import asyncpg
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from palestra.cli.ledger import attached
 from palestra.cluster.cluster import check_urls, transport_for
 from palestra.core.config import HIDDEN, SECRETS, LoadedSettings, Settings, check_production, default_secrets, keys
 from palestra.core.errors import PalestraError, SetupError
@@ -20,10 +23,15 @@ from palestra.database.embedded import EmbeddedPostgres, binaries
 from palestra.database.migrate import migrate
 from palestra.database.pool import Database, check_pooler, redacted
 from palestra.database.sealed import KeyRing
+from palestra.features.accounts.key_ring import compared, known_key_ring
+from palestra.features.nodes.contract import NodeRow
+from palestra.features.nodes.service import refuse_company
+from palestra.features.nodes.store import NodeStore
 from palestra.sdk.bounds import Bounds
 from palestra.sdk.loader import load_games
 from palestra.sdk.runtime import Runtime
 
+T = TypeVar("T")
 DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 """Settings of PostgreSQL without which a crash loses what was answered."""
 
@@ -106,8 +114,8 @@ def examine(settings: Settings) -> int:
         ("game port", lambda: _port(settings.host, settings.port, "--port")),
         ("console port", lambda: _port(settings.host, settings.console_port, "--console-port")),
         ("data directory", lambda: _directory(Path(settings.data_dir))),
-        ("key ring", lambda: _key_ring(settings)),
         ("PostgreSQL", lambda: _postgres(settings)),
+        ("key ring", lambda: _key_ring(settings)),
         ("replicas", lambda: _replicas(settings)),
         ("bus", lambda: _bus(settings)),
         ("secrets", lambda: _secrets(settings)),
@@ -147,10 +155,32 @@ def _directory(folder: Path) -> str:
 
 def _key_ring(settings: Settings) -> str:
     file = Path(settings.database.key_ring_file or Path(settings.data_dir) / "keyring.json")
-    if not file.exists():
+    # What is wrong with the file itself is told without a database.
+    KeyRing.load(file)
+    if compared(file, _asked(settings, known_key_ring, None)) is None:
         return f"{file} will be made at the first start; back it up then"
-    KeyRing.load_or_create(file)
     return f"{file}; is it in your backup?"
+
+
+def _asked(settings: Settings, ask: Callable[[Database], Awaitable[T]], otherwise: T) -> T:
+    """What the database answers; `otherwise` where its tables, or itself, are yet to be made."""
+    if not settings.database_url and not (Path(settings.data_dir) / "pg").exists():
+        return otherwise
+
+    async def look() -> T:
+        async with attached(settings) as database:
+            await database.open()
+            try:
+                return await ask(database)
+            except asyncpg.UndefinedTableError:
+                return otherwise
+            finally:
+                await database.close()
+
+    try:
+        return asyncio.run(look())
+    except (SetupError, PalestraError) as error:
+        raise SetupError(f"this can be told only by the database: {error}") from error
 
 
 def _postgres(settings: Settings) -> str:
@@ -192,8 +222,16 @@ def _replicas(settings: Settings) -> str:
 
 def _bus(settings: Settings) -> str:
     url = settings.cluster.bus_url or settings.redis_url
-    if not url:
-        return "none, as fits a single node"
+    if not url and settings.workers > 1:
+        return "a Valkey of the workers' own, started with them"
+    found = _bus_at(url, settings) if url else "none, as fits a single node"
+    if settings.database_url:
+        nodes: list[NodeRow] = _asked(settings, lambda database: NodeStore(database).read_all(), [])
+        refuse_company(nodes, settings.node, alone=not url)
+    return found
+
+
+def _bus_at(url: str, settings: Settings) -> str:
     check_urls(settings)
 
     async def look() -> None:

@@ -30,7 +30,6 @@ from palestra.core.errors import SetupError
 from palestra.core.log import get_logger
 from palestra.core.tasks import Tasks
 from palestra.database.embedded import EmbeddedPostgres
-from palestra.database.sealed import KeyRing
 from palestra.gateway.server import bound_port
 from palestra.gateway.shared_port import tally_file
 
@@ -272,7 +271,6 @@ class Supervisor:
             self._postgres = EmbeddedPostgres(Path(settings.data_dir), extra_settings={"max_connections": connections})
             database_url = await self._postgres.start()
             self._tasks.spawn(self._postgres.keep_running(), "embedded PostgreSQL")
-        KeyRing.load_or_create(self._key_ring_file)
         if not redis_url and not settings.cluster.bus_url:
             say("starting Valkey")
             self._valkey = PrivateValkey(Path(settings.data_dir) / "valkey")

@@ -90,6 +90,16 @@ class KeyRing:
             raise SetupError(f"the key ring {path} cannot be used: {error}") from error
 
     @classmethod
+    def load(cls, path: Path) -> KeyRing | None:
+        """The ring in a file, None when there is no such file. Raises SetupError as `load_or_create` does."""
+        try:
+            return cls._load(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SetupError(f"the key ring {path} cannot be used: {error}") from error
+
+    @classmethod
     def _load(cls, path: Path) -> KeyRing:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

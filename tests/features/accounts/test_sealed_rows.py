@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 
@@ -10,10 +11,14 @@ import pytest
 from palestra.core.config import DatabaseSettings, Settings
 from palestra.core.errors import SetupError
 from palestra.database.pool import Database
+from palestra.database.sealed import KeyRing
+from palestra.features.accounts.key_ring import open_key_ring
 from palestra.testing import Platform
 from tests.features.accounts.players import player, refusal
 
 SECRETS = ("device-secret-0001", "custom-secret-0001", "ann-secret@example.org", "secret password")
+CLAIMS = "SELECT last_value FROM node_epochs"
+"""How often a node has taken a name."""
 
 
 async def everything_in(database: Database) -> bytes:
@@ -66,12 +71,33 @@ async def test_a_node_with_another_key_ring_does_not_start(database_url: str, tm
     def settings(name: str) -> Settings:
         return Settings(database=DatabaseSettings(key_ring_file=str(tmp_path / name)))
 
-    async with Platform.start(database_url=database_url, settings=settings("ours.json")):
-        pass
-    with pytest.raises(SetupError, match="this key ring is not the one that sealed the identifiers"):
-        async with Platform.start(database_url=database_url, settings=settings("other.json")):
-            pass
+    async with Platform.start(database_url=database_url, settings=settings("ours.json")) as platform:
+        claims = await platform.node.parts.database.fetchval(CLAIMS)
+        with pytest.raises(SetupError, match=r"there is no key ring .*missing.json, and the identifiers"):
+            async with Platform.start(database_url=database_url, settings=settings("missing.json")):
+                pass
+        assert [file.name for file in tmp_path.iterdir()] == ["ours.json"], "no other one is made"  # noqa: ASYNC240
+        KeyRing.load_or_create(tmp_path / "other.json")
+        with pytest.raises(SetupError, match=r"are sealed with another key ring than .*other.json"):
+            async with Platform.start(database_url=database_url, settings=settings("other.json")):
+                pass
+        assert await platform.node.parts.database.fetchval(CLAIMS) == claims, "neither has joined"
     async with Platform.start(database_url=database_url, settings=settings("ours.json")):
         pass
     for file in tmp_path.iterdir():  # noqa: ASYNC240
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_of_nodes_that_come_to_a_new_database_together_one_makes_the_key_ring(
+    database_url: str, tmp_path: Path
+) -> None:
+    databases = [Database(database_url) for _ in range(4)]
+    for database in databases:
+        await database.open()
+    # Each on a machine of its own, as far as files go.
+    files = [tmp_path / str(number) / "keyring.json" for number in range(4)]
+    found = await asyncio.gather(*map(open_key_ring, databases, files), return_exceptions=True)
+    assert sorted(isinstance(one, SetupError) for one in found) == [False, True, True, True]
+    assert sum(file.exists() for file in files) == 1
+    for database in databases:
+        await database.close()

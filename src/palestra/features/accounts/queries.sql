@@ -167,9 +167,13 @@ UPDATE users SET password_hash = $2 WHERE id = $1;
 -- A player's identifiers changed.
 UPDATE users SET updated_at = now() WHERE id = $1;
 
+-- name: lock_key_ring
+-- Until the transaction ends, no other node looks for the key ring.
+SELECT pg_advisory_xact_lock(hashtext('key_ring'));
+
 -- name: remember_key_ring
--- The first node to come tells by which key ring the identifiers are found; a later one changes nothing.
-INSERT INTO key_ring (only_one, check_value) VALUES (true, $1) ON CONFLICT DO NOTHING;
+-- The first node to come tells by which key ring the identifiers are found.
+INSERT INTO key_ring (only_one, check_value) VALUES (true, $1);
 
 -- name: known_key_ring
 -- By which key ring the identifiers are found.

@@ -11,7 +11,6 @@ import asyncpg
 from palestra.cluster.cache import Caches
 from palestra.cluster.caches.memory import Held
 from palestra.core.config import DatabaseSettings
-from palestra.core.errors import SetupError
 from palestra.core.ids import parse_id
 from palestra.database.batch import Batch
 from palestra.database.lookup import Lookups
@@ -92,16 +91,6 @@ class AccountStore:
         """Finish what is queued."""
         for batch in self.batches:
             await batch.stop()
-
-    async def check_key_ring(self) -> None:
-        """Make sure that this node's key ring is the one the identifiers were sealed with. Raises SetupError."""
-        value = self._sealer.index("KEY RING", "check")
-        await self.database.execute(SQL["remember_key_ring"], value)
-        if await self.database.fetchval(SQL["known_key_ring"]) != value:
-            raise SetupError(
-                "this key ring is not the one that sealed the identifiers in the database: nobody could log in.\n"
-                "Bring the right file back from your backup or from another node, or name it in database.key_ring_file."
-            )
 
     # -- identifiers: a keyed blind index to find them, a ciphertext bound to player and kind to read them
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from palestra.core.clock import Clock
 from palestra.core.errors import PalestraError, SetupError
 from palestra.core.log import get_logger
 from palestra.core.processes import this_process
-from palestra.features.nodes.contract import NODE_CHARS_MAX, AloneTogether, NameTaken
+from palestra.features.nodes.contract import NODE_CHARS_MAX, AloneTogether, NameTaken, NodeRow
 from palestra.features.nodes.store import NodeStore
 
 SEEN_SECONDS = 2.0
@@ -28,6 +28,15 @@ UNHEARD_LOOKS = 6
 """How often in a row, `SEEN_SECONDS` apart, a node is missed on the bus before that is told: after `SILENT_SECONDS`."""
 
 log = get_logger(__name__)
+
+
+def refuse_company(nodes: Iterable[NodeRow], name: str, *, alone: bool) -> None:
+    """Nodes on one database have a bus, all of them, or are one. Raises AloneTogether where node `name` breaks that."""
+    for other in nodes:
+        lives = other.silent_seconds < SILENT_SECONDS and not other.process.is_gone()
+        apart = alone or other.state.get("alone", False)
+        if lives and apart and other.serves and other.name != name and other.process != this_process():
+            raise AloneTogether(other.name)
 
 
 class _Lease:
@@ -73,7 +82,7 @@ class NodeService:
         name = self._bus.node
         if not 0 < len(name) <= NODE_CHARS_MAX or not name.replace("-", "").replace("_", "").isalnum():
             raise SetupError(f"node name {name!r}: give letters, digits, - and _, at most {NODE_CHARS_MAX}.")
-        await self._refuse_company(name)
+        refuse_company(await self._store.read_all(), name, alone=self._alone)
         await self._store.forget()
         seen, before, gone = 0.0, 0, -1
         while True:
@@ -90,14 +99,6 @@ class NodeService:
                     raise NameTaken(name, holder.process)
                 seen, before = holder.silent_seconds, holder.epoch
             await asyncio.sleep(ASK_SECONDS)
-
-    async def _refuse_company(self, name: str) -> None:
-        """Nodes on one database have a bus, all of them, or are one."""
-        for other in await self._store.read_all():
-            lives = other.silent_seconds < SILENT_SECONDS and not other.process.is_gone()
-            apart = self._alone or other.state.get("alone", False)
-            if lives and apart and other.serves and other.name != name and other.process != this_process():
-                raise AloneTogether(other.name)
 
     def start(self) -> None:
         """Keep the name and the leases from now on."""
