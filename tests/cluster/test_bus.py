@@ -150,6 +150,20 @@ async def test_messages_arrive_in_the_order_of_sending_and_share_packets(world: 
     assert (b.gaps, c.gaps) == (0, 0)
 
 
+async def test_a_message_alone_goes_at_once_and_what_follows_soon_goes_together(broken: World) -> None:
+    a, b = await broken.node("a"), await broken.node("b")
+    at_b = Inbox(b)
+    a._gather_seconds = 0.2
+    a.send("b", "news", b"0")
+    await asyncio.sleep(0)
+    assert a.packets_sent == 1
+    for number in range(1, 6):
+        a.send("b", "news", b"%d" % number)
+        await asyncio.sleep(0)
+    assert await at_b.until(6) == [("a", b"%d" % number) for number in range(6)]
+    assert a.packets_sent == 2
+
+
 async def test_what_was_sent_before_a_stop_arrives(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     at_b = Inbox(b)
@@ -434,7 +448,9 @@ async def test_what_is_published_is_not_answered_where_the_server_allows_that(
             """How many bytes the server has written in all, before it answers this."""
             return (await admin.info("stats"))["total_net_output_bytes"]
 
-        bus = Bus("a", 1, ValkeyTransport(f"redis://{user}127.0.0.1:{ports['valkey']}", f"test{free_port()}"), Tasks())
+        transport = ValkeyTransport(f"redis://{user}127.0.0.1:{ports['valkey']}", f"test{free_port()}")
+        transport.gather_seconds = 0.0
+        bus = Bus("a", 1, transport, Tasks())
         await bus.start()
         looking = -await written() + await written()
         before = await written()

@@ -1,4 +1,4 @@
-"""Messages between nodes: to one or to all, and questions with a deadline; gathered per turn of the loop, in order."""
+"""Messages between nodes: to one or to all, and questions with a deadline; gathered for a moment, in order."""
 
 from __future__ import annotations
 
@@ -53,6 +53,9 @@ class Transport(Protocol):
     `deliver` and `changed` are called on the loop. `changed(False)` says that packets may be getting lost.
     """
 
+    gather_seconds: float
+    """How soon after a packet the next one may follow; what is sent in between goes together."""
+
     async def open(self, node: str, deliver: Callable[[bytes], None], changed: Callable[[bool], None]) -> None:
         """Begin to receive what is for `node` and for everybody; comes back when that is so. Raises Unavailable."""
         ...
@@ -94,6 +97,8 @@ class Bus:
         self._outbox: list[dict[str, list[Message]]] = []
         self._open: Callable[[], None] | None = None
         self._awake = False
+        self._gather_seconds = transport.gather_seconds
+        self._flushed_at = 0.0
         """Whether what is sent goes out at the end of this turn already."""
         self._numbers: dict[str, int] = {}
         self._heard: dict[tuple[str, bool], tuple[int, int]] = {}
@@ -220,7 +225,10 @@ class Bus:
     def _wake(self) -> None:
         if not self._awake:
             self._awake = True
-            self.loop.call_soon(self._flush)
+            if self._gather_seconds and self.loop.time() - self._flushed_at < self._gather_seconds:
+                self.loop.call_later(self._gather_seconds, self._flush)
+            else:
+                self.loop.call_soon(self._flush)
 
     def _put(self, to: str, message: Message) -> None:
         if len(message[3]) > LONG_BYTES_MAX:
@@ -239,6 +247,7 @@ class Bus:
 
     def _flush(self) -> None:
         self._close()
+        self._flushed_at = self.loop.time()
         outbox, self._outbox, self._awake = self._outbox, [], False
         for run in outbox:
             for to, messages in run.items():

@@ -18,6 +18,8 @@ class LocalBroker:
 class LocalTransport:
     """Implements `Transport` over a broker in memory."""
 
+    gather_seconds = 0.0
+
     def __init__(self, broker: LocalBroker | None = None) -> None:
         self._broker = broker or LocalBroker()
         self._node = ""

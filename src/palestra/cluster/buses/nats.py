@@ -24,6 +24,8 @@ log = get_logger(__name__)
 class NatsTransport:
     """Implements `Transport` over core NATS. The client reconnects by itself; what it could not send is dropped."""
 
+    gather_seconds = 0.002
+
     def __init__(self, url: str, prefix: str = "palestra") -> None:
         try:
             import nats.errors

@@ -96,6 +96,8 @@ class _Connection(Line):
 class ValkeyTransport:
     """Implements `Transport`, on a connection that is made anew whenever it fails."""
 
+    gather_seconds = 0.002
+
     def __init__(self, url: str, prefix: str = "palestra") -> None:
         self._place = place_of(url)
         # Publishing knows nothing of databases: without this those who have one each would hear of each other.
