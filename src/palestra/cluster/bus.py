@@ -247,8 +247,9 @@ class Bus:
 
     def _flush(self) -> None:
         self._close()
-        self._flushed_at = self.loop.time()
         outbox, self._outbox, self._awake = self._outbox, [], False
+        if outbox:
+            self._flushed_at = self.loop.time()
         for run in outbox:
             for to, messages in run.items():
                 self._publish(to, messages)
