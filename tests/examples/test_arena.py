@@ -108,8 +108,10 @@ async def test_a_run_ends_with_its_time_and_with_its_player(platform: Platform) 
     await bob.catch_a_spark()
     await bob.bot.leave()
     await platform.ticks()
-    board = await ada.bot.call("GET", "/v2/leaderboard/arena")
-    assert [row["owner_id"] for row in board["records"]] == [bob.bot.id]
+    board = await ada.bot.call("GET", "/v2/leaderboard/arena", query={"limit": 10})
+    # Now and then a spark lies where Ada stands.
+    expected = {bob.bot.id, ada.bot.id} if ada.disc["score"] else {bob.bot.id}
+    assert {row["owner_id"] for row in board["records"]} == expected
 
 
 async def test_what_no_page_would_say_does_nothing(platform: Platform) -> None:

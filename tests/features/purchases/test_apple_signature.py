@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from palestra.app.purchases import build_purchases
 from palestra.core.clock import SystemClock
-from palestra.core.config import Settings
+from palestra.core.config import DatabaseSettings, Settings
 from palestra.core.errors import SetupError
 from palestra.core.iap_settings import AppleStoreSettings, GooglePlaySettings, HuaweiSettings, IapSettings
 from palestra.features.purchases.apple_signature import AppleSignature
@@ -131,7 +131,9 @@ async def test_settings_that_cannot_be_are_told_at_start(database_url: str, tmp_
         "root_certificates_file holds no": {"apple": AppleStoreSettings(root_certificates_file=str(empty))},
         "iap.apple.sandbox_url must": {"apple": AppleStoreSettings(sandbox_url="http://apple.example")},
     }
+    database = DatabaseSettings(key_ring_file=str(tmp_path / "keyring.json"))
     for told, changes in wrong.items():
+        settings = Settings(iap=IapSettings(**changes), database=database)
         with pytest.raises(SetupError, match=told):
-            async with Platform.start(database_url=database_url, settings=Settings(iap=IapSettings(**changes))):
+            async with Platform.start(database_url=database_url, settings=settings):
                 pass
